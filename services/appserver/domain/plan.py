@@ -1,0 +1,51 @@
+"""What is to be done with an INVITE: the values that routing hands to the B2BUA."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tandem.rpc.directory import Account
+
+
+@dataclass(frozen=True, slots=True)
+class NextHop:
+    """One way by which a request can leave: through a proxy, over a flow or to an address."""
+
+    proxy: str
+    """The link address of the proxy that sends it."""
+    route: tuple[str, ...]
+    """Route values to put on top: `<sip:TOKEN@proxy;lr>` or `<sip:proxy;lr;dst=udp:host:port>`."""
+    reliable: bool
+    """Whether the outer transport is (TCP, TLS, WS): then no retransmissions."""
+    pinned: bool
+    """Whether in-dialog requests must use the same flow (a phone that may sit behind a NAT)."""
+    text: str
+    """`udp:203.0.113.7:5060`, for events and records."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One leg to ring."""
+
+    uri: str
+    """Its Request-URI."""
+    hops: tuple[NextHop, ...]
+    """Where to send it, best first; the next is tried on 503, time-out or transport failure."""
+    account: str = ""
+    """The AOR of the account that is rung, "" for a target outside."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallPlan:
+    """Ring all targets at once; the first 2xx wins."""
+
+    direction: str
+    """`out` or `in`, as the first of `owners` sees it."""
+    owners: tuple[str, ...]
+    caller: Account | None
+    """The authenticated account that calls, None for a call from outside."""
+    callee: Account | None
+    """The account that is called, None for a destination outside."""
+    targets: tuple[Target, ...]
+    max_seconds: int = 0
+    """Longest duration after the answer in seconds; 0: no limit."""

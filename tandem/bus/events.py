@@ -1,0 +1,293 @@
+"""The events: one class each, with its payload, its scope and its documentation.
+
+An event's `owners` are the customers who may see it (their user names); an event with no owner is
+for administrators alone. `text()` is the line that a console shows. No event holds a secret.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+_ENVELOPE = frozenset({"owners", "call_id"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What all events share."""
+
+    service: ClassVar[str] = ""
+    """Which service publishes it: proxy, appserver, provisioning or events."""
+    type: ClassVar[str] = ""
+    """`area.what_happened`: what consoles filter by."""
+
+    owners: tuple[str, ...] = ()
+    call_id: str | None = None
+    """The id of the call it belongs to (Tandem's own, one for all its legs)."""
+
+    def text(self) -> str:
+        """One line for people."""
+        raise NotImplementedError
+
+    def data(self) -> dict[str, Any]:
+        """The payload for programs, JSON types only."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _ENVELOPE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationAdded(Event):
+    """A phone registered a contact that was not there."""
+
+    service = "appserver"
+    type = "registration.added"
+    aor: str
+    contact: str
+    received: str
+    expires: int
+    user_agent: str
+
+    def text(self) -> str:
+        return f"{self.aor} registered from {self.received} for {self.expires} s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationRefreshed(RegistrationAdded):
+    """A phone renewed a contact."""
+
+    type = "registration.refreshed"
+
+    def text(self) -> str:
+        return f"{self.aor} renewed from {self.received} for {self.expires} s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationRemoved(Event):
+    """A contact is gone; `reason` as in BindingRemoved."""
+
+    service = "appserver"
+    type = "registration.removed"
+    aor: str
+    contact: str
+    received: str
+    reason: str
+
+    def text(self) -> str:
+        return f"{self.aor} at {self.received} is no longer registered: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationFailed(Event):
+    """A REGISTER was refused (a first challenge is not a refusal)."""
+
+    service = "appserver"
+    type = "registration.failed"
+    aor: str
+    source: str
+    status: int
+    reason: str
+
+    def text(self) -> str:
+        return f"REGISTER for {self.aor} from {self.source} refused: {self.status} {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthenticationFailed(Event):
+    """Wrong credentials on a request other than REGISTER."""
+
+    service = "appserver"
+    type = "security.authentication_failed"
+    account: str
+    source: str
+    method: str
+    reason: str
+
+    def text(self) -> str:
+        return f"{self.method} as {self.account} from {self.source} refused: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallStarted(Event):
+    """An INVITE was accepted for processing."""
+
+    service = "appserver"
+    type = "call.started"
+    direction: str
+    """`out` from one of the owner's accounts, `in` to one of them."""
+    caller: str
+    """The URI in From."""
+    destination: str
+    """The Request-URI."""
+    source: str
+    sip_call_id: str
+
+    def text(self) -> str:
+        return f"Call from {self.caller} to {self.destination}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallForwarded(Event):
+    """A leg was placed."""
+
+    service = "appserver"
+    type = "call.forwarded"
+    leg: int
+    target: str
+    next_hop: str
+    sip_call_id: str
+
+    def text(self) -> str:
+        return f"Leg {self.leg} to {self.target} by {self.next_hop}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallProgress(Event):
+    """A leg answered provisionally (above 100)."""
+
+    service = "appserver"
+    type = "call.progress"
+    leg: int
+    status: int
+    reason: str
+
+    def text(self) -> str:
+        return f"Leg {self.leg}: {self.status} {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegFailed(Event):
+    """A leg ended without an answer; `status` 408 or 503 may be our own finding."""
+
+    service = "appserver"
+    type = "call.leg_failed"
+    leg: int
+    status: int
+    reason: str
+
+    def text(self) -> str:
+        return f"Leg {self.leg} failed: {self.status} {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallAnswered(Event):
+    """A leg answered and the call is up."""
+
+    service = "appserver"
+    type = "call.answered"
+    leg: int
+    target: str
+
+    def text(self) -> str:
+        return f"Answered by {self.target}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallChanged(Event):
+    """A request inside the call was passed on: hold, resume, INFO, a refresh."""
+
+    service = "appserver"
+    type = "call.changed"
+    method: str
+    from_leg: int
+    status: int
+    """What the other end answered."""
+
+    def text(self) -> str:
+        return f"{self.method} from leg {self.from_leg} answered {self.status}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallEnded(Event):
+    """A call is over, answered or not."""
+
+    service = "appserver"
+    type = "call.ended"
+    status: int
+    """The final status that the caller got; 200 for an answered call."""
+    reason: str
+    """Why it ended: `caller hung up`, `callee hung up`, `cancelled`, `no answer`, `busy` …"""
+    duration: float
+    """Seconds from the answer to the end; 0 for one that was not answered."""
+
+    def text(self) -> str:
+        return f"Call ended: {self.reason}" + (
+            f" after {self.duration:.0f} s" if self.duration else ""
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord(Event):
+    """The call record: exactly one for each call, whatever its end. Times are Unix seconds."""
+
+    service = "appserver"
+    type = "call.record"
+    direction: str
+    caller: str
+    caller_name: str
+    destination: str
+    source: str
+    sip_call_id: str
+    answered_by: str
+    created_at: float
+    progress_at: float | None
+    progress_status: int | None
+    answered_at: float | None
+    ended_at: float
+    status: int
+    status_reason: str
+    end_reason: str
+    duration: float
+    ring_duration: float
+    legs: int
+
+    def text(self) -> str:
+        return f"{self.caller} → {self.destination}: {self.status}, {self.end_reason}, {self.duration:.1f} s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageDropped(Event):
+    """A proxy dropped or refused what it could not take (at most one event a second and source)."""
+
+    service = "proxy"
+    type = "proxy.dropped"
+    source: str
+    reason: str
+    count: int
+
+    def text(self) -> str:
+        return f"{self.count} message(s) from {self.source} dropped: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStarted(Event):
+    """A node began to serve."""
+
+    service = "proxy"
+    type = "node.started"
+    what: str
+    version: str
+
+    def text(self) -> str:
+        return f"{self.what} {self.version} started"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginFailed(Event):
+    """Somebody gave a wrong web password."""
+
+    service = "provisioning"
+    type = "security.login_failed"
+    username: str
+    source: str
+
+    def text(self) -> str:
+        return f"Login as {self.username} from {self.source} refused"
+
+
+EVENT_TYPES: dict[str, type[Event]] = {
+    cls.type: cls
+    for cls in (
+        RegistrationAdded, RegistrationRefreshed, RegistrationRemoved, RegistrationFailed,
+        AuthenticationFailed, CallStarted, CallForwarded, CallProgress, LegFailed, CallAnswered,
+        CallChanged, CallEnded, CallRecord, MessageDropped, NodeStarted, LoginFailed,
+    )
+}  # fmt: skip

@@ -1,0 +1,82 @@
+"""Responses and requests built by the rules of RFC 3261 §8.1.1 and §8.2.6."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from tandem.sip.message import Message, Request, Response, header_key, line_value
+
+REASONS: Final = {
+    100: "Trying", 180: "Ringing", 181: "Call Is Being Forwarded", 182: "Queued",
+    183: "Session Progress", 199: "Early Dialog Terminated", 200: "OK", 202: "Accepted",
+    204: "No Notification", 300: "Multiple Choices", 301: "Moved Permanently",
+    302: "Moved Temporarily", 305: "Use Proxy", 380: "Alternative Service", 400: "Bad Request",
+    401: "Unauthorized", 402: "Payment Required", 403: "Forbidden", 404: "Not Found",
+    405: "Method Not Allowed", 406: "Not Acceptable", 407: "Proxy Authentication Required",
+    408: "Request Timeout", 410: "Gone", 413: "Request Entity Too Large",
+    414: "Request-URI Too Long", 415: "Unsupported Media Type", 416: "Unsupported URI Scheme",
+    420: "Bad Extension", 421: "Extension Required", 422: "Session Interval Too Small",
+    423: "Interval Too Brief", 430: "Flow Failed", 439: "First Hop Lacks Outbound Support",
+    440: "Max-Breadth Exceeded", 480: "Temporarily Unavailable",
+    481: "Call/Transaction Does Not Exist", 482: "Loop Detected", 483: "Too Many Hops",
+    484: "Address Incomplete", 485: "Ambiguous", 486: "Busy Here", 487: "Request Terminated",
+    488: "Not Acceptable Here", 489: "Bad Event", 491: "Request Pending", 493: "Undecipherable",
+    500: "Server Internal Error", 501: "Not Implemented", 502: "Bad Gateway",
+    503: "Service Unavailable", 504: "Server Time-out", 505: "Version Not Supported",
+    513: "Message Too Large", 600: "Busy Everywhere", 603: "Decline",
+    604: "Does Not Exist Anywhere", 606: "Not Acceptable",
+}  # fmt: skip
+
+
+def reason_phrase(status: int) -> str:
+    """The usual reason phrase, or one for the class."""
+    return REASONS.get(status) or REASONS.get(status // 100 * 100) or "Unknown"
+
+
+def clean(text: str) -> str:
+    """`text` fit for a header line: no CR, LF or NUL, which would begin another header."""
+    return text.translate(_NO_BREAKS) if not text.isprintable() else text
+
+
+_NO_BREAKS: Final = {10: " ", 13: " ", 0: " "}
+
+
+def response_to(
+    request: Request,
+    status: int,
+    reason: str | None = None,
+    *,
+    tag: str | None = None,
+    headers: Iterable[str] = (),
+    body: bytes = b"",
+) -> Response:
+    """A response to `request`: its Via, From, To, Call-ID and CSeq lines as they came (§8.2.6.2).
+
+    `tag` is added to To where it has none. `headers` are whole lines, already clean. Works on
+    requests whose other headers are malformed; raises BadMessage where a line is no header.
+    """
+    lines: list[str] = []
+    for line in request.lines:
+        name = line.partition(":")[0]
+        key = header_key(name)
+        if key in _COPIED:
+            if key == "to" and tag is not None and ";tag=" not in line.lower():
+                line = f"{line.rstrip()};tag={tag}" if "<" in line else _tagged(line, tag)
+            lines.append(line)
+        elif key == "timestamp" and status == 100:
+            lines.append(line)
+    lines.extend(headers)
+    return Response(status, clean(reason) if reason else reason_phrase(status), lines, body)
+
+
+_COPIED: Final = frozenset({"via", "from", "to", "call-id", "cseq"})
+
+
+def _tagged(line: str, tag: str) -> str:
+    return f"To: {line_value(line)};tag={tag}"
+
+
+def record_routes(message: Message) -> list[str]:
+    """The Record-Route lines, which a response that makes a dialog copies (§12.1.1)."""
+    return message.raw_lines("record-route")

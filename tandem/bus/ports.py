@@ -1,4 +1,4 @@
-"""What a service sees of the bus. `memory.Bus` joins services of one process."""
+"""What a service sees of the bus. `memory.MemoryBus` joins services of one process."""
 
 from __future__ import annotations
 

@@ -1,0 +1,179 @@
+"""Dialogs: RFC 3261 §12. A dialog is one small value of strings and numbers, so that it can be
+stored and taken up elsewhere; everything about a call is derived from its dialogs.
+
+              uas(request, tag) / uac(request, response)
+                    │ 1xx                     │ 2xx
+                  EARLY ──── 2xx ─────────► CONFIRMED
+                    └─ 3xx-6xx, 481 ─► TERMINATED ◄─ BYE, 481, 408 ─┘
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from tandem.sip.address import Address
+from tandem.sip.errors import BadMessage
+from tandem.sip.message import Request, Response
+from tandem.sip.uri import Uri
+
+TARGET_REFRESH: Final = frozenset({"INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY", "REFER"})
+"""Requests whose Contact, and whose 2xx's Contact, moves the remote target (§12.2, RFC 3311)."""
+
+
+class DialogState(StrEnum):
+    """§12: early until a 2xx."""
+
+    EARLY = "early"
+    CONFIRMED = "confirmed"
+    TERMINATED = "terminated"
+
+
+class Order(StrEnum):
+    """What `Dialog.receive` says about a request's CSeq (§12.2.2)."""
+
+    NEXT = "next"
+    OUT_OF_ORDER = "out of order"
+    """Lower than one that was seen: answer 500."""
+
+
+@dataclass(slots=True)
+class Dialog:
+    """One dialog. `local` and `remote` are the values of our and their From/To, with their tags;
+    `route_set` is in the order in which our requests carry it."""
+
+    call_id: str
+    local_tag: str
+    remote_tag: str
+    local: str
+    remote: str
+    remote_target: str
+    route_set: tuple[str, ...]
+    local_seq: int
+    remote_seq: int | None
+    state: DialogState
+    uas: bool
+    """Whether they sent the request that made it."""
+    secure: bool = False
+
+    @property
+    def id(self) -> tuple[str, str, str]:
+        """Call-ID, local tag, remote tag (§12)."""
+        return (self.call_id, self.local_tag, self.remote_tag)
+
+    @classmethod
+    def from_request(cls, request: Request, local_tag: str) -> Dialog:
+        """The early dialog of the UAS (§12.1.1). Raises BadMessage without a usable Contact."""
+        remote = request.from_
+        return cls(
+            call_id=request.call_id,
+            local_tag=local_tag,
+            # "If the request has no From tag (RFC 2543), the remote tag is null": ""
+            remote_tag=remote.tag or "",
+            local=str(request.to.with_tag(local_tag)),
+            remote=_value(request, "from"),
+            remote_target=target_of(request),
+            route_set=tuple(request.items("record-route")),
+            local_seq=0,
+            remote_seq=request.cseq.number,
+            state=DialogState.EARLY,
+            uas=True,
+            secure=request.uri[:5].lower() == "sips:",
+        )
+
+    @classmethod
+    def from_response(cls, request: Request, response: Response) -> Dialog:
+        """The UAC's dialog, early by a 1xx, confirmed by a 2xx (§12.1.2)."""
+        return cls(
+            call_id=request.call_id,
+            local_tag=request.from_.tag or "",
+            remote_tag=response.to.tag or "",
+            local=_value(request, "from"),
+            remote=_value(response, "to"),
+            remote_target=target_of(response, request.uri),
+            route_set=tuple(reversed(response.items("record-route"))),
+            local_seq=request.cseq.number,
+            remote_seq=None,
+            state=DialogState.CONFIRMED if response.status >= 200 else DialogState.EARLY,
+            uas=False,
+            secure=request.uri[:5].lower() == "sips:",
+        )
+
+    def confirm(self, response: Response) -> None:
+        """A 2xx came: "the route set ... MUST be recomputed" (§13.2.2.4), the target too."""
+        self.state = DialogState.CONFIRMED
+        if not self.uas:
+            self.route_set = tuple(reversed(response.items("record-route")))
+            self.remote_target = target_of(response, self.remote_target)
+
+    def request(self, method: str, *, seq: int | None = None) -> Request:
+        """A request inside this dialog (§12.2.1.1): no Via, Contact or body yet.
+
+        `seq` is for ACK and PRACK's kin, which take the number of another request; else the next
+        number is taken. A strict router first in the route set gets the Request-URI (§12.2.1.1).
+        """
+        if seq is None:
+            self.local_seq += 1
+            seq = self.local_seq
+        uri, routes = self.remote_target, self.route_set
+        if routes and not _is_loose(routes[0]):
+            uri, routes = str(Address.parse(routes[0]).uri), (*routes[1:], f"<{uri}>")
+        lines = [f"Route: {route}" for route in routes]
+        lines += (
+            f"From: {self.local}",
+            f"To: {self.remote}",
+            f"Call-ID: {self.call_id}",
+            f"CSeq: {seq} {method}",
+            "Max-Forwards: 70",
+        )
+        return Request(method, uri, lines)
+
+    def receive(self, request: Request) -> Order:
+        """Take note of a request of theirs (§12.2.2). ACK and CANCEL are not for this."""
+        number = request.cseq.number
+        if self.remote_seq is not None and number < self.remote_seq:
+            return Order.OUT_OF_ORDER
+        self.remote_seq = number
+        return Order.NEXT
+
+    def refresh_target(self, message: Request | Response) -> None:
+        """Follow the Contact of a target refresh request or of its 2xx."""
+        if "contact" in message.index:
+            self.remote_target = target_of(message, self.remote_target)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types only."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Dialog:
+        """The inverse of `to_dict`."""
+        fields = dict(data)
+        fields["route_set"] = tuple(fields["route_set"])
+        fields["state"] = DialogState(fields["state"])
+        return cls(**fields)
+
+
+def dialog_id(request: Request) -> tuple[str, str, str]:
+    """The dialog that a request of theirs names: its To-tag is ours."""
+    return (request.call_id, request.to.tag or "", request.from_.tag or "")
+
+
+def target_of(message: Request | Response, default: str | None = None) -> str:
+    """The URI of the one Contact; `default` where there is none. Raises BadMessage."""
+    contacts = message.values("contact")
+    if not contacts:
+        if default is None:
+            raise BadMessage("Missing contact")
+        return default
+    return str(Address.parse_list(contacts[:1])[0].uri)
+
+
+def _value(message: Request | Response, key: str) -> str:
+    return message.first(key) or ""
+
+
+def _is_loose(route: str) -> bool:
+    uri: Uri = Address.parse(route).uri
+    return uri.param("lr") is not None

@@ -1,0 +1,118 @@
+"""The appserver's settings: one frozen dataclass, read from the environment once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+ALGORITHMS: Final = ("MD5", "SHA-256", "SHA-512-256")
+
+
+class ConfigError(ValueError):
+    """A setting is missing or wrong; the text is one line for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppServerConfig:
+    """Every setting of an appserver. The environment's name is in each field's sentence."""
+
+    node_id: str = "appserver1"
+    """TANDEM_NODE_ID: unique among all nodes; bindings and calls name their owner by it."""
+    domains: tuple[str, ...] = ()
+    """TANDEM_DOMAINS: domains serviced even if provisioning does not list them, default first."""
+    local_hosts: tuple[str, ...] = ()
+    """TANDEM_LOCAL_HOSTS: addresses that the proxies listen on, `host` or `host:port`; they stand
+    for the default domain, since many phones are set up with an address alone."""
+    server_name: str = "Tandem"
+    """TANDEM_SERVER_NAME: what Server and User-Agent headers say."""
+
+    min_expires: int = 60
+    """TANDEM_MIN_EXPIRES: seconds; a REGISTER that asks for less gets 423."""
+    max_expires: int = 3600
+    """TANDEM_MAX_EXPIRES: seconds; a REGISTER that asks for more gets this."""
+    default_expires: int = 3600
+    """TANDEM_DEFAULT_EXPIRES: seconds for a REGISTER that asks for nothing."""
+    keepalive_seconds: int = 17
+    """TANDEM_KEEPALIVE_SECONDS: between packets to a NATted UDP phone; NATs forget after 30."""
+
+    digest_algorithms: tuple[str, ...] = ALGORITHMS
+    """TANDEM_DIGEST_ALGORITHMS: one challenge each, in this order; MD5 first, since some phones
+    read only the first."""
+    nonce_seconds: int = 300
+    """TANDEM_NONCE_SECONDS: how long a nonce serves before a client gets stale=true."""
+    nonce_secret: str = ""
+    """TANDEM_NONCE_SECRET: shared by all appservers so that each takes the nonces of the others;
+    empty: a random one for this process."""
+    forbid_after: int = 3
+    """TANDEM_FORBID_AFTER: wrong passwords for one account from one address that are challenged
+    again; the next are answered 403."""
+    ban_after: int = 10
+    """TANDEM_BAN_AFTER: wrong passwords for one account from one address until it is banned."""
+    ban_address_after: int = 50
+    """TANDEM_BAN_ADDRESS_AFTER: wrong passwords for any accounts until an address is banned."""
+    ban_seconds: int = 600
+    """TANDEM_BAN_SECONDS: how long a ban lasts, and how long failures are remembered."""
+
+    account_seconds: int = 300
+    """TANDEM_ACCOUNT_SECONDS: after this a cached account is asked for again, behind the scenes."""
+    account_max_seconds: int = 3600
+    """TANDEM_ACCOUNT_MAX_SECONDS: after this an account is asked for before it is used again; if
+    nobody answers, the old one serves."""
+    missing_seconds: int = 15
+    """TANDEM_MISSING_SECONDS: how long it is remembered that an account does not exist."""
+    max_accounts: int = 200_000
+    """TANDEM_MAX_ACCOUNTS: cached accounts, about 1 kB each; the longest unused gives way."""
+
+    max_calls: int = 5_000
+    """TANDEM_MAX_CALLS: calls under way; more get 503. About 12 kB each."""
+    max_call_seconds: int = 0
+    """TANDEM_MAX_CALL_SECONDS: longest call of anybody after its answer; 0: no limit."""
+    ring_seconds: int = 180
+    """TANDEM_RING_SECONDS: longest that a call may ring."""
+    session_seconds: int = 1800
+    """TANDEM_SESSION_SECONDS: the session interval we ask for (RFC 4028)."""
+    min_session_seconds: int = 90
+    """TANDEM_MIN_SESSION_SECONDS: the least session interval we take (RFC 4028 §4: 90)."""
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str], **overrides: Any) -> AppServerConfig:
+        """Read the `TANDEM_*` settings; raises ConfigError with one clear line."""
+        values: dict[str, Any] = {}
+        for field in fields(cls):
+            text = env.get(f"TANDEM_{field.name.upper()}")
+            if text is not None:
+                values[field.name] = _read(field.name, str(field.type), text.strip())
+        return cls(**(values | overrides))
+
+
+def _read(name: str, kind: str, text: str) -> Any:
+    if kind == "int":
+        try:
+            return int(text)
+        except ValueError:
+            raise ConfigError(f"TANDEM_{name.upper()}: {text!r} is no whole number") from None
+    if kind.startswith("tuple"):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    return text
+
+
+def _check(config: AppServerConfig) -> None:
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, int) and value < 0:
+            raise ConfigError(f"TANDEM_{field.name.upper()}: {value} is below 0")
+    if not config.node_id:
+        raise ConfigError("TANDEM_NODE_ID: must not be empty")
+    if not 0 < config.min_expires <= config.default_expires <= config.max_expires:
+        raise ConfigError(
+            "TANDEM_MIN_EXPIRES, TANDEM_DEFAULT_EXPIRES and TANDEM_MAX_EXPIRES: must grow from 1"
+        )
+    if config.keepalive_seconds < 1:
+        raise ConfigError("TANDEM_KEEPALIVE_SECONDS: must be at least 1")
+    unknown = set(config.digest_algorithms) - set(ALGORITHMS)
+    if unknown or not config.digest_algorithms:
+        raise ConfigError(f"TANDEM_DIGEST_ALGORITHMS: must be some of {', '.join(ALGORITHMS)}")

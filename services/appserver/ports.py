@@ -1,0 +1,101 @@
+"""What the appserver's core asks of others, and what its parts ask of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.appserver.config import AppServerConfig
+from services.appserver.domain.plan import CallPlan
+from tandem.bus.ports import Publisher
+from tandem.sip.deadlines import Deadlines
+from tandem.sip.message import Request, Response
+from tandem.sip.transaction import ClientTransaction, Hop, ServerTransaction, TransactionLayer
+from tandem.sip.uri import Uri
+
+
+class OutsideHop(Protocol):
+    """Where a URI leads by RFC 3263, as `tandem.siptransport.resolver` finds it."""
+
+    @property
+    def transport(self) -> str:
+        """`udp`, `tcp`, `tls`, `ws` or `wss`."""
+
+    @property
+    def host(self) -> str:
+        """An IP address, without brackets."""
+
+    @property
+    def port(self) -> int:
+        """Never 0."""
+
+
+class Resolver(Protocol):
+    """RFC 3263: from a URI to addresses, best first. An empty list: it leads nowhere."""
+
+    def resolve_now(self, uri: Uri) -> list[OutsideHop] | None:
+        """The answer if it is known without waiting (an address, a cached name), else None."""
+
+    async def resolve(self, uri: Uri) -> list[OutsideHop]:
+        """The answer, bounded in time."""
+
+
+class Calls(Protocol):
+    """The B2BUA. No method waits, and `now` is the steady clock of the deadlines.
+
+    Routing has authenticated the caller and looked the destination up before `start`; what is in
+    a dialog (To has a tag), and what belongs to a client transaction that the B2BUA made, goes to
+    it untouched.
+    """
+
+    def start(self, tx: ServerTransaction, plan: CallPlan, now: float) -> None:
+        """Begin the call of this INVITE (which has no To-tag and no final answer yet; routing has
+        sent its 100 if it had to wait)."""
+
+    def in_dialog(self, tx: ServerTransaction, now: float) -> None:
+        """A request with a To-tag, of any method but ACK and CANCEL: answer 481 if unknown."""
+
+    def on_ack(self, ack: Request, hop: Hop, now: float) -> None:
+        """The ACK of a 2xx."""
+
+    def on_cancel(self, tx: ServerTransaction, cancel: Request, now: float) -> None:
+        """An INVITE given by `start` or `in_dialog` was cancelled; the CANCEL has its 200."""
+
+    def on_response(self, tx: ClientTransaction, response: Response, now: float) -> None:
+        """A response to a request of the B2BUA's own."""
+
+    def on_client_failure(self, tx: ClientTransaction, status: int, now: float) -> None:
+        """A request of the B2BUA's own failed: 408 time-out, 503 transport."""
+
+    def on_stray_response(self, response: Response, hop: Hop, now: float) -> None:
+        """A response of no transaction: a 2xx again after its transaction has ended."""
+
+    def on_server_timeout(self, tx: ServerTransaction, now: float) -> None:
+        """No ACK came for the final answer to this INVITE."""
+
+    def __len__(self) -> int:
+        """How many calls are under way."""
+
+    async def stop(self) -> None:
+        """The node ends: write the records that are still due. Calls that are up stay up."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallHost:
+    """What the B2BUA is given to work with, once, when the appserver is put together."""
+
+    layer: TransactionLayer
+    deadlines: Deadlines
+    publisher: Publisher
+    config: AppServerConfig
+    link_address: str
+    """What a Contact or Record-Route names this appserver by on the link: `host:port`."""
+    link_reliable: bool
+    wall: Callable[[], float]
+    """Unix time in seconds."""
+    new_token: Callable[[], str]
+    """Random text for tags and Call-IDs."""
+
+
+CallsFactory = Callable[[CallHost], Calls]

@@ -1,6 +1,6 @@
 """Flows: what the stream transports offer to whoever sends and receives SIP messages (RFC 5626 §3).
 
-    FlowUser ◄── on_message, on_flow_closed ── Streams (listeners, connections) ──► Flow.send
+FlowUser ◄── on_message, on_flow_closed ── Streams (listeners, connections) ──► Flow.send
 """
 
 from __future__ import annotations

@@ -318,11 +318,15 @@ def _params(value: str, fault: str) -> dict[str, str]:
     if scheme is None:
         raise BadMessage("Authentication scheme is not Digest")
     params: dict[str, str] = {}
-    for name, text, garbage in _PARAM_RE.findall(value, scheme.end()):
-        key = name.lower()
-        if garbage or key in params:
+    found: list[tuple[str, str, str]] = _PARAM_RE.findall(value, scheme.end())
+    for name, text, garbage in found:
+        if garbage:
             raise BadMessage(fault)
-        params[key] = unquote(text) if text[:1] == '"' else text
+        if text[:1] == '"':
+            text = unquote(text) if "\\" in text else text[1:-1]
+        params[name.lower()] = text
+    if len(params) < len(found):
+        raise BadMessage(fault)
     return params
 
 

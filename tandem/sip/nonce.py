@@ -96,7 +96,7 @@ class NonceCounter:
             if used is None:
                 if nonce[:_STAMP] <= self._forgotten:
                     return False
-                used = 0 if count > 0 else -1
+                used = 0
         updated = _use(used, count)
         self._keep(nonce, used if updated is None else updated)
         return updated is not None
@@ -112,7 +112,10 @@ class NonceCounter:
 
 
 def _use(used: int, count: int) -> int | None:
-    """`used` is the highest count, shifted, and a bit for each of the COUNT_WINDOW below it."""
+    """`used` is the highest count, shifted, and a bit for each of the COUNT_WINDOW below it.
+
+    Counts begin with 1, so that 0, which nobody may use, stands for a nonce not yet used.
+    """
     highest = used >> COUNT_WINDOW
     seen = used & _MASK
     ahead = count - highest
@@ -120,8 +123,8 @@ def _use(used: int, count: int) -> int | None:
         return count << COUNT_WINDOW
     if ahead > 0:
         return count << COUNT_WINDOW | (seen << ahead | 1 << (ahead - 1)) & _MASK
-    bit = 1 << (-ahead - 1) if ahead else 0
-    if bit > _MASK or not bit or seen & bit:
+    bit = 1 << -ahead >> 1
+    if not bit or bit > _MASK or seen & bit:
         return None
     return used | bit
 

@@ -1,0 +1,51 @@
+"""Which addresses this machine is reached by."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from typing import Final
+
+from tandem.runtime.address import HostPort
+
+# Documentation addresses: connecting a UDP socket sends nothing, it only picks a route.
+_PROBES: Final = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
+
+
+def own_hosts(listeners: Iterable[HostPort]) -> tuple[str, ...]:
+    """The addresses and names by which phones may name these listeners, without brackets."""
+    hosts: dict[str, None] = {}
+    for listener in listeners:
+        if listener.host in ("0.0.0.0", "::"):
+            hosts.update(dict.fromkeys(_machine()))
+        else:
+            hosts[listener.host] = None
+    return tuple(hosts)
+
+
+def outward_address() -> str:
+    """The address that phones in the same network would use, a loopback one without network."""
+    for family, probe in _PROBES:
+        found = _route_to(family, probe)
+        if found:
+            return found
+    return "127.0.0.1"
+
+
+def _machine() -> list[str]:
+    found = ["127.0.0.1", "::1", "localhost", socket.gethostname()]
+    found += [host for family, probe in _PROBES if (host := _route_to(family, probe))]
+    try:
+        infos = socket.getaddrinfo(socket.gethostname(), None)
+    except OSError:
+        infos = []
+    return found + [str(info[4][0]).partition("%")[0] for info in infos]
+
+
+def _route_to(family: socket.AddressFamily, address: str) -> str | None:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 9))
+            return str(probe.getsockname()[0])
+    except OSError:
+        return None

@@ -1,0 +1,138 @@
+"""The command `tandem`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from services.local.app import Local, StartProblem
+from services.local.config import LocalConfig, default_data_dir
+from tandem.runtime import logs
+from tandem.runtime.address import HostPort
+from tandem.runtime.lifecycle import bounded, stop_signal
+
+SERVICES: Final = ("proxy", "appserver", "provisioning", "events")
+WRONG_SETTING: Final = 2
+CANNOT_START: Final = 1
+
+EPILOG: Final = """\
+examples:
+  tandem local                                   listen on port 5060, console on port 8080
+  tandem local --sip 0.0.0.0:5070 --domain example.com
+  tandem local --tls 0.0.0.0:5061 --ws 127.0.0.1:5066 --sip [::]:5060 --sip 0.0.0.0:5060
+
+environment:
+  TANDEM_ADMIN_PASSWORD   password of `admin` at the first start (else a random one is shown)
+  TANDEM_DATA_DIR         as --data-dir
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `tandem`; returns the exit status: 2 for a wrong setting, 1 when it can't start."""
+    options = _parser().parse_args(argv)
+    if options.command in SERVICES:
+        # each service reads its own TANDEM_* variables
+        module = importlib.import_module(f"services.{options.command}.__main__")
+        return int(module.main() or 0)
+    try:
+        config = _config(options, os.environ)
+    except ValueError as error:
+        return _complain(str(error), WRONG_SETTING)
+    logs.set_up(options.log_level)
+    try:
+        return asyncio.run(_run(config))
+    except StartProblem as problem:
+        return _complain(str(problem), CANNOT_START)
+
+
+async def _run(config: LocalConfig) -> int:
+    local = Local(config)
+    async with stop_signal() as stop:
+        try:
+            for line in await local.start():
+                print(line)
+            print("ready: press Ctrl-C to stop", flush=True)
+            await stop.wait()
+        finally:
+            clean = await bounded(local.stop(), "tandem")
+    return 0 if clean else CANNOT_START
+
+
+def _complain(text: str, status: int) -> int:
+    print(f"tandem: {text}", file=sys.stderr)
+    return status
+
+
+def _config(options: argparse.Namespace, environ: Mapping[str, str]) -> LocalConfig:
+    given = {
+        name: getattr(options, name)
+        for name in ("sip", "tls", "ws", "wss", "http", "tls_cert", "tls_key")
+        if getattr(options, name) is not None
+    }
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    domains = tuple(dict.fromkeys(_domain(text) for text in options.domain or ()))
+    if domains:
+        given["domains"] = domains
+    return LocalConfig(
+        data_dir=options.data_dir or default_data_dir(environ),
+        admin_password=environ.get("TANDEM_ADMIN_PASSWORD") or None,
+        **given,
+    )
+
+
+def _domain(text: str) -> str:
+    name = text.strip().rstrip(".").lower()
+    labels = name.split(".")
+    if not name or not all(label.replace("-", "").isalnum() for label in labels):
+        raise ValueError(f"--domain {text!r} is no domain name")
+    return name
+
+
+def _listen(text: str) -> HostPort:
+    try:
+        return HostPort.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tandem", description="A programmable SIP switch.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    local = commands.add_parser(
+        "local",
+        help="all services in one process: registrar, switch, API, console",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = local.add_argument
+    add("--data-dir", type=Path, metavar="DIR", help="databases, keys and certificate")
+    add("--domain", action="append", metavar="D", help="serviced domain; repeat; first is default")
+    add(
+        "--sip",
+        action="append",
+        type=_listen,
+        metavar="HOST:PORT",
+        help="UDP and TCP (0.0.0.0:5060)",
+    )
+    add("--tls", action="append", type=_listen, metavar="HOST:PORT", help="SIP over TLS")
+    add("--ws", action="append", type=_listen, metavar="HOST:PORT", help="SIP over WebSocket")
+    add(
+        "--wss",
+        action="append",
+        type=_listen,
+        metavar="HOST:PORT",
+        help="SIP over secure WebSocket",
+    )
+    add("--tls-cert", type=Path, metavar="PEM", help="certificate chain (else a self-signed one)")
+    add("--tls-key", type=Path, metavar="PEM", help="its private key")
+    add("--http", type=_listen, metavar="HOST:PORT", help="API and console (127.0.0.1:8080)")
+    add("--log-level", choices=logs.LEVELS, default="warning", help="what to log (warning)")
+    for name in SERVICES:
+        commands.add_parser(name, help=f"run the {name} service alone, set by TANDEM_* variables")
+    return parser

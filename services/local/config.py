@@ -1,0 +1,50 @@
+"""What `tandem local` can be told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tandem.runtime.address import HostPort
+
+DEFAULT_DOMAIN: Final = "local"
+"""The domain of a switch that was given none: phones are then set up with the PC's address."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalConfig:
+    """One switch in one process."""
+
+    data_dir: Path
+    """Where databases, keys and the certificate live; made if missing."""
+    domains: tuple[str, ...] = (DEFAULT_DOMAIN,)
+    """Serviced domains, the default one first."""
+    sip: tuple[HostPort, ...] = (HostPort("0.0.0.0", 5060),)
+    """UDP and TCP."""
+    tls: tuple[HostPort, ...] = ()
+    ws: tuple[HostPort, ...] = ()
+    wss: tuple[HostPort, ...] = ()
+    tls_cert: Path | None = None
+    """PEM file of the certificate chain; a self-signed one is made when this is None."""
+    tls_key: Path | None = None
+    http: HostPort = HostPort("127.0.0.1", 8080)
+    admin_password: str | None = None
+    """The administrator's first password; None: a random one, shown once."""
+
+    def __post_init__(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("--tls-cert and --tls-key go together")
+        if not self.sip and not self.tls and not self.ws and not self.wss:
+            raise ValueError("nothing to listen on: give --sip, --tls, --ws or --wss")
+
+
+def default_data_dir(environ: Mapping[str, str]) -> Path:
+    """TANDEM_DATA_DIR, else `tandem` in the user's data folder (XDG base directories)."""
+    chosen = environ.get("TANDEM_DATA_DIR")
+    if chosen:
+        return Path(chosen)
+    base = environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
+    return Path(base) / "tandem"

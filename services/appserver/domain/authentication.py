@@ -112,6 +112,12 @@ class Authenticator:
         self.guard.succeeded(source.host, name)
         return Allowed(account)
 
+    def _learn_hashes(self, account: Account) -> None:
+        """Offer what accounts have hashes for. Unknown accounts are offered what the last known
+        one was, so that they can't be told apart by it."""
+        self._hashes = account.ha1.keys()
+        self._offer = tuple(a for a in self._algorithms if a in account.ha1) or self._algorithms
+
     def _proves(self, request: Request, credentials: Credentials, account: Account | None) -> bool:
         ha1 = account.ha1.get(credentials.algorithm, NOBODY) if account is not None else NOBODY
         return verify(credentials, ha1, request.method, request.body)

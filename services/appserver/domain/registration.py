@@ -80,7 +80,7 @@ class Registration:
     wall: float
 
 
-def wishes(request: Request, limits: Limits) -> list[Wish] | None | Rejected:
+def wishes(request: Request, limits: Limits) -> list[Wish] | Rejected | None:
     """The Contacts of a REGISTER; None for the `*` that takes all away, an empty list for a
     query. Raises BadMessage."""
     values = request.items("contact")
@@ -101,7 +101,7 @@ def wishes(request: Request, limits: Limits) -> list[Wish] | None | Rejected:
     return found
 
 
-def _star(request: Request, values: list[str]) -> None | Rejected:
+def _star(request: Request, values: list[str]) -> Rejected | None:
     """§10.2.2: "The "*" value can only be used ... with Expires of 0"; §10.3 step 6: else 400."""
     header = request.first("expires")
     if len(values) > 1 or header is None or header.strip() != "0":

@@ -9,7 +9,7 @@ stored and taken up elsewhere; everything about a call is derived from its dialo
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -64,7 +64,8 @@ class Dialog:
 
     @classmethod
     def from_request(cls, request: Request, local_tag: str) -> Dialog:
-        """The early dialog of the UAS (§12.1.1). Raises BadMessage without a usable Contact."""
+        """The early dialog of the UAS (§12.1.1). Raises BadMessage without a usable Contact, or
+        for a malformed Record-Route."""
         remote = request.from_
         return cls(
             call_id=request.call_id,
@@ -74,7 +75,7 @@ class Dialog:
             local=str(request.to.with_tag(local_tag)),
             remote=_value(request, "from"),
             remote_target=target_of(request),
-            route_set=tuple(request.items("record-route")),
+            route_set=_routes_of(request),
             local_seq=0,
             remote_seq=request.cseq.number,
             state=DialogState.EARLY,
@@ -84,7 +85,8 @@ class Dialog:
 
     @classmethod
     def from_response(cls, request: Request, response: Response) -> Dialog:
-        """The UAC's dialog, early by a 1xx, confirmed by a 2xx (§12.1.2)."""
+        """The UAC's dialog, early by a 1xx, confirmed by a 2xx (§12.1.2). Raises BadMessage for a
+        malformed Contact or Record-Route."""
         return cls(
             call_id=request.call_id,
             local_tag=request.from_.tag or "",
@@ -92,7 +94,7 @@ class Dialog:
             local=_value(request, "from"),
             remote=_value(response, "to"),
             remote_target=target_of(response, request.uri),
-            route_set=tuple(reversed(response.items("record-route"))),
+            route_set=_routes_of(response)[::-1],
             local_seq=request.cseq.number,
             remote_seq=None,
             state=DialogState.CONFIRMED if response.status >= 200 else DialogState.EARLY,
@@ -101,11 +103,16 @@ class Dialog:
         )
 
     def confirm(self, response: Response) -> None:
-        """A 2xx came: "the route set ... MUST be recomputed" (§13.2.2.4), the target too."""
-        self.state = DialogState.CONFIRMED
-        if not self.uas:
-            self.route_set = tuple(reversed(response.items("record-route")))
+        """The 2xx came: "the route set ... MUST be recomputed" (§13.2.2.4), the target too.
+
+        One that comes again, or answers a re-INVITE, changes no route set (§12.2). Raises
+        BadMessage, like `from_response`, and leaves the dialog as it was.
+        """
+        if not self.uas and self.state is not DialogState.CONFIRMED:
+            route_set = _routes_of(response)[::-1]
             self.remote_target = target_of(response, self.remote_target)
+            self.route_set = route_set
+        self.state = DialogState.CONFIRMED
 
     def request(self, method: str, *, seq: int | None = None) -> Request:
         """A request inside this dialog (§12.2.1.1): no Via, Contact or body yet.
@@ -118,7 +125,7 @@ class Dialog:
             seq = self.local_seq
         uri, routes = self.remote_target, self.route_set
         if routes and not _is_loose(routes[0]):
-            uri, routes = str(Address.parse(routes[0]).uri), (*routes[1:], f"<{uri}>")
+            uri, routes = _as_request_uri(Address.parse(routes[0]).uri), (*routes[1:], f"<{uri}>")
         lines = [f"Route: {route}" for route in routes]
         lines += (
             f"From: {self.local}",
@@ -167,11 +174,26 @@ def target_of(message: Request | Response, default: str | None = None) -> str:
         if default is None:
             raise BadMessage("Missing contact")
         return default
-    return str(Address.parse_list(contacts[:1])[0].uri)
+    return _as_request_uri(Address.parse_list(contacts[:1])[0].uri)
 
 
 def _value(message: Request | Response, key: str) -> str:
     return message.first(key) or ""
+
+
+def _routes_of(message: Request | Response) -> tuple[str, ...]:
+    """The Record-Route items, checked now so that `Dialog.request` can rely on them."""
+    routes = tuple(message.items("record-route"))
+    for route in routes:
+        Address.parse(route)
+    return routes
+
+
+def _as_request_uri(uri: Uri) -> str:
+    """Without what a Request-URI must not have: headers and `method` (§12.2.1.1, §19.1.1)."""
+    if uri.headers or uri.param("method") is not None:
+        uri = replace(uri.with_params(method=None), headers="")
+    return str(uri)
 
 
 def _is_loose(route: str) -> bool:

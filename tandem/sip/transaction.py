@@ -79,8 +79,10 @@ class TransactionLayer:
         sent_by: str,
         new_token: Callable[[], str],
         timers: Timers | None = None,
+        max_transactions: int = MAX_TRANSACTIONS,
     ) -> None:
         self.timers = timers or Timers()
+        self._max_transactions = max_transactions
         self.deadlines = deadlines
         self._send = send
         self._user = user
@@ -123,7 +125,7 @@ class TransactionLayer:
         if tx is not None:
             tx.feed(Input.REQUEST, request, now)
             return
-        if len(self._servers) >= MAX_TRANSACTIONS:
+        if self._is_full(request):
             answer = response_to(request, 503, tag=self._new_token(), headers=["Retry-After: 5"])
             self._send(answer.to_bytes(), hop.peer)
             return
@@ -133,14 +135,28 @@ class TransactionLayer:
             self._receive_cancel(tx, now)
         else:
             self._user.on_request(tx, now)
+            if not tx.invite and tx.state in _UNANSWERED:
+                # The client gives up after 64*T1 (timer F), so no answer matters after that; T4
+                # more for a request that was underway.
+                tx.end_at(now + self.timers.patience + self.timers.t4)
+
+    def _is_full(self, request: Request) -> bool:
+        if len(self._servers) < self._max_transactions:
+            return False
+        # a CANCEL makes room: there is at most one for each INVITE
+        return request.method != "CANCEL" or server_key(request, "INVITE") not in self._servers
 
     def _receive_cancel(self, tx: ServerTransaction, now: float) -> None:
         """§9.2: answer 200 if the INVITE is known, 481 if not; the rest is the user's."""
         invite = self._servers.get(server_key(tx.request, "INVITE"))
-        status = 200 if invite is not None else 481
-        tag = (invite.tag if invite is not None else None) or self._new_token()
-        self.respond(tx, response_to(tx.request, status, tag=tag), now)
-        if invite is not None and invite.state is State.PROCEEDING:
+        if invite is None:
+            self.reply(tx, 481, now)
+            return
+        # "the To tag of the response to the CANCEL and the To tag in the response to the original
+        # request SHOULD be the same"
+        tx.tag = invite.tag = invite.tag or self._new_token()
+        self.reply(tx, 200, now)
+        if invite.state is State.PROCEEDING:
             self._user.on_cancel(invite, tx.request, now)
 
     # -- from the user -------------------------------------------------------------------------
@@ -241,6 +257,8 @@ class TransactionLayer:
         request._forget()
         return MAGIC_COOKIE + token
 
+
+_UNANSWERED: Final = frozenset({State.TRYING, State.PROCEEDING})
 
 _CANCEL: Final = object()
 """The context of our own CANCELs: their answers mean nothing to the user."""

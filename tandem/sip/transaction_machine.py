@@ -26,7 +26,7 @@ from tandem.sip.errors import LocalFault
 from tandem.sip.message import Request, Response
 
 if TYPE_CHECKING:
-    from tandem.sip.deadlines import Deadlines
+    from tandem.sip.deadlines import Deadline, Deadlines
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,8 @@ class Transaction:
     """One machine. `last` is what a retransmission sends: the request, or the last response."""
 
     __slots__ = (
-        "_due", "_end_at", "_host", "_interval", "_retransmit_at", "hop", "key", "last", "state",
+        "_deadline", "_end_at", "_host", "_interval", "_retransmit_at", "hop", "key", "last",
+        "state",
     )  # fmt: skip
     table: ClassVar[Table]
 
@@ -121,7 +122,8 @@ class Transaction:
         self.state = state
         self.last = last
         self._interval = host.timers.t1
-        self._retransmit_at = self._end_at = self._due = inf
+        self._retransmit_at = self._end_at = inf
+        self._deadline: Deadline | None = None
 
     def feed(self, what: Input, message: Request | Response | None, now: float) -> None:
         """Let something happen. Raises LocalFault for what this state does not know."""
@@ -132,7 +134,9 @@ class Transaction:
         for action in actions:
             action(self, message, now)
         if self.state is State.TERMINATED:
-            self._host.forget(self)
+            self._forget()
+        elif self._end_at <= now:  # a timer of zero seconds: D, I, J, K over reliable transports
+            self.feed(Input.END, None, now)
         else:
             self._arm()
 
@@ -145,20 +149,27 @@ class Transaction:
         # One heap entry at a time: a wake-up that comes too early asks for the next one, so that
         # timers that are put off (nearly all are) cost nothing.
         due = self._retransmit_at if self._retransmit_at < self._end_at else self._end_at
-        if due < self._due:
-            self._due = due
-            self._host.deadlines.at(due, self._wake)
+        if self._deadline is not None:
+            if self._deadline.when <= due:
+                return
+            self._deadline.cancel()
+        if due < inf:
+            self._deadline = self._host.deadlines.at(due, self._wake)
 
     def _wake(self, now: float) -> None:
-        self._due = inf
-        if self.state is State.TERMINATED:
-            return
+        self._deadline = None
         if self._end_at <= now:
             self.feed(Input.END, None, now)
         elif self._retransmit_at <= now:
             self.feed(Input.RETRANSMIT, None, now)
         else:
             self._arm()
+
+    def _forget(self) -> None:
+        if self._deadline is not None:  # else the heap would keep us for up to 64*T1 more
+            self._deadline.cancel()
+            self._deadline = None
+        self._host.forget(self)
 
 
 # -- actions: what rows are made of ----------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""What every process of Tandem starts with: settings, logs, metrics, signals, ids."""

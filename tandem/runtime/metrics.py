@@ -1,0 +1,105 @@
+"""Metrics: counting is `self.dropped += 1` on a plain object; names and text come at the scrape.
+
+class Counters:
+    def __init__(self) -> None:
+        self.forwarded = 0
+        self.dropped = 0
+
+metrics.counters("tandem_proxy", counters, "What the proxy did")
+metrics.gauge("tandem_calls", lambda: len(calls), "Calls under way")
+metrics.render()      # Prometheus text: tandem_proxy_forwarded_total …
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+NO_LABELS: Final[Mapping[str, str]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Counters:
+    prefix: str
+    source: object
+    help: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Gauge:
+    name: str
+    read: Callable[[], float]
+    help: str
+    labels: Mapping[str, str]
+
+
+class Metrics(Collector):
+    """What one process shows at /metrics."""
+
+    def __init__(self) -> None:
+        self._counters: list[_Counters] = []
+        self._gauges: list[_Gauge] = []
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def counters(
+        self, prefix: str, source: object, help: str, labels: Mapping[str, str] = NO_LABELS
+    ) -> None:
+        """Show each public int attribute of `source` as `PREFIX_ATTRIBUTE_total`.
+
+        Several sources may share a prefix when their labels have the same names and other values.
+        """
+        self._counters.append(_Counters(prefix, source, help, labels))
+
+    def gauge(
+        self,
+        name: str,
+        read: Callable[[], float],
+        help: str,
+        labels: Mapping[str, str] = NO_LABELS,
+    ) -> None:
+        """Show what `read` returns at each scrape."""
+        self._gauges.append(_Gauge(name, read, help, labels))
+
+    def render(self) -> bytes:
+        """The Prometheus text format, UTF-8."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterable[Metric]:
+        """What prometheus_client asks its collectors for."""
+        families: dict[str, Metric] = {}
+        for group in self._counters:
+            for attribute, value in _ints(group.source):
+                name = f"{group.prefix}_{attribute}"
+                family = families.get(name) or CounterMetricFamily(
+                    name, f"{group.help}: {attribute.replace('_', ' ')}"
+                )
+                families[name] = family
+                family.add_sample(name + "_total", dict(group.labels), value)
+        for gauge in self._gauges:
+            family = families.get(gauge.name) or GaugeMetricFamily(gauge.name, gauge.help)
+            families[gauge.name] = family
+            family.add_sample(gauge.name, dict(gauge.labels), gauge.read())
+        return families.values()
+
+
+def _ints(source: object) -> Iterator[tuple[str, int]]:
+    for name in _attributes(source):
+        value: Any = getattr(source, name, None)
+        if type(value) is int and not name.startswith("_"):
+            yield name, value
+
+
+def _attributes(source: object) -> list[str]:
+    names = list(getattr(source, "__dict__", ()))
+    for cls in type(source).__mro__:
+        slots = cls.__dict__.get("__slots__", ())
+        names.extend((slots,) if isinstance(slots, str) else slots)
+    return names

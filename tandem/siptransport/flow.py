@@ -79,7 +79,10 @@ class StreamLimits:
     partial_message: float = 30.0
     """From the first byte of a message to its last: ends peers that send a byte now and then."""
     handshake: float = 8.0
-    """For TCP connect and TLS handshake together, and again for the WebSocket upgrade."""
+    """For TCP's connect, and then again for the TLS and WebSocket handshakes together."""
+    unacknowledged: float = 10.0
+    """Data of ours without TCP's acknowledgement (TCP_USER_TIMEOUT, on Linux): a peer that has
+    vanished is noticed long before the 32 s of a SIP transaction (RFC 3261 §17.1.1.2)."""
     linger: float = 2.0
     """For a closing connection to get its last bytes out before it is cut."""
     sweep: float = 1.0
@@ -114,3 +117,7 @@ class StreamCounters:
     """Keep-alives that were received and answered."""
     messages_in: int = 0
     messages_out: int = 0
+
+    def count(self, field: str) -> None:
+        """Add one to a field."""
+        setattr(self, field, getattr(self, field) + 1)

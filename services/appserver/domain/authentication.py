@@ -112,6 +112,24 @@ class Authenticator:
         self.guard.succeeded(source.host, name)
         return Allowed(account)
 
+    def accepts(
+        self,
+        request: Request,
+        credentials: Credentials,
+        account: Account,
+        source: Source,
+        wall: float,
+    ) -> bool:
+        """Whether these credentials are right. False leaves no trace: judge the request then."""
+        if self.guard.banned_for(source.host, user_of(credentials).lower(), wall):
+            return False
+        return (
+            credentials.algorithm in self._offer
+            and self._nonces.check(credentials.nonce, wall) is NonceState.VALID
+            and self._proves(request, credentials, account)
+            and self._counter.accept(credentials.nonce, credentials.count)
+        )
+
     def _learn_hashes(self, account: Account) -> None:
         """Offer what accounts have hashes for. Unknown accounts are offered what the last known
         one was, so that they can't be told apart by it."""

@@ -1,0 +1,53 @@
+"""What all handlers work with, put together once by `app.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from services.appserver.config import AppServerConfig
+from services.appserver.domain.authentication import Authenticator
+from services.appserver.domain.domains import Domains
+from services.appserver.domain.location import LocationTable
+from services.appserver.handlers.accounts import AccountCache
+from tandem.bus.ports import Publisher
+from tandem.sip.deadlines import Deadlines
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened, for metrics and tests."""
+
+    received: int = 0
+    malformed: int = 0
+    """Messages that were answered 400 or dropped."""
+    errors: int = 0
+    """Exceptions that the last-resort guard caught: each is a fault of this program."""
+    registered: int = 0
+    refreshed: int = 0
+    repeated: int = 0
+    """REGISTERs that came again and got their answer again."""
+    challenged: int = 0
+    refused: int = 0
+    overload: int = 0
+    """Requests answered 503 because too many waited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """Dependencies of the handlers."""
+
+    config: AppServerConfig
+    domains: Domains
+    accounts: AccountCache
+    authenticator: Authenticator
+    table: LocationTable
+    publisher: Publisher
+    deadlines: Deadlines
+    send: Callable[[bytes, str], None]
+    """Puts a message on the link, to a peer."""
+    wall: Callable[[], float]
+    """Unix seconds."""
+    new_token: Callable[[], str]
+    """Random text for tags and branches."""
+    counters: Counters = field(default_factory=Counters)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Final
+
+from tandem.runtime.config import load
 
 ALGORITHMS: Final = ("MD5", "SHA-256", "SHA-512-256")
-
-
-class ConfigError(ValueError):
-    """A setting is missing or wrong; the text is one line for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,40 +77,24 @@ class AppServerConfig:
         _check(self)
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str], **overrides: Any) -> AppServerConfig:
-        """Read the `TANDEM_*` settings; raises ConfigError with one clear line."""
-        values: dict[str, Any] = {}
-        for field in fields(cls):
-            text = env.get(f"TANDEM_{field.name.upper()}")
-            if text is not None:
-                values[field.name] = _read(field.name, str(field.type), text.strip())
-        return cls(**(values | overrides))
-
-
-def _read(name: str, kind: str, text: str) -> Any:
-    if kind == "int":
-        try:
-            return int(text)
-        except ValueError:
-            raise ConfigError(f"TANDEM_{name.upper()}: {text!r} is no whole number") from None
-    if kind.startswith("tuple"):
-        return tuple(part.strip() for part in text.split(",") if part.strip())
-    return text
+    def from_env(cls, environ: Mapping[str, str]) -> AppServerConfig:
+        """Read the `TANDEM_*` settings; raises `tandem.runtime.config.ConfigError`, one line."""
+        return load(cls, environ)
 
 
 def _check(config: AppServerConfig) -> None:
     for field in fields(config):
         value = getattr(config, field.name)
         if isinstance(value, int) and value < 0:
-            raise ConfigError(f"TANDEM_{field.name.upper()}: {value} is below 0")
+            raise ValueError(f"TANDEM_{field.name.upper()}: {value} is below 0")
     if not config.node_id:
-        raise ConfigError("TANDEM_NODE_ID: must not be empty")
+        raise ValueError("TANDEM_NODE_ID: must not be empty")
     if not 0 < config.min_expires <= config.default_expires <= config.max_expires:
-        raise ConfigError(
+        raise ValueError(
             "TANDEM_MIN_EXPIRES, TANDEM_DEFAULT_EXPIRES and TANDEM_MAX_EXPIRES: must grow from 1"
         )
     if config.keepalive_seconds < 1:
-        raise ConfigError("TANDEM_KEEPALIVE_SECONDS: must be at least 1")
+        raise ValueError("TANDEM_KEEPALIVE_SECONDS: must be at least 1")
     unknown = set(config.digest_algorithms) - set(ALGORITHMS)
     if unknown or not config.digest_algorithms:
-        raise ConfigError(f"TANDEM_DIGEST_ALGORITHMS: must be some of {', '.join(ALGORITHMS)}")
+        raise ValueError(f"TANDEM_DIGEST_ALGORITHMS: must be some of {', '.join(ALGORITHMS)}")

@@ -97,17 +97,15 @@ class AccountCache:
         self._waiting[key].append(then)
         return True
 
-    def invalidate(self, kind: str, changed: str) -> list[tuple[str, str]]:
-        """What `DirectoryChanged` names must be asked for before it is used again. Returns the
-        user names and domains that this concerns."""
+    def invalidate(self, kind: str, changed: str) -> None:
+        """What `DirectoryChanged` names must be asked for before it is used again."""
         if kind == "sip-account":
             username, _, domain = changed.rpartition("@")
-            keys = [f"{username.lower()}@{domain.lower()}"]
-        else:
-            keys = [key for key, entry in self._entries.items() if _touches(kind, changed, entry)]
-        for key in keys:
-            self._invalidate(key)
-        return [(user, domain) for user, _, domain in (key.rpartition("@") for key in keys)]
+            self._invalidate(f"{username.lower()}@{domain.lower()}")
+            return
+        for key, entry in self._entries.items():
+            if _touches(kind, changed, entry):
+                self._invalidate(key)
 
     def _invalidate(self, key: str) -> None:
         entry = self._entries.get(key)
@@ -166,7 +164,10 @@ class AccountCache:
         waiting = self._waiting.pop(key, [])
         self._parked -= len(waiting)
         for then in waiting:
-            then()
+            try:
+                then()
+            except Exception:
+                logger.exception("a message that waited for an account failed")
 
 
 def _touches(kind: str, changed: str, entry: _Entry) -> bool:

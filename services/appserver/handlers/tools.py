@@ -46,6 +46,8 @@ class Tools:
     deadlines: Deadlines
     send: Callable[[bytes, str], None]
     """Puts a message on the link, to a peer."""
+    clock: Callable[[], float]
+    """The steady clock of the deadlines."""
     wall: Callable[[], float]
     """Unix seconds."""
     new_token: Callable[[], str]

@@ -1,0 +1,251 @@
+"""The composition root of an appserver: everything is made and joined here, and only here."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Final
+
+from services.appserver.config import AppServerConfig
+from services.appserver.domain.authentication import Authenticator
+from services.appserver.domain.domains import Domains
+from services.appserver.domain.guard import Guard
+from services.appserver.domain.location import LocationTable
+from services.appserver.domain.routing import objection
+from services.appserver.handlers.accounts import AccountCache
+from services.appserver.handlers.bindings import Bindings
+from services.appserver.handlers.core import Core
+from services.appserver.handlers.planner import Planner
+from services.appserver.handlers.tools import Tools
+from services.appserver.ports import CallHost, Calls, CallsFactory, Resolver
+from tandem.bus.events import NodeStarted
+from tandem.bus.ports import Bus, Envelope, Topic
+from tandem.rpc.directory import Account, Directory, DirectoryChanged, DirectoryUnavailable
+from tandem.runtime.ids import RandomIds
+from tandem.sip.deadlines import Deadlines
+from tandem.sip.nonce import NonceCounter, NonceSource
+from tandem.sip.transaction import TransactionLayer
+from tandem.siptransport.link import Link
+
+logger = logging.getLogger(__name__)
+
+START_SECONDS: Final = 10.0
+"""Longest wait for the snapshot at the start: after it the node serves with what it hears."""
+DOMAIN_RETRY_SECONDS: Final = 5.0
+"""Between attempts to read the domains while provisioning is away."""
+VERSION: Final = "0.1.0"
+
+
+class AppServer:
+    """Registrar, authentication, location and routing, with the B2BUA that `calls` makes."""
+
+    def __init__(
+        self,
+        config: AppServerConfig,
+        bus: Bus,
+        directory: Directory,
+        link: Link,
+        resolver: Resolver,
+        *,
+        calls: CallsFactory,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.config = config
+        self._bus = bus
+        self._directory = directory
+        self._link = link
+        self._clock = clock
+        self.deadlines = Deadlines()
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed_at = math.inf
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.domains = Domains(config.domains, config.local_hosts)
+        self.location = LocationTable(config.node_id)
+        self._new_token = RandomIds().hex
+        self.tools = self._make_tools(wall)
+        self.counters = self.tools.counters
+        self.bindings = Bindings(self.tools)
+        self._core = Core(self.tools, self.bindings, link.reliable)
+        self.layer = TransactionLayer(
+            link.send, self._core, self.deadlines, sent_by=link.address, new_token=self._new_token
+        )
+        self.calls: Calls = calls(self._call_host(wall))
+        planner = Planner(self.tools, self.layer, resolver, self._spawn)
+        self._core.attach(self.layer, planner, self.calls)
+
+    def _make_tools(self, wall: Callable[[], float]) -> Tools:
+        config = self.config
+        accounts = AccountCache(
+            self._directory,
+            self._spawn,
+            self._clock,
+            fresh_seconds=config.account_seconds,
+            usable_seconds=config.account_max_seconds,
+            missing_seconds=config.missing_seconds,
+            limit=config.max_accounts,
+        )
+        return Tools(
+            config=config,
+            domains=self.domains,
+            accounts=accounts,
+            authenticator=_authenticator(config),
+            table=self.location,
+            publisher=self._bus,
+            deadlines=self.deadlines,
+            send=self._link.send,
+            clock=self._clock,
+            wall=wall,
+            new_token=self._new_token,
+        )
+
+    def _call_host(self, wall: Callable[[], float]) -> CallHost:
+        return CallHost(
+            layer=self.layer,
+            deadlines=self.deadlines,
+            publisher=self._bus,
+            config=self.config,
+            link_address=self._link.address,
+            link_reliable=self._link.reliable,
+            wall=wall,
+            new_token=self._new_token,
+        )
+
+    # -- life ----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Learn domains and bindings, then take messages. Provisioning may be away: then the
+        configured domains serve, and the rest is caught up with."""
+        self._bus.subscribe(Topic.LOCATION, self._on_location, name=f"{self.config.node_id}-loc")
+        self._bus.subscribe(Topic.DIRECTORY, self._on_directory, name=f"{self.config.node_id}-dir")
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                self.domains.load(await self._directory.domains())
+                self.bindings.restore(await self._directory.bindings())
+        except (DirectoryUnavailable, TimeoutError):
+            logger.warning("provisioning does not answer: starting without its domains")
+            self._spawn(self._load_domains())
+        self._link.receiver = self.receive
+        self.bindings.start(self._clock())
+        self._arm()
+        self._bus.publish(Topic.EVENTS, NodeStarted(what=self.config.node_id, version=VERSION))
+
+    async def stop(self) -> None:
+        """Take no more messages; bindings and calls stay as they are."""
+        self._link.receiver = lambda data, peer: None
+        await self.calls.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _load_domains(self) -> None:
+        while True:
+            try:
+                self.domains.load(await self._directory.domains())
+                return
+            except DirectoryUnavailable:
+                await asyncio.sleep(DOMAIN_RETRY_SECONDS)
+
+    # -- messages and time ---------------------------------------------------------------------
+
+    def receive(self, data: bytes, peer: str) -> None:
+        """The receiver of the link. Never raises."""
+        self._core.receive(data, peer, self._clock())
+        self._arm()
+
+    def _arm(self) -> None:
+        """Move the loop's one timer when something is due before it; if what it was set for is
+        cancelled it fires in vain."""
+        due = self.deadlines.next()
+        if due is None or due >= self._armed_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed_at = due
+        delay = max(0.0, due - self._clock())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._armed_at = math.inf
+        self.run_deadlines(self._clock())
+        self._arm()
+
+    def run_deadlines(self, now: float) -> None:
+        """Do what is due. One that fails costs itself only: it is counted, the rest go on."""
+        while True:
+            try:
+                self.deadlines.run(now)
+                return
+            except Exception:
+                self.counters.errors += 1
+                logger.exception("a deadline could not be met")
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.counters.errors += 1
+            logger.error("a look-up failed", exc_info=error)
+        if self._armed_at < math.inf:
+            self._arm()
+
+    # -- the bus -------------------------------------------------------------------------------
+
+    async def _on_location(self, batch: Sequence[Envelope]) -> None:
+        for envelope in batch:
+            self.bindings.heard(envelope.payload)
+
+    async def _on_directory(self, batch: Sequence[Envelope]) -> None:
+        for envelope in batch:
+            if isinstance(envelope.payload, DirectoryChanged):
+                self._on_change(envelope.payload)
+
+    def _on_change(self, change: DirectoryChanged) -> None:
+        """Ask anew before the next use; and for who is registered here, ask at once."""
+        self.tools.accounts.invalidate(change.kind, change.key)
+        if change.kind == "domain":
+            self._spawn(self._load_domains())
+        for aor in self._registered(change):
+            username, _, domain = aor.rpartition("@")
+            self.tools.accounts.wait(username, domain, partial(self._review, aor))
+
+    def _registered(self, change: DirectoryChanged) -> set[str]:
+        if change.kind == "sip-account":
+            return {b.aor for b in self.location.bindings(change.key)}
+        return {
+            b.aor for b in self.location.all() if change.key in (b.owner, b.aor.rpartition("@")[2])
+        }
+
+    def _review(self, aor: str) -> None:
+        """An account that is gone or may not be used any more keeps no bindings."""
+        username, _, domain = aor.rpartition("@")
+        account = self.tools.accounts.get(username, domain, self._clock())
+        if account is None or (isinstance(account, Account) and objection(account) is not None):
+            self.bindings.account_removed(aor)
+
+
+def _authenticator(config: AppServerConfig) -> Authenticator:
+    secret = config.nonce_secret.encode() or os.urandom(32)
+    guard = Guard(
+        forbid_after=config.forbid_after,
+        ban_after=config.ban_after,
+        ban_address_after=config.ban_address_after,
+        ban_seconds=config.ban_seconds,
+    )
+    key = hashlib.sha256(b"tandem nonce" + secret).digest()
+    nonces = NonceSource(key, config.nonce_seconds)
+    return Authenticator(nonces, NonceCounter(), guard, config.digest_algorithms)

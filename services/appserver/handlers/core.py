@@ -1,0 +1,268 @@
+"""The core: takes what comes over the link, and hands each request to whom it concerns.
+
+bytes ──► REGISTER: the registrar (no transaction)
+      ──► control line: bindings
+      ──► all else: the transaction layer ──► on_request ──► in a dialog: calls
+                                                        ──► outside: planner ──► calls, forward
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from services.appserver.domain.plan import CallPlan
+from services.appserver.domain.recent import Recent
+from services.appserver.domain.routing import BAD_SCHEME, NOT_SERVICED
+from services.appserver.handlers.bindings import Bindings
+from services.appserver.handlers.forward import Copy, Forwarder
+from services.appserver.handlers.planner import Planner
+from services.appserver.handlers.registrar import Registrar
+from services.appserver.handlers.tools import Tools
+from services.appserver.ports import Calls
+from tandem.sip.build import response_to
+from tandem.sip.errors import RemoteFault
+from tandem.sip.message import MalformedRequest, Request, Response, parse_message
+from tandem.sip.transaction import ClientTransaction, Hop, ServerTransaction, TransactionLayer
+from tandem.siptransport.link import CONTROL
+
+logger = logging.getLogger(__name__)
+
+ALLOW: Final = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, MESSAGE, NOTIFY, REFER"
+SUPPORTED: Final = frozenset({"100rel", "timer", "replaces", "path", "outbound", "norefersub"})
+"""Option tags that a request may Require: ours, and those that pass between the legs."""
+MERGE_SECONDS: Final = 32.0
+"""How long a request is remembered to know its twin by (RFC 3261 §8.2.2.2): 64*T1."""
+MAX_MERGE: Final = 50_000
+"""Requests in each generation, about 300 bytes each."""
+MAX_LOGGED_ERRORS: Final = 100
+"""Exceptions logged with their trace; the counter counts all."""
+
+_REGISTER: Final = b"REGISTER "
+_FLOW_CLOSED: Final = CONTROL + b"FLOW-CLOSED "
+_IN_DIALOG_ONLY: Final = frozenset({"BYE", "INFO", "PRACK", "UPDATE"})
+
+
+class Core:
+    """The transaction user of an appserver. `attach` completes it before the first message."""
+
+    def __init__(self, tools: Tools, bindings: Bindings, link_reliable: bool) -> None:
+        self._tools = tools
+        self._bindings = bindings
+        self._registrar = Registrar(tools, bindings)
+        self._link_reliable = link_reliable
+        self._seen: Recent[str, str] = Recent(MERGE_SECONDS, MAX_MERGE)
+        self._allow = (f"Allow: {ALLOW}",)
+        self._capable = (
+            f"Allow: {ALLOW}",
+            "Accept: application/sdp",
+            f"Supported: {', '.join(sorted(SUPPORTED))}",
+            f"Server: {tools.config.server_name}",
+        )
+        self._methods = {
+            "INVITE": self._on_invite,
+            "MESSAGE": self._on_message,
+            "NOTIFY": self._on_notify,
+            "OPTIONS": self._on_options,
+            "SUBSCRIBE": self._on_subscribe,
+            "REFER": self._on_refer,
+        }
+
+    def attach(self, layer: TransactionLayer, planner: Planner, calls: Calls) -> None:
+        """What needs this core to be made."""
+        self._layer = layer
+        self._planner = planner
+        self._calls = calls
+        self._forwarder = Forwarder(layer, self._link_reliable)
+
+    # -- from the link -------------------------------------------------------------------------
+
+    def receive(self, data: bytes, peer: str, now: float) -> None:
+        """Take one message or control line. Never raises."""
+        self._tools.counters.received += 1
+        try:
+            if data.startswith(_REGISTER):
+                if not self._registrar.repeat(data, peer, now):
+                    request = parse_message(data)
+                    assert isinstance(request, Request)
+                    self._registrar.receive(request, data, peer, now)
+            elif data.startswith(CONTROL):
+                self._control(data)
+            else:
+                self._receive(data, peer, now)
+        except RemoteFault as fault:
+            self._malformed(data, peer, fault)
+        except Exception:
+            self._failed(data, peer)
+
+    def _receive(self, data: bytes, peer: str, now: float) -> None:
+        message = parse_message(data)
+        message.check()
+        reliable = self._link_reliable and _outer_transport(message) != "UDP"
+        self._layer.receive(message, Hop(peer, reliable), now)
+
+    def _control(self, data: bytes) -> None:
+        if data.startswith(_FLOW_CLOSED):
+            token = data[len(_FLOW_CLOSED) :].strip().decode("ascii", "replace")
+            self._bindings.flow_closed(token)
+
+    def _malformed(self, data: bytes, peer: str, fault: RemoteFault) -> None:
+        """Answer where it can be answered; drop and count in any case."""
+        self._tools.counters.malformed += 1
+        request = fault.request if isinstance(fault, MalformedRequest) else _try_parse(data)
+        if request is not None:
+            self._answer_statelessly(request, peer, fault.status, fault.reason)
+
+    def _failed(self, data: bytes, peer: str) -> None:
+        """The last resort: a fault of this program costs one message, with an answer."""
+        counters = self._tools.counters
+        counters.errors += 1
+        if counters.errors <= MAX_LOGGED_ERRORS:
+            logger.exception("a message could not be handled")
+        request = _try_parse(data)
+        if request is not None:
+            self._answer_statelessly(request, peer, 500, "Server Internal Error")
+
+    def _answer_statelessly(self, request: Request, peer: str, status: int, reason: str) -> None:
+        if request.method == "ACK":
+            return
+        try:
+            answer = response_to(request, status, reason, tag=self._tools.new_token())
+            if any(line[:1] in "Vv" for line in answer.lines):
+                self._tools.send(answer.to_bytes(), peer)
+        except RemoteFault:
+            return
+
+    # -- the transaction user ------------------------------------------------------------------
+
+    def on_request(self, tx: ServerTransaction, now: float) -> None:
+        """A new request that is neither REGISTER, ACK nor CANCEL."""
+        request = tx.request
+        if request.to.tag:
+            self._calls.in_dialog(tx, now)
+            return
+        handler = self._methods.get(request.method)
+        if handler is None:
+            self._refuse_method(tx, now)
+        elif request.request_uri.scheme not in ("sip", "sips", "tel"):
+            self._layer.reply(tx, BAD_SCHEME.status, now, BAD_SCHEME.reason)
+        elif unknown := request.tokens("require") - SUPPORTED:
+            unsupported = f"Unsupported: {', '.join(sorted(unknown))}"
+            self._layer.reply(tx, 420, now, headers=(unsupported,))
+        else:
+            handler(tx, now)
+
+    def _refuse_method(self, tx: ServerTransaction, now: float) -> None:
+        if tx.request.method in _IN_DIALOG_ONLY:
+            self._layer.reply(tx, 481, now)
+        else:
+            self._layer.reply(tx, 405, now, headers=self._allow)
+
+    def on_ack(self, ack: Request, hop: Hop, now: float) -> None:
+        """The ACK of a 2xx."""
+        self._calls.on_ack(ack, hop, now)
+
+    def on_cancel(self, tx: ServerTransaction, cancel: Request, now: float) -> None:
+        """An INVITE was cancelled, perhaps while it still waited for its plan."""
+        if not self._planner.cancel(tx, now):
+            self._calls.on_cancel(tx, cancel, now)
+
+    def on_response(self, tx: ClientTransaction, response: Response, now: float) -> None:
+        """A response to a copy of ours or to a request of the calls."""
+        if isinstance(tx.context, Copy):
+            self._forwarder.on_response(tx.context, response, now)
+        else:
+            self._calls.on_response(tx, response, now)
+
+    def on_client_failure(self, tx: ClientTransaction, status: int, now: float) -> None:
+        """No response."""
+        if isinstance(tx.context, Copy):
+            self._forwarder.on_failure(tx.context, status, now)
+        else:
+            self._calls.on_client_failure(tx, status, now)
+
+    def on_stray_response(self, response: Response, hop: Hop, now: float) -> None:
+        """A response of no transaction."""
+        self._calls.on_stray_response(response, hop, now)
+
+    def on_server_timeout(self, tx: ServerTransaction, now: float) -> None:
+        """No ACK. A refusal that the core gave itself needs none."""
+        self._calls.on_server_timeout(tx, now)
+
+    # -- methods outside of a dialog -----------------------------------------------------------
+
+    def _on_invite(self, tx: ServerTransaction, now: float) -> None:
+        if self._may_go_on(tx, now):
+            self._planner.plan(tx, self._start_call, now)
+
+    def _start_call(self, tx: ServerTransaction, plan: CallPlan, now: float) -> None:
+        if self._is_first(tx, now):
+            self._calls.start(tx, plan, now)
+
+    def _on_message(self, tx: ServerTransaction, now: float) -> None:
+        if self._may_go_on(tx, now):
+            self._planner.plan(tx, self._forward, now)
+
+    def _forward(self, tx: ServerTransaction, plan: CallPlan, now: float) -> None:
+        if self._is_first(tx, now):
+            self._forwarder.start(tx, plan, now)
+
+    def _on_notify(self, tx: ServerTransaction, now: float) -> None:
+        """A keep-alive of a phone is answered; a message-summary and the like is passed on."""
+        event = (tx.request.first("event") or "").partition(";")[0].strip().lower()
+        if event == "keep-alive":
+            self._layer.reply(tx, 200, now)
+        else:
+            self._on_message(tx, now)
+
+    def _on_options(self, tx: ServerTransaction, now: float) -> None:
+        """A probe, or a question for what we can: to us or to a domain of ours."""
+        uri = tx.request.request_uri
+        if uri.user and self._tools.domains.serviced(uri.host, uri.port) is None:
+            self._layer.reply(tx, NOT_SERVICED.status, now, NOT_SERVICED.reason)
+        else:
+            self._layer.reply(tx, 200, now, headers=self._capable)
+
+    def _on_subscribe(self, tx: ServerTransaction, now: float) -> None:
+        """RFC 6665 §4.2.1.1: no event package is served."""
+        self._layer.reply(tx, 489, now)
+
+    def _on_refer(self, tx: ServerTransaction, now: float) -> None:
+        self._layer.reply(tx, 403, now, "REFER outside of a dialog")
+
+    # -- checks --------------------------------------------------------------------------------
+
+    def _may_go_on(self, tx: ServerTransaction, now: float) -> bool:
+        if tx.request.max_forwards == 0:
+            self._layer.reply(tx, 483, now)
+            return False
+        return True
+
+    def _is_first(self, tx: ServerTransaction, now: float) -> bool:
+        """§8.2.2.2: the same request by another way, since somebody before us forked: 482."""
+        request = tx.request
+        if not request.from_.tag:
+            return True
+        name = f"{request.from_.tag} {request.call_id} {request.cseq} {request.uri}"
+        branch = self._seen.get(name, now)
+        if branch is not None and branch != request.via.branch:
+            self._layer.reply(tx, 482, now)
+            return False
+        self._seen.put(name, request.via.branch, now)
+        return True
+
+
+def _outer_transport(message: Request | Response) -> str:
+    """The transport of the client behind the proxy: the Via below the proxy's."""
+    if isinstance(message, Response):
+        return ""
+    vias = message.vias
+    return vias[1].transport if len(vias) > 1 else vias[0].transport
+
+
+def _try_parse(data: bytes) -> Request | None:
+    try:
+        message = parse_message(data)
+    except RemoteFault:
+        return None
+    return message if isinstance(message, Request) else None

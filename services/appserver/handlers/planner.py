@@ -1,0 +1,252 @@
+"""From a request outside of a dialog to a plan: who sends it, may they, and where does it go.
+
+    parties ──► credentials of the caller ──► account of the callee, or an address outside ──► plan
+
+All answers are at hand nearly always. Where one has to be fetched the request is parked with what
+was found so far, and goes on when the answer is there; a CANCEL ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+from services.appserver.domain.authentication import (
+    Allowed,
+    Refused,
+    Source,
+    Verdict,
+    credentials_of,
+    user_of,
+)
+from services.appserver.domain.plan import CallPlan
+from services.appserver.domain.routing import (
+    DISABLED,
+    NO_SUCH_USER,
+    NO_USER_PART,
+    NOT_REGISTERED,
+    NOT_RESOLVED,
+    Parties,
+    Refusal,
+    candidates,
+    limited,
+    objection,
+    outside,
+    parties,
+    plan,
+    targets,
+)
+from services.appserver.handlers.accounts import Miss
+from services.appserver.handlers.sources import source_of
+from services.appserver.handlers.tools import Tools
+from services.appserver.ports import OutsideHop, Resolver
+from tandem.bus.events import AuthenticationFailed
+from tandem.bus.ports import Topic
+from tandem.rpc.directory import Account
+from tandem.sip.transaction import ServerTransaction, TransactionLayer
+
+MAX_RESOLVING: Final = 500
+"""Requests that wait for DNS, each with a task; more are answered 503."""
+
+BUSY: Final = Refusal(503, "Too many requests wait", ("Retry-After: 5",))
+NO_DIRECTORY: Final = Refusal(503, "Directory does not answer", ("Retry-After: 30",))
+NOT_YOURS: Final = Refusal(403, "Not the account in From")
+
+Then = Callable[[ServerTransaction, CallPlan, float], None]
+Spawn = Callable[[Coroutine[Any, Any, None]], object]
+
+
+@dataclass(slots=True, eq=False)
+class Inquiry:
+    """A request on its way to a plan."""
+
+    tx: ServerTransaction
+    parties: Parties
+    source: Source
+    then: Then
+    caller: Account | None = None
+
+
+class Planner:
+    """Makes plans, or answers in their place."""
+
+    def __init__(
+        self, tools: Tools, layer: TransactionLayer, resolver: Resolver, spawn: Spawn
+    ) -> None:
+        self._tools = tools
+        self._layer = layer
+        self._resolver = resolver
+        self._spawn = spawn
+        self._parked: dict[ServerTransaction, Inquiry] = {}
+        self._resolving = 0
+
+    def plan(self, tx: ServerTransaction, then: Then, now: float) -> None:
+        """Call `then` with the plan of this request, now or later, or answer it."""
+        request = tx.request
+        found = parties(request.from_.uri, request.request_uri, self._tools.domains)
+        if isinstance(found, Refusal):
+            self._refuse(tx, found, now)
+            return
+        self._go_on(Inquiry(tx, found, source_of(request), then), now)
+
+    def cancel(self, tx: ServerTransaction, now: float) -> bool:
+        """Give up a request that still waits; False if this one doesn't."""
+        if self._parked.pop(tx, None) is None:
+            return False
+        self._layer.reply(tx, 487, now)
+        return True
+
+    def _go_on(self, inquiry: Inquiry, now: float) -> None:
+        if inquiry.parties.from_domain is not None and inquiry.caller is None:
+            self._authenticate(inquiry, inquiry.parties.from_domain, now)
+        elif inquiry.parties.to_domain is not None:
+            self._find_callee(inquiry, inquiry.parties.to_domain, now)
+        else:
+            self._find_address(inquiry, now)
+
+    # -- the caller ----------------------------------------------------------------------------
+
+    def _authenticate(self, inquiry: Inquiry, domain: str, now: float) -> None:
+        request = inquiry.tx.request
+        credentials = credentials_of(request, "proxy-authorization", domain)
+        username = user_of(credentials) if credentials else request.from_.uri.unescaped_user
+        account = self._tools.accounts.get(username, domain, now)
+        if isinstance(account, Miss):
+            self._missing(inquiry, account, username, domain, now)
+            return
+        verdict = self._tools.authenticator.judge(
+            request, credentials, account, domain, inquiry.source, self._tools.wall()
+        )
+        if not isinstance(verdict, Allowed):
+            self._deny(inquiry, verdict, username, domain, account, now)
+            return
+        self._admit(inquiry, verdict.account, now)
+
+    def _admit(self, inquiry: Inquiry, account: Account, now: float) -> None:
+        refusal = objection(account)
+        if (
+            refusal is None
+            and inquiry.tx.request.from_.uri.unescaped_user.lower() != account.username.lower()
+        ):
+            refusal = NOT_YOURS
+        if refusal is not None:
+            self._refuse(inquiry.tx, refusal, now)
+            return
+        inquiry.caller = account
+        self._go_on(inquiry, now)
+
+    def _deny(
+        self,
+        inquiry: Inquiry,
+        verdict: Verdict,
+        username: str,
+        domain: str,
+        account: Account | None,
+        now: float,
+    ) -> None:
+        assert not isinstance(verdict, Allowed)
+        if verdict.failure:
+            self._tools.counters.refused += 1
+            event = AuthenticationFailed(
+                owners=(account.owner,) if account is not None else (),
+                account=f"{username}@{domain}",
+                source=inquiry.source.text,
+                method=inquiry.tx.request.method,
+                reason=verdict.failure,
+            )
+            self._tools.publisher.publish(Topic.EVENTS, event)
+        if isinstance(verdict, Refused):
+            self._refuse(inquiry.tx, Refusal(verdict.status, verdict.reason), now)
+            return
+        self._tools.counters.challenged += 1
+        lines = tuple(f"Proxy-Authenticate: {line}" for line in verdict.lines)
+        self._refuse(inquiry.tx, Refusal(407, "Proxy Authentication Required", lines), now)
+
+    # -- the callee ----------------------------------------------------------------------------
+
+    def _find_callee(self, inquiry: Inquiry, domain: str, now: float) -> None:
+        user = inquiry.parties.to_user
+        if not user:
+            self._refuse(inquiry.tx, NO_USER_PART, now)
+            return
+        for name in candidates(user):
+            account = self._tools.accounts.get(name, domain, now)
+            if isinstance(account, Miss):
+                self._missing(inquiry, account, name, domain, now)
+                return
+            if account is not None:
+                self._to_account(inquiry, account, now)
+                return
+        self._refuse(inquiry.tx, NO_SUCH_USER, now)
+
+    def _to_account(self, inquiry: Inquiry, callee: Account, now: float) -> None:
+        refusal = objection(callee)
+        to = () if refusal else targets(self._tools.table.live(callee.aor, self._tools.wall()))
+        if refusal is not None or not to:
+            self._refuse(inquiry.tx, refusal or NOT_REGISTERED, now)
+            return
+        self._finish(inquiry, plan(inquiry.caller, callee, to), now)
+
+    # -- outside -------------------------------------------------------------------------------
+
+    def _find_address(self, inquiry: Inquiry, now: float) -> None:
+        hops = self._resolver.resolve_now(inquiry.tx.request.request_uri)
+        if hops is not None:
+            self._to_outside(inquiry, hops, now)
+        elif self._resolving >= MAX_RESOLVING:
+            self._refuse(inquiry.tx, BUSY, now)
+        else:
+            self._resolving += 1
+            self._park(inquiry, now)
+            self._spawn(self._resolve(inquiry))
+
+    async def _resolve(self, inquiry: Inquiry) -> None:
+        hops: list[OutsideHop] = []
+        try:
+            hops = await self._resolver.resolve(inquiry.tx.request.request_uri)
+        finally:
+            self._resolving -= 1
+            if self._parked.pop(inquiry.tx, None) is not None:
+                self._to_outside(inquiry, hops, self._tools.clock())
+
+    def _to_outside(self, inquiry: Inquiry, hops: list[OutsideHop], now: float) -> None:
+        if not hops:
+            self._refuse(inquiry.tx, NOT_RESOLVED, now)
+            return
+        tx = inquiry.tx
+        target = outside(tx.request.request_uri, hops, tx.hop.peer)
+        self._finish(inquiry, plan(inquiry.caller, None, (target,)), now)
+
+    # -- waiting and ending --------------------------------------------------------------------
+
+    def _missing(
+        self, inquiry: Inquiry, miss: Miss, username: str, domain: str, now: float
+    ) -> None:
+        if miss is Miss.UNAVAILABLE:
+            self._tools.counters.overload += 1
+            self._refuse(inquiry.tx, NO_DIRECTORY, now)
+            return
+
+        def resume() -> None:
+            if self._parked.pop(inquiry.tx, None) is not None:
+                self._go_on(inquiry, self._tools.clock())
+
+        if self._tools.accounts.wait(username, domain, resume):
+            self._park(inquiry, now)
+        else:
+            self._tools.counters.overload += 1
+            self._refuse(inquiry.tx, BUSY, now)
+
+    def _park(self, inquiry: Inquiry, now: float) -> None:
+        self._parked[inquiry.tx] = inquiry
+        if inquiry.tx.request.method == "INVITE":
+            self._layer.reply(inquiry.tx, 100, now)
+
+    def _finish(self, inquiry: Inquiry, made: CallPlan, now: float) -> None:
+        inquiry.then(inquiry.tx, limited(made, self._tools.config.max_call_seconds), now)
+
+    def _refuse(self, tx: ServerTransaction, refusal: Refusal, now: float) -> None:
+        if refusal in (DISABLED, NOT_YOURS):
+            self._tools.counters.refused += 1
+        self._layer.reply(tx, refusal.status, now, refusal.reason, refusal.headers)

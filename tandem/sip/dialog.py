@@ -114,16 +114,17 @@ class Dialog:
             self.route_set = route_set
         self.state = DialogState.CONFIRMED
 
-    def request(self, method: str, *, seq: int | None = None) -> Request:
+    def request(self, method: str, *, seq: int | None = None, skip: int = 0) -> Request:
         """A request inside this dialog (§12.2.1.1): no Via, Contact or body yet.
 
         `seq` is for ACK and PRACK's kin, which take the number of another request; else the next
         number is taken. A strict router first in the route set gets the Request-URI (§12.2.1.1).
+        `skip` leaves out the first of the route set: proxies of our own that we replace.
         """
         if seq is None:
             self.local_seq += 1
             seq = self.local_seq
-        uri, routes = self.remote_target, self.route_set
+        uri, routes = self.remote_target, self.route_set[skip:]
         if routes and not _is_loose(routes[0]):
             uri, routes = _as_request_uri(Address.parse(routes[0]).uri), (*routes[1:], f"<{uri}>")
         lines = [f"Route: {route}" for route in routes]

@@ -1,0 +1,84 @@
+"""One leg of a call: a dialog, and how its far end is reached. It is a small value of strings and
+numbers, so that it can be stored, sent and taken up by another appserver (DESIGN §8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tandem.sip.dialog import Dialog
+from tandem.sip.message import Request
+from tandem.sip.transaction import Hop
+
+OUR_ROUTES: Final = 2
+"""Record-Routes that our proxy puts on every dialog: its internal side (the flow's token is the
+user part) and its public side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a request leaves for a leg's far end."""
+
+    hop: Hop
+    prefix: tuple[str, ...] = ()
+    """Route values above those of the dialog's route set."""
+    skip: int = 0
+    """How many values of the route set it takes the place of."""
+
+
+@dataclass(slots=True)
+class Leg:
+    """One dialog of a call."""
+
+    dialog: Dialog
+    number: int
+    """0 for the caller; from 1 in the order in which legs were placed."""
+    proxy: str
+    """Link address of the proxy that leads to it."""
+    reliable: bool
+    """Whether the transport beyond that proxy is."""
+    pinned: bool
+    """Whether requests must use the flow on which the dialog was made (phones behind NATs)."""
+    account: str
+    """The AOR of the account at its end, "" for an end outside."""
+    text: str
+    """`udp:203.0.113.7:5060`, for people."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What the registry finds it by: our tag and theirs."""
+        return (self.dialog.local_tag, self.dialog.remote_tag)
+
+    def pinned_way(self) -> Way:
+        """The way of a pinned leg: the whole route set through the proxy that we know."""
+        return Way(Hop(self.proxy, self.reliable))
+
+    def next_uri(self) -> str:
+        """Where a request of an unpinned leg goes once our own proxy is left out: the next Route
+        or the remote target (RFC 3261 §12.2.1.1)."""
+        routes = self.dialog.route_set[OUR_ROUTES:]
+        return routes[0] if routes else f"<{self.dialog.remote_target}>"
+
+    def request(self, method: str, way: Way, *, seq: int | None = None) -> Request:
+        """A request inside the dialog, by this way; no Via, Contact or body yet."""
+        request = self.dialog.request(method, seq=seq, skip=way.skip)
+        if way.prefix:
+            request.lines[:0] = [f"Route: {route}" for route in way.prefix]
+        return request
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types only."""
+        return {
+            "dialog": self.dialog.to_dict(),
+            "number": self.number,
+            "proxy": self.proxy,
+            "reliable": self.reliable,
+            "pinned": self.pinned,
+            "account": self.account,
+            "text": self.text,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Leg:
+        """The inverse of `to_dict`."""
+        return cls(**(data | {"dialog": Dialog.from_dict(data["dialog"])}))

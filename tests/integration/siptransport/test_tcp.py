@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from tandem.sip.limits import MAX_MESSAGE
-from tandem.siptransport.flow import StreamLimits
+from tandem.siptransport.flow import Flow, StreamLimits
 from tests.integration.siptransport.conftest import QUICK, MakeSide, Side
 
 MESSAGE = (
@@ -30,6 +30,12 @@ def quick(**values: float) -> StreamLimits:
 async def dial(side: Side, host: str = "127.0.0.1") -> Streams:
     address = await side.streams.listen("tcp", host, 0)
     return await asyncio.open_connection(*address)
+
+
+def stop_reading(writer: asyncio.StreamWriter) -> None:
+    transport = writer.transport
+    assert isinstance(transport, asyncio.Transport)
+    transport.pause_reading()
 
 
 async def read(reader: asyncio.StreamReader, size: int) -> bytes:
@@ -130,7 +136,11 @@ async def test_an_oversize_message_is_answered_although_the_peer_sends_it_all(
 
 async def test_a_peer_that_ends_its_side_is_gone_at_once(make_side: MakeSide) -> None:
     side = make_side()
-    side.user.react = lambda data, flow: flow.send(ANSWER) and None
+
+    def answer(data: bytes, flow: Flow) -> None:
+        flow.send(ANSWER)
+
+    side.user.react = answer
     reader, writer = await dial(side)
     writer.write(MESSAGE)
     writer.write_eof()
@@ -153,7 +163,7 @@ async def test_a_reset_is_told_in_the_systems_words(make_side: MakeSide) -> None
 async def test_a_peer_that_does_not_read_is_dropped(make_side: MakeSide) -> None:
     side = make_side(quick(write_buffer=100_000))
     _, writer = await dial(side)
-    writer.transport.pause_reading()
+    stop_reading(writer)
     writer.write(MESSAGE)
     _, flow = await side.user.message()
     sent = 0
@@ -198,7 +208,7 @@ async def test_a_peer_that_does_not_close_its_side_is_cut_after_a_while(
 ) -> None:
     side = make_side(quick(linger=0.05))
     _, writer = await dial(side)
-    writer.transport.pause_reading()
+    stop_reading(writer)
     writer.write(MESSAGE)
     _, flow = await side.user.message()
     flow.close("drained")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.appserver.config import AppServerConfig
-from services.appserver.domain.plan import CallPlan
+from services.appserver.domain.plan import CallPlan, NextHop
 from tandem.bus.ports import Publisher
 from tandem.sip.deadlines import Deadlines
 from tandem.sip.message import Request, Response
@@ -81,6 +81,11 @@ class Calls(Protocol):
         """The node ends: write the records that are still due. Calls that are up stay up."""
 
 
+NextHops = Callable[[Uri, str, Callable[[tuple[NextHop, ...]], None]], None]
+"""`next_hops(uri, proxy, done)`: ways to a URI outside by RFC 3263 through this proxy, best first,
+none if it leads nowhere. May call `done` before it returns."""
+
+
 @dataclass(frozen=True, slots=True)
 class CallHost:
     """What the B2BUA is given to work with, once, when the appserver is put together."""
@@ -96,6 +101,8 @@ class CallHost:
     """Unix time in seconds."""
     new_token: Callable[[], str]
     """Random text for tags and Call-IDs."""
+    next_hops: NextHops | None = None
+    """For requests inside dialogs whose far end is not pinned to a flow; None: all are."""
 
 
 CallsFactory = Callable[[CallHost], Calls]

@@ -1,0 +1,122 @@
+"""The engine: opened, checked, brought to the newest schema, closed."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from services.provisioning.domain.errors import DatabaseProblem
+
+WRITES: Final = "tandem_writes"
+"""The execution option of connections that are going to write."""
+POOL_SIZE: Final = 5
+"""Connections; SQLite has one writer anyway, and readers are done within a millisecond."""
+_SCRIPTS: Final = "services.provisioning.adapters:migrations"
+
+_log = logging.getLogger(__name__)
+
+
+async def open_database(url: str, *, wait_seconds: float) -> AsyncEngine:
+    """An engine on a database with the newest schema. Raises DatabaseProblem."""
+    engine = _engine(url, wait_seconds)
+    try:
+        async with engine.connect() as connection:
+            await connection.execution_options(**{WRITES: True})
+            await connection.run_sync(_upgrade)
+            await connection.commit()
+    except BaseException as fault:
+        await engine.dispose()
+        if isinstance(fault, DBAPIError | OSError):
+            raise DatabaseProblem(_advice(engine.url, fault)) from fault
+        raise
+    return engine
+
+
+def _engine(url: str, wait_seconds: float) -> AsyncEngine:
+    try:
+        parsed = make_url(url)
+        if parsed.drivername == "sqlite":
+            parsed = parsed.set(drivername="sqlite+aiosqlite")
+        engine = create_async_engine(parsed, **_options(parsed, wait_seconds))
+    except (SQLAlchemyError, ImportError) as fault:
+        raise DatabaseProblem(
+            "TANDEM_DATABASE_URL is no address of a database that can be used; "
+            "for SQLite it looks like sqlite+aiosqlite:////var/lib/tandem/tandem.db"
+        ) from fault
+    if engine.dialect.name == "sqlite":
+        event.listen(engine.sync_engine, "connect", _set_up_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _options(url: URL, wait_seconds: float) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "pool_size": POOL_SIZE,
+        "max_overflow": 0,
+        "pool_timeout": wait_seconds,
+    }
+    if url.get_backend_name() == "sqlite":
+        options["connect_args"] = {"timeout": wait_seconds}
+    else:
+        options["pool_pre_ping"] = True
+    return options
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    # We begin transactions ourselves: the driver's own way would never be immediate.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads and then writes fails at once when another wrote in between,
+    # unless it had said from the start that it would write.
+    writes = connection.get_execution_options().get(WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", _SCRIPTS)
+    config.attributes["connection"] = connection
+    scripts = ScriptDirectory.from_config(config)
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current not in {None, *(script.revision for script in scripts.walk_revisions())}:
+        raise DatabaseProblem(
+            f"The database was written by a newer Tandem (schema {current}); "
+            "run that version, or name another database in TANDEM_DATABASE_URL."
+        )
+    if current != scripts.get_current_head():
+        _log.info("database schema %s → %s", current, scripts.get_current_head())
+        command.upgrade(config, "head")
+
+
+def _advice(url: URL, fault: BaseException) -> str:
+    where = url.database if url.get_backend_name() == "sqlite" else url.render_as_string()
+    text = str(getattr(fault, "orig", None) or fault)
+    if "not a database" in text:
+        return f"{where} is no database; move it away, or name another in TANDEM_DATABASE_URL."
+    if "unable to open" in text or "readonly" in text:
+        return (
+            f"Can't open the database {where}: make its folder, and make the folder and the file "
+            "writable for this user, or name another place in TANDEM_DATABASE_URL."
+        )
+    if "already exists" in text:
+        return (
+            f"The database {where} has tables that Tandem did not make; "
+            "name another in TANDEM_DATABASE_URL."
+        )
+    if "locked" in text:
+        return f"The database {where} is in use by another program; stop that one first."
+    return f"Can't use the database {where}: {text}. See TANDEM_DATABASE_URL."

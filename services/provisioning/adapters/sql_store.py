@@ -1,0 +1,91 @@
+"""Transactions on the database: implements `ports.Store`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cached_property
+
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from services.provisioning.adapters.accounts import SqlAccounts
+from services.provisioning.adapters.bindings import SqlBindings
+from services.provisioning.adapters.customers import SqlApiKeys, SqlCustomers, SqlTokens
+from services.provisioning.adapters.database import WRITES
+from services.provisioning.adapters.domains import SqlDomains
+from services.provisioning.domain.scope import Scope
+from tandem.rpc.directory import DirectoryUnavailable
+
+
+class SqlWork:
+    """Implements `ports.Work`: a transaction's tables, all with one scope."""
+
+    def __init__(self, connection: AsyncConnection, scope: Scope) -> None:
+        self._connection = connection
+        self._scope = scope
+
+    @cached_property
+    def customers(self) -> SqlCustomers:
+        return SqlCustomers(self._connection, self._scope)
+
+    @cached_property
+    def domains(self) -> SqlDomains:
+        return SqlDomains(self._connection, self._scope)
+
+    @cached_property
+    def accounts(self) -> SqlAccounts:
+        return SqlAccounts(self._connection, self._scope)
+
+    @cached_property
+    def api_keys(self) -> SqlApiKeys:
+        return SqlApiKeys(self._connection, self._scope)
+
+    @cached_property
+    def tokens(self) -> SqlTokens:
+        return SqlTokens(self._connection)
+
+    @cached_property
+    def bindings(self) -> SqlBindings:
+        return SqlBindings(self._connection, self._scope)
+
+
+class SqlStore:
+    """Implements `ports.Store`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._reader = engine
+        self._writer = engine.execution_options(**{WRITES: True})
+        # One writer at a time per process costs nothing (SQLite allows no more) and queues them
+        # fairly, where SQLite's own waiting is a lottery.
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def read(self, scope: Scope) -> AsyncIterator[SqlWork]:
+        """A transaction for reading."""
+        with _Away():
+            async with self._reader.connect() as connection:
+                yield SqlWork(connection, scope)
+
+    @asynccontextmanager
+    async def write(self, scope: Scope) -> AsyncIterator[SqlWork]:
+        """A transaction that is committed at the end of the block."""
+        with _Away():
+            async with self._turn, self._writer.begin() as connection:
+                yield SqlWork(connection, scope)
+
+
+class _Away:
+    """Turns the many ways of a database to be away into one."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, fault: BaseException | None, _trace: object) -> None:
+        if isinstance(fault, IntegrityError):
+            return
+        if isinstance(fault, DBAPIError | PoolTimeout | OSError):
+            reason = getattr(fault, "orig", None) or fault
+            raise DirectoryUnavailable(f"the database does not answer: {reason}") from fault

@@ -1,0 +1,115 @@
+"""The durable copy of the bindings, written behind: what happens to a binding within a second is
+one row written. Calls and registrations never wait for it; when the database is away the newest
+word on each binding waits here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import islice
+from typing import Final
+
+from services.provisioning.domain.scope import EVERYTHING, Scope
+from services.provisioning.ports import Clock, Page, Store
+from tandem.bus.location import Binding, BindingRemoved, BindingStored
+from tandem.bus.ports import Envelope
+from tandem.rpc.directory import DirectoryUnavailable
+from tandem.rpc.sessions import Principal
+
+MAX_PENDING: Final = 200_000
+"""Bindings that wait for the database, about 1 kB each; beyond, the oldest word is dropped and
+counted: the phone's next REGISTER repeats it."""
+BATCH: Final = 1000
+"""Bindings in one transaction: short enough to let others write in between."""
+
+_log = logging.getLogger(__name__)
+
+_Key = tuple[str, str, str, int]
+_News = BindingStored | BindingRemoved
+
+
+class LocationCopy:
+    """Subscriber of Topic.LOCATION."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._pending: OrderedDict[_Key, _News] = OrderedDict()
+        self._turn = asyncio.Lock()
+        self.dropped = 0
+        """Words on bindings that gave way to newer ones before they could be written."""
+
+    async def take(self, batch: Sequence[Envelope]) -> None:
+        """Note the newest word on each binding; nothing is written yet."""
+        for envelope in batch:
+            if isinstance(envelope.payload, BindingStored | BindingRemoved):
+                self._note(envelope.payload)
+
+    async def flush(self) -> None:
+        """Write what waits. Raises DirectoryUnavailable, and then it goes on waiting."""
+        async with self._turn:
+            while self._pending:
+                await self._flush_some()
+
+    async def _flush_some(self) -> None:
+        news = [self._pending.pop(key) for key in list(islice(self._pending, BATCH))]
+        try:
+            await self._write(news)
+        except BaseException:
+            for one in news:
+                self._note_again(one)
+            raise
+
+    async def purge(self) -> None:
+        """Delete expired bindings, tokens and keys. Raises DirectoryUnavailable."""
+        now = self._clock()
+        async with self._store.write(EVERYTHING) as work:
+            await work.bindings.purge(now)
+            await work.tokens.purge(now)
+
+    async def page(self, caller: Principal, offset: int, count: int) -> Page[Binding]:
+        """A piece of the caller's live bindings."""
+        await self.flush()
+        async with self._store.read(Scope.of(caller)) as work:
+            return await work.bindings.page(offset, count, self._clock())
+
+    async def live(self) -> list[Binding]:
+        """All live bindings. Raises DirectoryUnavailable."""
+        await self.flush()
+        async with self._store.read(EVERYTHING) as work:
+            return list(await work.bindings.live(self._clock()))
+
+    def _note(self, news: _News) -> None:
+        key = _key(news.binding)
+        waiting = self._pending.get(key)
+        if waiting and waiting.binding.registered_at > news.binding.registered_at:
+            return
+        self._pending[key] = news
+        if len(self._pending) > MAX_PENDING:
+            self._pending.popitem(last=False)
+            self.dropped += 1
+
+    def _note_again(self, news: _News) -> None:
+        """Put back what could not be written, unless there is newer news by now."""
+        if _key(news.binding) not in self._pending:
+            self._note(news)
+
+    async def _write(self, news: Sequence[_News]) -> None:
+        async with self._store.write(EVERYTHING) as work:
+            await work.bindings.remove(n.binding for n in news if isinstance(n, BindingRemoved))
+            await work.bindings.store(n.binding for n in news if isinstance(n, BindingStored))
+
+    async def flush_or_log(self) -> None:
+        """For the housekeeper: a database that is away is no fault of the loop's."""
+        try:
+            await self.flush()
+        except DirectoryUnavailable as fault:
+            _log.warning("%d bindings wait: %s", len(self._pending), fault)
+
+
+def _key(binding: Binding) -> _Key:
+    if binding.instance:
+        return binding.aor, "instance", binding.instance, binding.reg_id
+    return binding.aor, "contact", binding.contact, 0

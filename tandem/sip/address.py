@@ -16,11 +16,15 @@ from tandem.sip.uri import Params, Uri
 # name-addr = [ display-name ] LAQUOT addr-spec RAQUOT
 # display-name = *(token LWS) / quoted-string ; unquoted names with bytes beyond token are common
 _NAME_ADDR_RE: Final = re.compile(
-    rf"(?P<display>{QUOTED}|(?:[^\s<>\",;:]+[ \t]*)*)\s*<(?P<uri>[^<>]*)>", re.DOTALL
-)
+    rf"(?P<display>{QUOTED}\s*+|[^<>\",;:]*+)<(?P<uri>[^<>]*+)>", re.DOTALL
+)  # possessive: what can't match must fail in linear time
 # "If the URI is not enclosed in angle brackets, any semicolon-delimited parameters are
 # header-parameters, not URI parameters." §20.10; and it may then hold no comma or question mark.
 _ADDR_SPEC_RE: Final = re.compile(rf"(?P<uri>{TOKEN}:[^<>;,?\"\s]+)")
+
+
+# Parameters as nearly all are: without blanks and quotes.
+_PLAIN_PARAMS_RE: Final = re.compile(rf"(?:;{TOKEN}(?:=[^;,?\"\s]*)?)++")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +76,24 @@ def _parse(text: str) -> Address:
     text = text.strip()
     match = _NAME_ADDR_RE.match(text)
     if match is not None:
-        display = match["display"].strip()
+        display, uri = match.groups()
     else:
         match = _ADDR_SPEC_RE.match(text)
         if match is None:
             raise BadMessage("Malformed address")
-        display = ""
+        display, uri = "", match[1]
     return Address(
-        Uri.parse(match["uri"].strip()), unquote(display), parse_params(text, match.end())
+        Uri.parse(uri.strip()), unquote(display.strip()), parse_params(text, match.end())
     )
 
 
 def parse_params(text: str, at: int) -> Params:
     """Parse `*( SEMI generic-param )` from `at` to the end of `text`; raises BadMessage."""
+    if at == len(text):
+        return ()
+    if _PLAIN_PARAMS_RE.fullmatch(text, at):
+        pairs = [item.partition("=") for item in text[at + 1 :].split(";")]
+        return tuple([(name, value if equals else None) for name, equals, value in pairs])
     params: list[tuple[str, str | None]] = []
     end = len(text)
     while at < end:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
-from tandem.sip.message import Message, Request, Response, header_key, line_value
+from tandem.sip.grammar import clean
+from tandem.sip.message import Message, Request, Response, header_key
+
+__all__ = ["REASONS", "clean", "reason_phrase", "record_routes", "response_to"]
 
 REASONS: Final = {
     100: "Trying", 180: "Ringing", 181: "Call Is Being Forwarded", 182: "Queued",
@@ -34,14 +38,6 @@ def reason_phrase(status: int) -> str:
     return REASONS.get(status) or REASONS.get(status // 100 * 100) or "Unknown"
 
 
-def clean(text: str) -> str:
-    """`text` fit for a header line: no CR, LF or NUL, which would begin another header."""
-    return text.translate(_NO_BREAKS) if not text.isprintable() else text
-
-
-_NO_BREAKS: Final = {10: " ", 13: " ", 0: " "}
-
-
 def response_to(
     request: Request,
     status: int,
@@ -61,8 +57,8 @@ def response_to(
         name = line.partition(":")[0]
         key = header_key(name)
         if key in _COPIED:
-            if key == "to" and tag is not None and ";tag=" not in line.lower():
-                line = f"{line.rstrip()};tag={tag}" if "<" in line else _tagged(line, tag)
+            if key == "to" and tag is not None and not _TAG_RE.search(line, line.rfind(">") + 1):
+                line = f"{line.rstrip()};tag={tag}"
             lines.append(line)
         elif key == "timestamp" and status == 100:
             lines.append(line)
@@ -71,10 +67,8 @@ def response_to(
 
 
 _COPIED: Final = frozenset({"via", "from", "to", "call-id", "cseq"})
-
-
-def _tagged(line: str, tag: str) -> str:
-    return f"To: {line_value(line)};tag={tag}"
+# A URI may have a `tag` too, so the search begins behind it.
+_TAG_RE: Final = re.compile(r";\s*+tag\s*+=", re.IGNORECASE)
 
 
 def record_routes(message: Message) -> list[str]:

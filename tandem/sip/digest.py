@@ -65,7 +65,9 @@ _SPELLINGS: Final = {
 
 # digest-cln = "Digest" LWS dig-resp *( COMMA dig-resp ) ; dig-resp = token EQUAL value.
 # The last group catches what is no parameter. Unquoted values hold whatever real phones send.
-_PARAM_RE: Final = re.compile(rf'[\s,]*(?:({TOKEN})\s*=\s*({QUOTED}|[^\s,"]*)|(\S))', re.DOTALL)
+_PARAM_RE: Final = re.compile(
+    rf'[\s,]*+(?:({TOKEN}+)\s*+=\s*+({QUOTED}|[^\s,"]*+)|(\S+))', re.DOTALL
+)
 _SCHEME_RE: Final = re.compile(r"\s*Digest\s+", re.IGNORECASE)
 # nc-value = 8LHEX ; fewer digits occur
 _NC_RE: Final = re.compile(r"[0-9A-Fa-f]{1,8}")
@@ -318,7 +320,7 @@ def _params(value: str, fault: str) -> dict[str, str]:
     if scheme is None:
         raise BadMessage("Authentication scheme is not Digest")
     params: dict[str, str] = {}
-    found: list[tuple[str, str, str]] = _PARAM_RE.findall(value, scheme.end())
+    found: list[tuple[str, str, str]] = _PARAM_RE.findall(value.rstrip(" \t\r\n,"), scheme.end())
     for name, text, garbage in found:
         if garbage:
             raise BadMessage(fault)

@@ -44,7 +44,16 @@ def quote(text: str) -> str:
     return f'"{text.translate(_BLANK_CRLF)}"'
 
 
+def clean(text: str) -> str:
+    """`text` fit for a header line: no CR, LF or NUL, which would begin another header."""
+    return text if text.isprintable() else text.translate(_BLANK_CRLF)
+
+
 _BLANK_CRLF: Final = {10: " ", 13: " ", 0: " "}
+
+# One item of a comma-separated list: commas in quotes and angle brackets do not end it. What is
+# opened and not closed reaches to the end.
+_ITEM_RE: Final = re.compile(r'(?:[^,"<]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|<[^>]*+>?)*+', re.DOTALL)
 
 
 def split_list(value: str) -> list[str]:
@@ -54,22 +63,11 @@ def split_list(value: str) -> list[str]:
     if '"' not in value and "<" not in value:
         return [part.strip() for part in value.split(",")]
     parts: list[str] = []
-    start = at = 0
-    angle = False
-    end = len(value)
-    while at < end:
-        char = value[at]
-        if char == '"' and not angle:
-            quoted = QUOTED_RE.match(value, at)
-            at = quoted.end() if quoted else end
-            continue
-        if char == "<":
-            angle = True
-        elif char == ">":
-            angle = False
-        elif char == "," and not angle:
-            parts.append(value[start:at].strip())
-            start = at + 1
-        at += 1
-    parts.append(value[start:].strip())
-    return parts
+    at = 0
+    while True:
+        item = _ITEM_RE.match(value, at)
+        assert item is not None  # it matches nothing, too
+        parts.append(item[0].strip())
+        if item.end() == len(value):
+            return parts
+        at = item.end() + 1

@@ -77,8 +77,8 @@ def _parse(text: str) -> Via:
     match = _VIA_RE.match(text)
     if match is None:
         raise BadMessage("Malformed Via")
-    port = None if match["port"] is None else int(match["port"])
-    if port is not None and port > 65535:
+    transport, host, port = match.groups()
+    number = None if port is None else int(port)
+    if number is not None and number > 65535:
         raise BadMessage("Port out of range in Via")
-    params = parse_params(text, match.end())
-    return Via(match["transport"].upper(), match["host"], port, params)
+    return Via(transport.upper(), host, number, parse_params(text, match.end()))

@@ -325,6 +325,14 @@ class Phone:
         self.authorize(request, "Proxy-Authorization")
         return request
 
+    def cancel(self, invite: Request) -> Request:
+        """The CANCEL of an INVITE (RFC 3261 §9.1), its Via stack the same by way of the proxy."""
+        return Request("CANCEL", invite.uri, [
+            *invite.raw_lines("via", "from", "to", "call-id"),
+            f"CSeq: {invite.cseq.number} CANCEL",
+            "Max-Forwards: 69",
+        ])  # fmt: skip
+
     def authorize(self, request: Request, header: str) -> None:
         """Answer the challenge that was last got."""
         if self.challenge is not None:
@@ -360,9 +368,13 @@ class Phone:
         return response
 
     async def asked(self, method: str, uri: str, *headers: str, **options: Any) -> list[Any]:
-        """Send a request, answering one challenge; what the appserver sent at last."""
-        sent = await self.site.send(self.request(method, uri, *headers, **options))
+        """Send a request, answering one challenge; what the appserver sent at last, but 100."""
+        sent = await self._asked(self.request(method, uri, *headers, **options))
         if sent and isinstance(sent[0], Response) and sent[0].status == 407:
             self.learn(sent[0])
-            sent = await self.site.send(self.request(method, uri, *headers, **options))
-        return list(sent)
+            sent = await self._asked(self.request(method, uri, *headers, **options))
+        return sent
+
+    async def _asked(self, request: Request) -> list[Any]:
+        sent = await self.site.send(request)
+        return [m for m in sent if not (isinstance(m, Response) and m.status == 100)]

@@ -22,7 +22,6 @@ from services.appserver.domain.authentication import (
 )
 from services.appserver.domain.plan import CallPlan
 from services.appserver.domain.routing import (
-    DISABLED,
     NO_SUCH_USER,
     NO_USER_PART,
     NOT_REGISTERED,
@@ -157,11 +156,24 @@ class Planner:
             )
             self._tools.publisher.publish(Topic.EVENTS, event)
         if isinstance(verdict, Refused):
-            self._refuse(inquiry.tx, Refusal(verdict.status, verdict.reason), now)
+            self._refuse_later(inquiry, verdict, now)
             return
         self._tools.counters.challenged += 1
         lines = tuple(f"Proxy-Authenticate: {line}" for line in verdict.lines)
         self._refuse(inquiry.tx, Refusal(407, "Proxy Authentication Required", lines), now)
+
+    def _refuse_later(self, inquiry: Inquiry, verdict: Refused, now: float) -> None:
+        """Who guesses passwords waits for each answer."""
+
+        def refuse(now: float) -> None:
+            if self._parked.pop(inquiry.tx, None) is not None:
+                self._refuse(inquiry.tx, Refusal(verdict.status, verdict.reason), now)
+
+        self._parked[inquiry.tx] = inquiry
+        if verdict.delay:
+            self._tools.deadlines.at(now + verdict.delay, refuse)
+        else:
+            refuse(now)
 
     # -- the callee ----------------------------------------------------------------------------
 
@@ -247,6 +259,4 @@ class Planner:
         inquiry.then(inquiry.tx, limited(made, self._tools.config.max_call_seconds), now)
 
     def _refuse(self, tx: ServerTransaction, refusal: Refusal, now: float) -> None:
-        if refusal in (DISABLED, NOT_YOURS):
-            self._tools.counters.refused += 1
         self._layer.reply(tx, refusal.status, now, refusal.reason, refusal.headers)

@@ -121,9 +121,10 @@ class RegisterAnswers:
         to = arrival.request.to.uri
         aor = f"{to.unescaped_user}@{to.host}"
         name = f"{aor} {source.host} {status}"
-        if steady and self._told.get(name, arrival.now):
-            return
-        self._told.put(name, True, arrival.now)
+        if steady:
+            if self._told.get(name, arrival.now):
+                return
+            self._told.put(name, True, arrival.now)
         event = RegistrationFailed(
             owners=self._owners(arrival),
             aor=aor,

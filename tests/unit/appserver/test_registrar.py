@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -354,7 +355,7 @@ async def test_nobody_registers_for_another(site: Site) -> None:
 @pytest.mark.parametrize(
     ("change", "status"), [({"enabled": False}, 403), ({"owner_enabled": False}, 604)]
 )
-async def test_a_disabled_account_does_not_register(change: dict[str, bool], status: int) -> None:
+async def test_a_disabled_account_does_not_register(change: dict[str, Any], status: int) -> None:
     async with Site(account("alice", **change)) as site:
         phone = Phone(site)
         first = await phone.send(phone.register(f"<{phone.contact}>"))

@@ -1,0 +1,195 @@
+"""The event log in SQL, by SQLAlchemy: SQLite, PostgreSQL and others alike."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Row, delete, func, insert, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from services.events.adapters.database import make_engine, migrate
+from services.events.adapters.records import (
+    delete_records,
+    insert_records,
+    select_record,
+    select_records,
+)
+from services.events.adapters.schema import events, pack_owners, unpack_owners
+from services.events.domain.event import Draft, StoredEvent
+from services.events.domain.view import View
+from services.events.ports import CallRecords, RecordQuery, StorageError
+
+REMOVE_AT_A_TIME: Final = 5000
+"""Events removed in one transaction, so that storing new ones never waits long for it."""
+_EXACT: Final = frozenset({"type", "service", "node", "call_id"})
+
+
+class SqlEventLog:
+    """Implements `services.events.ports.EventLog`. One process writes at a time."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._engine: AsyncEngine | None = None
+
+    async def open(self) -> None:
+        """Connect and migrate."""
+        try:
+            self._engine = make_engine(self._url)
+            async with self._engine.begin() as connection:
+                await connection.run_sync(migrate)
+        except (SQLAlchemyError, ImportError, OSError) as error:
+            await self.close()
+            raise StorageError(f"cannot open the database {_shown(self._url)}: {error}") from error
+
+    async def close(self) -> None:
+        """Close all connections."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await engine.dispose()
+
+    async def append(self, drafts: Sequence[Draft]) -> list[StoredEvent]:
+        """See the port."""
+        async with self._transaction() as connection:
+            new = await _unknown(connection, drafts)
+            if not new:
+                return []
+            ids = await connection.scalars(
+                insert(events).returning(events.c.id, sort_by_parameter_order=True),
+                [_event_row(draft) for draft in new],
+            )
+            stored = [_stored(number, draft) for number, draft in zip(ids, new, strict=True)]
+            await insert_records(connection, new)
+        return stored
+
+    async def bounds(self) -> tuple[int, int]:
+        """See the port."""
+        async with self._transaction() as connection:
+            found = await connection.execute(select(func.min(events.c.id), func.max(events.c.id)))
+            first, last = found.one()
+        return (1, 0) if last is None else (first, last)
+
+    async def read(self, view: View, after: int, until: int, limit: int) -> list[StoredEvent]:
+        """See the port."""
+        between = (events.c.id > after, events.c.id <= until, *_conditions(view))
+        return await self._events(*between, order=events.c.id.asc(), limit=limit)
+
+    async def latest(self, view: View, before: int, limit: int) -> list[StoredEvent]:
+        """See the port."""
+        wanted = (events.c.id < before, *_conditions(view))
+        return await self._events(*wanted, order=events.c.id.desc(), limit=limit)
+
+    async def of_call(self, call_id: str, limit: int) -> list[StoredEvent]:
+        """See the port."""
+        wanted = events.c.call_id == call_id
+        return await self._events(wanted, order=events.c.id.asc(), limit=limit)
+
+    async def last_before(self, time: float) -> int:
+        """See the port."""
+        async with self._transaction() as connection:
+            newest = select(func.max(events.c.id)).where(events.c.time < time)
+            return await connection.scalar(newest) or 0
+
+    async def remove_events(self, through: int) -> None:
+        """See the port."""
+        first, last = await self.bounds()
+        through = min(through, last - 1)
+        while first <= through:
+            first += REMOVE_AT_A_TIME
+            cut = min(first - 1, through)
+            async with self._transaction() as connection:
+                await connection.execute(delete(events).where(events.c.id <= cut))
+
+    async def records(self, query: RecordQuery, offset: int, count: int) -> CallRecords:
+        """See the port."""
+        async with self._transaction() as connection:
+            return await select_records(connection, query, offset, count)
+
+    async def record(self, call_id: str) -> dict[str, Any] | None:
+        """See the port."""
+        async with self._transaction() as connection:
+            return await select_record(connection, call_id)
+
+    async def remove_records(self, before: float) -> None:
+        """See the port."""
+        async with self._transaction() as connection:
+            await delete_records(connection, before)
+
+    async def _events(
+        self, *where: ColumnElement[bool], order: ColumnElement[Any], limit: int
+    ) -> list[StoredEvent]:
+        async with self._transaction() as connection:
+            rows = await connection.execute(
+                select(events).where(*where).order_by(order).limit(limit)
+            )
+            return [_from_row(row) for row in rows]
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+        if self._engine is None:
+            raise StorageError("the events database is not open")
+        try:
+            async with self._engine.begin() as connection:
+                yield connection
+        except (SQLAlchemyError, OSError) as error:
+            raise StorageError(f"the events database failed: {error}") from error
+
+
+async def _unknown(connection: AsyncConnection, drafts: Sequence[Draft]) -> list[Draft]:
+    """`drafts` without those whose envelope was stored before or comes twice."""
+    unique = {draft.envelope_id: draft for draft in reversed(drafts)}
+    known = await connection.scalars(
+        select(events.c.envelope_id).where(events.c.envelope_id.in_(unique))
+    )
+    for envelope_id in known.all():
+        del unique[envelope_id]
+    return list(reversed(unique.values()))
+
+
+def _conditions(view: View) -> list[ColumnElement[bool]]:
+    """What the database can tell without reading rows; `view.shows` decides after it."""
+    found: list[ColumnElement[bool]] = []
+    if view.owner is not None:
+        found.append(events.c.owners.contains(f"\n{view.owner}\n", autoescape=True))
+    for term in view.filter.terms:
+        if term.key in _EXACT and term.prefix:
+            found.append(events.c[term.key].startswith(term.prefix, autoescape=True))
+    return found
+
+
+def _event_row(draft: Draft) -> dict[str, Any]:
+    return {
+        "envelope_id": draft.envelope_id,
+        "time": draft.time,
+        "node": draft.node,
+        "service": draft.service,
+        "type": draft.type,
+        "call_id": draft.call_id,
+        "owners": pack_owners(draft.owners),
+        "message": draft.message,
+        "data": draft.data,
+    }
+
+
+def _stored(number: int, draft: Draft) -> StoredEvent:
+    return StoredEvent(
+        number, draft.time, draft.node, draft.service, draft.type, draft.owners, draft.call_id,
+        draft.message, draft.data,
+    )  # fmt: skip
+
+
+def _from_row(row: Row[Any]) -> StoredEvent:
+    return StoredEvent(
+        row.id, row.time, row.node, row.service, row.type, unpack_owners(row.owners), row.call_id,
+        row.message, row.data,
+    )  # fmt: skip
+
+
+def _shown(url: str) -> str:
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "(its URL cannot be read)"

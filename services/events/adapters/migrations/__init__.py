@@ -1,0 +1,1 @@
+"""Alembic migrations, packaged so that they run wherever the service does."""

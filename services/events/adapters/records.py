@@ -1,0 +1,96 @@
+"""Call records in SQL: one row per call, whatever comes twice or in whatever order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.events.adapters.schema import call_records, pack_owners, unpack_owners
+from services.events.domain.event import CALL_RECORD, Draft
+from services.events.ports import CallRecords, RecordQuery
+
+_FIELDS: Final = tuple(
+    column.name for column in call_records.c if column.name not in {"call_id", "node", "owners"}
+)
+
+
+async def insert_records(connection: AsyncConnection, drafts: Sequence[Draft]) -> None:
+    """Store the call records among `drafts`; the first of a call stays."""
+    rows = {row["call_id"]: row for row in map(_row, reversed(drafts)) if row is not None}
+    if not rows:
+        return
+    known = await connection.scalars(
+        select(call_records.c.call_id).where(call_records.c.call_id.in_(rows))
+    )
+    for call_id in known.all():
+        del rows[call_id]
+    if rows:
+        await connection.execute(insert(call_records), list(rows.values()))
+
+
+async def select_records(
+    connection: AsyncConnection, query: RecordQuery, offset: int, count: int
+) -> CallRecords:
+    """A page, newest first."""
+    conditions = _conditions(query)
+    total = await connection.scalar(
+        select(func.count()).select_from(call_records).where(*conditions)
+    )
+    page = (
+        select(call_records)
+        .where(*conditions)
+        .order_by(call_records.c.created_at.desc(), call_records.c.call_id)
+        .offset(offset)
+        .limit(count)
+    )
+    rows = await connection.execute(page)
+    return CallRecords([_record(row) for row in rows], total or 0)
+
+
+async def select_record(connection: AsyncConnection, call_id: str) -> dict[str, Any] | None:
+    """One record."""
+    wanted: Select[Any] = select(call_records).where(call_records.c.call_id == call_id)
+    row = (await connection.execute(wanted)).first()
+    return None if row is None else _record(row)
+
+
+async def delete_records(connection: AsyncConnection, before: float) -> None:
+    """Those that ended before a time."""
+    await connection.execute(delete(call_records).where(call_records.c.ended_at < before))
+
+
+def _row(draft: Draft) -> dict[str, Any] | None:
+    if draft.type != CALL_RECORD:
+        return None
+    return {
+        "call_id": draft.call_id or draft.envelope_id,
+        "node": draft.node,
+        "owners": pack_owners(draft.owners),
+        **{name: draft.data[name] for name in _FIELDS},
+    }
+
+
+def _record(row: Row[Any]) -> dict[str, Any]:
+    record = dict(row._mapping)
+    return {"id": record.pop("call_id"), **record, "owners": unpack_owners(record["owners"])}
+
+
+def _conditions(query: RecordQuery) -> list[ColumnElement[bool]]:
+    c = call_records.c
+    found: list[ColumnElement[bool]] = []
+    if query.owner is not None:
+        found.append(c.owners.contains(f"\n{query.owner}\n", autoescape=True))
+    if query.since is not None:
+        found.append(c.created_at >= query.since)
+    if query.until is not None:
+        found.append(c.created_at < query.until)
+    if query.status is not None:
+        found.append(c.status == query.status)
+    if query.account:
+        part = query.account.lower()
+        addresses = (c.caller, c.destination, c.answered_by)
+        found.append(or_(*(func.lower(a).contains(part, autoescape=True) for a in addresses)))
+    return found

@@ -1,0 +1,77 @@
+"""What the handlers need of the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from services.events.domain.event import Draft, StoredEvent
+from services.events.domain.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecords:
+    """A page of call records, newest first, and how many there are in all."""
+
+    items: list[dict[str, Any]]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordQuery:
+    """Which call records: those of `owner` (None: everybody's) and within all limits given."""
+
+    owner: str | None = None
+    since: float | None = None
+    until: float | None = None
+    """Unix seconds; `since` <= created_at < `until`."""
+    status: int | None = None
+    account: str | None = None
+    """Part of the caller's, the destination's or the answering party's address."""
+
+
+class StorageError(Exception):
+    """The database can't be opened or does not answer; one line for people."""
+
+
+class EventLog(Protocol):
+    """The event log and the call records. All but `open` raise StorageError."""
+
+    async def open(self) -> None:
+        """Connect and bring the tables up to date."""
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+
+    async def append(self, drafts: Sequence[Draft]) -> list[StoredEvent]:
+        """Store in one transaction, in order; leaves out those whose envelope id is known, and
+        call records of calls that have one. What it returns is durable."""
+
+    async def bounds(self) -> tuple[int, int]:
+        """The ids of the first and the last event kept; (1, 0) when there never was one."""
+
+    async def read(self, view: View, after: int, until: int, limit: int) -> list[StoredEvent]:
+        """At least all events with after < id <= until that `view` shows, oldest first, at most
+        `limit`. It may return others too: `view.shows` decides."""
+
+    async def latest(self, view: View, before: int, limit: int) -> list[StoredEvent]:
+        """As `read`, from `before` (not included) backwards: newest first."""
+
+    async def of_call(self, call_id: str, limit: int) -> list[StoredEvent]:
+        """The events of a call, oldest first."""
+
+    async def last_before(self, time: float) -> int:
+        """The id of the last event that is older than `time`, 0 for none."""
+
+    async def remove_events(self, through: int) -> None:
+        """Remove the events with id <= `through`, but never the last event: it keeps the order."""
+
+    async def records(self, query: RecordQuery, offset: int, count: int) -> CallRecords:
+        """A page of call records."""
+
+    async def record(self, call_id: str) -> dict[str, Any] | None:
+        """One call record, with its `owners`."""
+
+    async def remove_records(self, before: float) -> None:
+        """Remove the call records that ended before a time."""

@@ -66,7 +66,7 @@ class Uri:
     def param(self, name: str) -> str | None:
         """The value of a parameter ("" for one without value), None when it is absent."""
         for key, value in self.params:
-            if key.lower() == name:
+            if key.lower() == name or ("%" in key and unescape(key).lower() == name):
                 return value or ""
         return None
 
@@ -117,8 +117,8 @@ _DECISIVE: Final = frozenset({"user", "ttl", "method", "maddr", "transport"})
 
 
 def _params_match(one: Uri, two: Uri) -> bool:
-    mine = {k.lower(): unescape(v or "").lower() for k, v in one.params}
-    theirs = {k.lower(): unescape(v or "").lower() for k, v in two.params}
+    mine = {unescape(k).lower(): unescape(v or "").lower() for k, v in one.params}
+    theirs = {unescape(k).lower(): unescape(v or "").lower() for k, v in two.params}
     return all(
         mine.get(name) == theirs.get(name)
         for name in mine.keys() | theirs.keys()

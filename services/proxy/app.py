@@ -1,0 +1,166 @@
+"""The composition root of a proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import ssl
+from collections import Counter
+from functools import partial
+from typing import Final
+
+from services.proxy.adapters.listeners import Advertised, UdpListener
+from services.proxy.adapters.peers import PeerTable
+from services.proxy.adapters.probes import INTERVAL, OptionsProbes
+from services.proxy.config import ProxyConfig
+from services.proxy.domain.appservers import Appservers
+from services.proxy.domain.edge import Edge
+from services.proxy.domain.limiter import Limiter
+from services.proxy.domain.peer import Peer
+from services.proxy.handlers.drops import Drops
+from services.proxy.handlers.forwarder import UNREACHABLE, Forwarder
+from tandem.bus.ports import Publisher
+from tandem.runtime.address import HostPort
+from tandem.siptransport.flowtoken import TokenKey
+from tandem.siptransport.link import CONTROL, Link
+from tandem.siptransport.stream import Streams
+from tandem.siptransport.udp import UdpSocket
+
+FIRST_ANSWER: Final = 1.0
+"""Seconds that the start waits for an appserver to answer a probe, so that `ready` means it."""
+PORT_TRIES: Final = 20
+"""Free UDP ports tried until one is free for TCP too, where port 0 was asked for."""
+
+
+class Proxy:
+    """A stateless edge between the public and the appservers at the other ends of `link`."""
+
+    def __init__(self, config: ProxyConfig, link: Link, publisher: Publisher) -> None:
+        """Raises nothing; sockets are opened by `start`. The link is its owner's to close."""
+        self.config = config
+        self.counters: Counter[str] = Counter()
+        """What happened since the start, by name; for metrics."""
+        self.addresses: list[tuple[str, str, int]] = []
+        """(transport, host, port) of each public socket, once started."""
+        self._link = link
+        self._publisher = publisher
+        self._tick: asyncio.TimerHandle | None = None
+        self._streams: Streams | None = None
+        key = TokenKey(config.cluster_key.encode() or os.urandom(32))
+        epoch = int.from_bytes(os.urandom(4), "big")
+        self._edge = Edge(link.address, key, epoch, config.node_id, config.domains)
+        self.appservers = Appservers()
+        """Those that are active."""
+
+    async def start(self) -> None:
+        """Open the sockets and begin to forward; raises OSError for an address that can't be
+        had, and ssl.SSLError or OSError for a bad certificate."""
+        clock = asyncio.get_running_loop().time
+        limiter = Limiter(self.config.rate_limit)
+        advertised = Advertised(self._edge, self.config.public_address)
+        self._peers = peers = PeerTable(self._edge, advertised, limiter, clock)
+        self._probes = OptionsProbes(self.config.appservers, self._link, self.appservers, clock)
+        self._drops = Drops(self.counters, self._publisher, clock)
+        self._forwarder = Forwarder(
+            self._edge, self.appservers, limiter, self._link, peers, self._probes, self._drops,
+            self.counters, clock,
+        )  # fmt: skip
+        self._streams = peers.streams = Streams(peers)
+        peers.receiver = self._forwarder.message
+        peers.on_registered_closed = self._tell_closed
+        peers.on_failed = self._failed
+        self._link.receiver = self._forwarder.from_link
+        try:
+            await self._listen(self._streams, advertised, limiter)
+        except BaseException:
+            await self.stop()
+            raise
+        await self._find_appservers()
+
+    async def stop(self) -> None:
+        """Close the public sockets, what was queued sent; a second call does nothing."""
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+        self._link.receiver = lambda data, peer: None
+        if self._streams is not None:
+            streams, self._streams = self._streams, None
+            for listener in self._peers.listeners:
+                listener.socket.close()
+            await streams.close()
+
+    # -- sockets ---------------------------------------------------------------------------
+
+    async def _listen(self, streams: Streams, advertised: Advertised, limiter: Limiter) -> None:
+        config = self.config
+        for where in config.sip_listen:
+            socket, (host, port) = await self._udp_and_tcp(streams, where)
+            advertised.listens("udp", host, port)
+            advertised.listens("tcp", host, port)
+            self._add_udp(socket, advertised, limiter)
+            self.addresses += (("udp", host, port), ("tcp", host, port))
+        context = self._tls_context()
+        for transport, places in (
+            ("tls", config.tls_listen), ("ws", config.ws_listen), ("wss", config.wss_listen),
+        ):  # fmt: skip
+            tls = context if transport != "ws" else None
+            for where in places:
+                host, port = await streams.listen(transport, where.host, where.port, ssl=tls)
+                advertised.listens(transport, host, port)
+                self.addresses.append((transport, host, port))
+
+    def _tls_context(self) -> ssl.SSLContext | None:
+        if self.config.tls_cert is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.config.tls_cert, self.config.tls_key)
+        return context
+
+    async def _udp_and_tcp(
+        self, streams: Streams, where: HostPort
+    ) -> tuple[UdpSocket, tuple[str, int]]:
+        """One port for both."""
+        for attempt in range(1, PORT_TRIES + 1):
+            socket = UdpSocket.open(where.host, where.port)
+            try:
+                return socket, await streams.listen("tcp", socket.host, socket.port)
+            except OSError:
+                socket.close()
+                if where.port or attempt == PORT_TRIES:
+                    raise
+        raise AssertionError("the loop returns or raises")
+
+    def _add_udp(self, socket: UdpSocket, advertised: Advertised, limiter: Limiter) -> None:
+        clock, peers = asyncio.get_running_loop().time, self._peers
+        number = len(peers.listeners)
+        listener = UdpListener(number, socket, self._edge, advertised, limiter, peers.refs, clock)
+        peers.listeners.append(listener)
+        socket.receiver = partial(
+            self._forwarder.datagrams, known=listener.peers, new=listener.peer
+        )
+        socket.start()
+
+    # -- appservers ------------------------------------------------------------------------
+
+    async def _find_appservers(self) -> None:
+        if self._link.reliable:
+            self.appservers.set_active(self.config.appservers)
+        self._on_tick()
+        if not self._link.reliable:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._probes.found.wait(), FIRST_ANSWER)
+
+    def _on_tick(self) -> None:
+        self._tick = asyncio.get_running_loop().call_later(INTERVAL, self._on_tick)
+        if not self._link.reliable:  # in one process the appserver lives as long as we do
+            self._probes.tick()
+        self._drops.tell()
+
+    def _tell_closed(self, peer: Peer) -> None:
+        token = self._edge.key.sign_flow(peer.name).encode()
+        for appserver in self.appservers.active:
+            self._link.send(CONTROL + b"FLOW-CLOSED " + token, appserver)
+
+    def _failed(self, request: bytes, appserver: str) -> None:
+        self._forwarder.answer_link(request, UNREACHABLE, appserver)

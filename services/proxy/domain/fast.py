@@ -1,0 +1,100 @@
+"""The fast path: what nearly all messages look like, forwarded by a few searches and one join.
+
+A message that it does not recognise in full gets None and goes the general way (`inbound.py`,
+`responses.py`), which forwards any legal spelling. For what both take, both write the same.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import Final
+
+from services.proxy.domain.appservers import Appservers
+from services.proxy.domain.edge import MARK, SPECIAL_METHODS, Edge
+from services.proxy.domain.peer import Peer
+
+# Via is the first header, alone in its line, and its only parameters are branch and rport.
+_START_RE: Final = re.compile(
+    rb"([A-Z]{2,20}) ([!-~]+) SIP/2\.0\r\n"
+    rb"Via: SIP/2\.0/[A-Z]{2,3} ([A-Za-z0-9.:\-\[\]]+)"
+    rb"(;rport)?;branch=z9hG4bK([A-Za-z0-9\-.!%*_+`'~]{1,100})(;rport)?\r\n(?![ \t])"
+)
+# What the general way must look at, in any spelling: folded lines need no look, for none of
+# the values that are read here can be continued unnoticed.
+_SPECIAL_RE: Final = re.compile(
+    rb"\r\n[RrPp](?:[Oo][Uu][Tt][Ee]|[Rr][Oo][Xx][Yy]-[Rr][Ee][Qq][Uu][Ii][Rr][Ee])[ \t]*:"
+)
+_VERSION_LENGTH: Final = len(b" SIP/2.0\r\n")
+
+LESS_ONE: Final = {b"%d" % hops: b"%d" % (hops - 1) for hops in range(1, 256)}
+"""Max-Forwards as it comes, to as it goes. 0 has no entry: it needs an answer."""
+
+
+class FastPath:
+    """Takes bytes and a peer, gives bytes and where to."""
+
+    def __init__(self, edge: Edge, appservers: Appservers) -> None:
+        self._edge = edge
+        self._seed = edge.loop_seed
+        self._pick = appservers.pick
+        self._own_via = b"Via: SIP/2.0/UDP %s;branch=%s" % (edge.link.encode(), MARK)
+
+    def request(self, data: bytes, peer: Peer) -> tuple[bytes, str] | None:
+        """A request from outside, for an appserver."""
+        match = _START_RE.match(data)
+        if match is None:
+            return None
+        method, uri, sent_by, rport, branch, late_rport = match.groups()
+        find = data.find
+        end = find(b"\r\n\r\n")
+        hops_at = find(b"\r\nMax-Forwards: ", 0, end) + 16
+        hops_end = find(b"\r\n", hops_at)
+        hops = LESS_ONE.get(data[hops_at:hops_end])
+        call_at = find(b"\r\nCall-ID: ", 0, end) + 11
+        call_id = data[call_at : find(b"\r\n", call_at)]
+        if (
+            end < 0
+            or hops_at < 16
+            or hops is None
+            or call_at < 11
+            or not call_id
+            or find(b"\r\nFrom: ", 0, end) < 0
+            or find(b"\r\nTo: ", 0, end) < 0
+            or find(b"\r\nCSeq: ", 0, end) < 0
+            or find(MARK, 0, end) >= 0
+            or _SPECIAL_RE.search(data, 0, end + 2) is not None
+            or (method == b"OPTIONS" and b"@" not in uri)
+        ):
+            return None
+        stamp = peer.rport
+        if rport is not None:
+            cut, rest = match.span(4)
+        elif late_rport is not None:
+            cut, rest = match.span(6)
+        elif sent_by == peer.sent_by:
+            cut = rest = match.end(5)
+            stamp = peer.received
+        else:
+            return None
+        appserver = self._pick(call_id)
+        if appserver is None:
+            return None
+        extra = self._edge.extra(peer, method, appserver) if method in SPECIAL_METHODS else b""
+        via_at = match.end(2) + _VERSION_LENGTH
+        return b"".join((
+            data[:via_at], peer.via_in, b"%08x." % zlib.crc32(uri, self._seed), branch, b"\r\n",
+            extra, data[via_at:cut], stamp, data[rest:hops_at], hops, data[hops_end:],
+        )), appserver  # fmt: skip
+
+    def response(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """A response from the link: what to send, and the reference of the peer to send it to."""
+        at = data.find(b"\r\n") + 2
+        own_via = self._own_via
+        if not data.startswith(own_via, at):
+            return None
+        end = data.find(b"\r\n", at)
+        ref_at = at + len(own_via)
+        if data.find(b",", ref_at, end) >= 0 or data[end + 2 : end + 3] in b" \t":
+            return None
+        return data[:at] + data[end + 2 :], data[ref_at : data.find(b".", ref_at, end)]

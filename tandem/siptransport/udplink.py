@@ -1,0 +1,62 @@
+"""The internal link over UDP: for services that run in processes of their own."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tandem.runtime.address import HostPort
+from tandem.siptransport.link import Receiver
+from tandem.siptransport.udp import UdpSocket, pack_address, unpack_address
+
+MAX_PEERS: Final = 4096
+"""Addresses whose two forms are remembered: more than a cloud has proxies and appservers."""
+
+
+class UdpLink:
+    """A `Link` on a UDP socket inside the cloud. Peers are `host:port`, numeric."""
+
+    reliable = False
+
+    def __init__(self, socket: UdpSocket) -> None:
+        self.address = str(HostPort(socket.host, socket.port))
+        self.receiver: Receiver = lambda data, peer: None
+        self._socket = socket
+        self._packed: dict[str, bytes] = {}
+        self._names: dict[bytes, str] = {}
+        socket.receiver = self._receive
+
+    def start(self) -> None:
+        """Begin to receive, on the running loop."""
+        self._socket.start()
+
+    def send(self, data: bytes, peer: str) -> None:
+        """Queue for `peer`; leaves when this turn of the loop ends. An unknown form is lost."""
+        packed = self._packed.get(peer) or self._pack(peer)
+        if packed:
+            self._socket.send(data, packed)
+
+    def close(self) -> None:
+        """Send what is queued and close."""
+        self._socket.close()
+
+    def _receive(self, datagrams: list[bytes], sources: list[bytes]) -> None:
+        receiver, names = self.receiver, self._names
+        for data, source in zip(datagrams, sources, strict=True):
+            receiver(data, names.get(source) or self._name(source))
+
+    def _pack(self, peer: str) -> bytes:
+        try:
+            address = HostPort.parse(peer)
+            packed = pack_address(address.host, address.port)
+        except ValueError:
+            return b""
+        if len(self._packed) >= MAX_PEERS:
+            self._packed.clear()
+        self._packed[peer] = packed
+        return packed
+
+    def _name(self, source: bytes) -> str:
+        if len(self._names) >= MAX_PEERS:
+            self._names.clear()
+        name = self._names[source] = str(HostPort(*unpack_address(source)))
+        return name

@@ -125,10 +125,11 @@ class Connection(asyncio.Protocol):
         if self.incoming and not self._owner.admit(self):
             self._abort("refused")
             return
-        self._set_up(transport.get_extra_info("socket"))
+        self._set_up()
 
-    def _set_up(self, sock: socket.socket) -> None:
+    def _set_up(self) -> None:
         timeout = int(self._owner.limits.unacknowledged * 1000)
+        sock = self.socket
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout)
@@ -169,6 +170,13 @@ class Connection(asyncio.Protocol):
             self._abort(self._reason)
         else:
             self._end(_TIMED_OUT[self._phase])
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket of an established connection, for its options."""
+        assert self._socket is not None, "not connected yet"
+        found: socket.socket = self._socket.get_extra_info("socket")
+        return found
 
     def give_up(self, reason: str) -> None:
         """An outgoing connection could not be made."""

@@ -63,10 +63,17 @@ class Streams:
     # -- what the user calls -------------------------------------------------------------------
 
     async def listen(
-        self, transport: str, host: str, port: int, *, ssl: SSLContext | None = None
+        self,
+        transport: str,
+        host: str,
+        port: int,
+        *,
+        ssl: SSLContext | None = None,
+        reuse_port: bool = False,
     ) -> Address:
-        """Listen on an IP address (IPv6 without brackets); port 0 takes a free one. Returns what
-        was bound. Raises OSError for an address in use, ValueError for wrong arguments."""
+        """Listen on an IP address (IPv6 without brackets); port 0 takes a free one. With
+        `reuse_port` the worker processes of a node share it. Returns what was bound. Raises
+        OSError for an address in use, ValueError for wrong arguments."""
         if transport not in STREAM_TRANSPORTS:
             raise ValueError(f"no stream transport: {transport}")
         if (ssl is not None) != (transport in _SECURE):
@@ -77,6 +84,7 @@ class Streams:
             host,
             port,
             backlog=self.limits.accepts,
+            reuse_port=reuse_port,
         )
         self._servers.append(server)
         name = server.sockets[0].getsockname()

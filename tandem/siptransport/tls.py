@@ -88,11 +88,14 @@ class TlsCodec:
         server_side: bool,
         server_name: str | None = None,
     ) -> None:
+        """Raises ValueError or OSError for a `server_name` that no certificate can be for."""
         self.ready = False
         self._inner = inner
         self._shaken = False
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
+        if server_name is not None and "\0" in server_name:
+            raise ValueError("NUL in a server's name")  # ssl would say TypeError
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_side, server_hostname=server_name
         )

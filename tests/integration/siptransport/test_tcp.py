@@ -9,6 +9,7 @@ import socket
 import pytest
 
 from tandem.sip.limits import MAX_MESSAGE
+from tandem.siptransport.connection import Connection
 from tandem.siptransport.flow import Flow, StreamLimits
 from tests.integration.siptransport.conftest import QUICK, MakeSide, Side
 
@@ -364,3 +365,34 @@ async def test_an_address_in_use_and_wrong_arguments_are_errors(make_side: MakeS
         await side.streams.listen("udp", host, 0)
     with pytest.raises(ValueError, match="tls needs a TLS context"):
         await side.streams.listen("tls", host, 0)
+
+
+async def test_worker_processes_may_share_a_port(make_side: MakeSide) -> None:
+    one, two = make_side(), make_side()
+    address = await one.streams.listen("tcp", "127.0.0.1", 0, reuse_port=True)
+    assert await two.streams.listen("tcp", *address, reuse_port=True) == address
+
+
+async def test_nagle_is_off_and_a_vanished_peer_is_noticed(make_side: MakeSide) -> None:
+    server, client = make_side(), make_side()
+    flow = client.streams.connect("tcp", *await server.streams.listen("tcp", "127.0.0.1", 0))
+    flow.send(MESSAGE)
+    await server.user.message()
+    assert isinstance(flow, Connection)
+    sock = flow.socket
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
+
+
+async def test_a_user_that_closes_the_flow_gets_none_of_the_messages_behind(
+    make_side: MakeSide,
+) -> None:
+    side = make_side()
+    side.user.react = lambda data, flow: flow.close("one is enough")
+    reader, writer = await dial(side)
+    writer.write(MESSAGE * 3)
+    assert await read_to_end(reader) == b""
+    writer.close()
+    assert (await side.user.end())[1] == "one is enough"
+    assert side.user.messages.qsize() == 1

@@ -79,13 +79,16 @@ async def test_a_certificate_from_nobody_we_trust_is_refused(
     assert server.user.messages.empty()
 
 
+@pytest.mark.parametrize("name", [".example.com", "sip\0.example.com", "x" * 300])
 async def test_a_name_that_no_certificate_can_be_for_ends_the_flow(
-    make_side: MakeSide, certificate: Certificate
+    make_side: MakeSide, certificate: Certificate, name: str
 ) -> None:
     server, client = make_side(), make_side(client_tls=client_context(certificate.certificate))
     address = await listen(server, certificate)
-    flow = client.streams.connect("tls", *address, server_name=".example.com")
+    flow = client.streams.connect("tls", *address, server_name=name)
+    assert flow.send(MESSAGE)
     assert (await client.user.end())[0] is flow
+    assert server.user.messages.empty()
 
 
 async def test_a_client_byte_by_byte_and_one_in_plain_text(

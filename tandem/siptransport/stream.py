@@ -35,7 +35,7 @@ _Key = tuple[str, str, int, str]  # transport, host, port, server name
 
 
 class Streams:
-    """Owns the listeners and the connections. To be used from one event loop."""
+    """Owns the listeners and the connections. Made and used in one running event loop."""
 
     def __init__(
         self,

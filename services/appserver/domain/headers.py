@@ -12,7 +12,7 @@ from typing import Final
 
 from tandem.sip.address import Address
 from tandem.sip.build import clean
-from tandem.sip.message import Message, Request, Response
+from tandem.sip.message import Message, Response
 
 BOUND: Final = frozenset({
     # the transaction and the dialog
@@ -89,12 +89,3 @@ def has_offer(message: Message) -> bool:
         return False
     kind = message.first("content-type") or ""
     return kind[:15].lower() == "application/sdp"
-
-
-def source_of(request: Request) -> str:
-    """Where the request entered our cluster, `udp:203.0.113.7:5060`: the Via below our proxy's."""
-    vias = request.vias
-    via = vias[1] if len(vias) > 1 else vias[0]
-    host = via.param("received") or via.host
-    port = via.param("rport") or via.port or (5061 if via.transport == "TLS" else 5060)
-    return f"{via.transport.lower()}:{host}:{port}"

@@ -59,9 +59,13 @@ class Leg:
         routes = self.dialog.route_set[OUR_ROUTES:]
         return routes[0] if routes else f"<{self.dialog.remote_target}>"
 
-    def request(self, method: str, way: Way, *, seq: int | None = None) -> Request:
+    def request(
+        self, method: str, way: Way, *, seq: int | None = None, max_forwards: int = 70
+    ) -> Request:
         """A request inside the dialog, by this way; no Via, Contact or body yet."""
         request = self.dialog.request(method, seq=seq, skip=way.skip)
+        if max_forwards != 70:
+            request.set("Max-Forwards", str(max_forwards))
         if way.prefix:
             request.lines[:0] = [f"Route: {route}" for route in way.prefix]
         return request

@@ -1,0 +1,96 @@
+"""The switchboard: the registry of calls and dialogs, and what all parts of the B2BUA use."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from services.appserver.domain.leg import OUR_ROUTES, Leg, Way
+from services.appserver.domain.plan import NextHop
+from services.appserver.handlers.calls.limits import CallLimits
+from services.appserver.handlers.calls.live import LiveCall, Party
+from services.appserver.ports import CallHost
+from tandem.bus.events import Event
+from tandem.bus.ports import Topic
+from tandem.sip.address import Address
+from tandem.sip.message import Request
+from tandem.sip.transaction import Hop
+
+
+class Board:
+    """Calls by their id, parties by the tags of their dialog."""
+
+    def __init__(self, host: CallHost, limits: CallLimits) -> None:
+        self.layer = host.layer
+        self.deadlines = host.deadlines
+        self.limits = limits
+        self.wall = host.wall
+        self.new_token = host.new_token
+        self.address = host.link_address
+        self.contact = f"Contact: <sip:{host.link_address}>"
+        self.calls: dict[str, LiveCall] = {}
+        self.owners: Counter[str] = Counter()
+        self._publisher = host.publisher
+        self._next_hops = host.next_hops
+        self._parties: dict[tuple[str, str], Party] = {}
+
+    def publish(self, event: Event) -> None:
+        """Hand an event to the bus."""
+        self._publisher.publish(Topic.EVENTS, event)
+
+    # -- the registry --------------------------------------------------------------------------
+
+    def open(self, call: LiveCall) -> None:
+        """A call begins."""
+        self.calls[call.value.id] = call
+        self.owners.update(call.value.owners)
+
+    def close(self, call: LiveCall) -> None:
+        """A call is over; its parties may still have a BYE to come."""
+        if self.calls.pop(call.value.id, None) is not None:
+            for owner in call.value.owners:
+                self.owners[owner] -= 1
+                if not self.owners[owner]:
+                    del self.owners[owner]
+
+    def enter(self, party: Party) -> None:
+        """From now on requests in its dialog find it."""
+        self._parties[party.leg.key] = party
+
+    def leave(self, party: Party) -> None:
+        """Its dialog is over."""
+        self._parties.pop(party.leg.key, None)
+
+    def find(self, request: Request) -> Party | None:
+        """The party that sent this request in its dialog (RFC 3261 §12.2.2)."""
+        party = self.party(request.to.tag or "", request.from_.tag or "")
+        if party is not None and party.leg.dialog.call_id == request.call_id:
+            return party
+        return None
+
+    def party(self, local_tag: str, remote_tag: str) -> Party | None:
+        """The party of the dialog with these tags."""
+        return self._parties.get((local_tag, remote_tag))
+
+    @property
+    def dialogs(self) -> int:
+        """Dialogs that are known."""
+        return len(self._parties)
+
+    # -- ways ----------------------------------------------------------------------------------
+
+    def reach(self, leg: Leg, use: Callable[[Way | None], None]) -> None:
+        """Call `use` with the way to the far end of a leg, now or once it is resolved; None:
+        there is none."""
+        if leg.pinned or self._next_hops is None or len(leg.dialog.route_set) < OUR_ROUTES:
+            use(leg.pinned_way())
+            return
+
+        def done(hops: tuple[NextHop, ...]) -> None:
+            use(_way(hops[0]) if hops else None)
+
+        self._next_hops(Address.parse(leg.next_uri()).uri, leg.proxy, done)
+
+
+def _way(hop: NextHop) -> Way:
+    return Way(Hop(hop.proxy, hop.reliable), hop.route, OUR_ROUTES)

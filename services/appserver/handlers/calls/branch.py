@@ -1,0 +1,187 @@
+"""One target of a fork: rung by its hops in order until one of them leads to somebody.
+
+send ─► 1xx ─► 2xx          the set-up decides: the first wins, a later one is ACKed and BYEd
+  │      └───► 3xx-6xx      this branch has failed
+  └─ 503, 430, 408 or a transport failure before any 1xx ─► the next hop
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from services.appserver.domain.best_response import Failure
+from services.appserver.domain.headers import retagged
+from services.appserver.domain.leg import Leg
+from services.appserver.domain.plan import Target
+from services.appserver.handlers.calls import records
+from services.appserver.handlers.calls.acks import InviteContext, send_ack
+from services.appserver.handlers.calls.board import Board
+from services.appserver.handlers.calls.ending import send_bye
+from services.appserver.handlers.calls.live import Party
+from tandem.sip.dialog import Dialog
+from tandem.sip.message import Request, Response
+from tandem.sip.transaction import ClientTransaction, Hop
+
+if TYPE_CHECKING:
+    from services.appserver.handlers.calls.setup import Setup
+
+NEXT_HOP_ON: Final = frozenset({408, 430, 503})
+"""Failures of a way and not of who is called: the next hop may do better. Never 486 or 603."""
+
+
+class Branch(InviteContext):
+    """The context of the INVITE that rings one target."""
+
+    __slots__ = ("_board", "_call_id", "_hop", "_last_status", "_tag", "early", "number", "over",
+                 "provisional", "setup", "target", "tx")  # fmt: skip
+
+    def __init__(self, board: Board, setup: Setup, target: Target, number: int) -> None:
+        super().__init__(0)
+        self._board = board
+        self._call_id = board.new_token()
+        self._tag = board.new_token()
+        self._hop = 0
+        self._last_status = 0
+        self.setup = setup
+        self.target = target
+        self.number = number
+        self.early: dict[str, Party] = {}
+        """Our parties of the early dialogs that the far end made, by its To-tag."""
+        self.over = False
+        """Whether it has failed, won or been given up."""
+        self.provisional = False
+        self.tx: ClientTransaction | None = None
+
+    # -- sending -------------------------------------------------------------------------------
+
+    def send(self, now: float) -> None:
+        """Ring the target by the hop that is next."""
+        hop = self.target.hops[self._hop]
+        self.seq += 1
+        setup = self.setup
+        lines = [
+            *(f"Route: {route}" for route in hop.route),
+            f"From: {retagged(setup.from_value, self._tag)}",
+            f"To: {setup.to_value}",
+            f"Call-ID: {self._call_id}",
+            f"CSeq: {self.seq} INVITE",
+            *setup.lines,
+        ]
+        invite = Request("INVITE", self.target.uri, lines, setup.tx.request.body)
+        call = setup.call.value
+        records.forwarded(self._board, call, self.number, self.target.uri, hop.text, self._call_id)
+        self.tx = self._board.layer.request(invite, Hop(hop.proxy, hop.reliable), now, context=self)
+
+    def give_up(self, now: float) -> None:
+        """Somebody else answered, or nobody is interested any more: CANCEL."""
+        if self.over:
+            return
+        self.over = True
+        self._forget_early()
+        if self.tx is not None:
+            self._board.layer.cancel(self.tx, now)
+
+    def _forget_early(self, but: Party | None = None) -> None:
+        for party in self.early.values():
+            if party is not but:
+                self._board.leave(party)
+                if party.other is not None:
+                    self._board.leave(party.other)
+        self.early.clear()
+
+    # -- the client transaction ----------------------------------------------------------------
+
+    def on_response(self, tx: ClientTransaction, response: Response, now: float) -> None:
+        """A response, maybe of a hop that was given up."""
+        if response.status < 200:
+            if tx is self.tx and not self.over:
+                self._on_provisional(response, now)
+        elif response.status < 300:
+            self._on_success(tx, response, now)
+        elif tx is self.tx and not self.over:
+            self._fail(response.status, response, now)
+
+    def on_failure(self, tx: ClientTransaction, status: int, now: float) -> None:
+        """No final answer."""
+        if tx is self.tx and not self.over:
+            self._fail(status, None, now)
+
+    def _on_provisional(self, response: Response, now: float) -> None:
+        if response.status == 100:
+            return
+        self.provisional = True
+        if response.status != self._last_status:
+            self._last_status = response.status
+            records.progressed(self._board, self.setup.call.value, self.number, response)
+        # without a To-tag it makes no dialog (an RFC 2543 server)
+        party = self.party(response) if response.to.tag else None
+        self.setup.on_progress(party, response, now)
+
+    def _on_success(self, tx: ClientTransaction, response: Response, now: float) -> None:
+        if self.acked_again(self._board, response):
+            return
+        if self.setup.winner is self and (
+            self._board.party(self._tag, response.to.tag or "") is not None
+        ):
+            return  # the ACK of the winner waits for the caller's
+        if self.over or tx is not self.tx:
+            self._refuse_late(tx, response, now)
+            return
+        party = self.party(response)
+        party.leg.dialog.confirm(response)
+        self.over = True
+        self._forget_early(but=party)
+        self.setup.on_answer(self, party, response, now)
+
+    def _refuse_late(self, tx: ClientTransaction, response: Response, now: float) -> None:
+        """ "If the UAC wants to end the dialog, it MUST ... ACK ... and then send a BYE" (§13.2.2.4)."""
+        leg = self._leg(Dialog.from_response(tx.request, response))
+        send_ack(self._board, leg, tx.request.cseq.number, keep=self)
+        send_bye(self._board, leg, [], now)
+
+    def _fail(self, status: int, response: Response | None, now: float) -> None:
+        failure = Failure(status, response, self.provisional)
+        records.leg_failed(self._board, self.setup.call.value, self.number, failure)
+        self._forget_early()
+        more = self._hop + 1 < len(self.target.hops)
+        if more and status in NEXT_HOP_ON and not self.provisional:
+            self._hop += 1
+            self.send(now)
+            return
+        self.over = True
+        self.setup.on_failure(failure, now)
+
+    # -- dialogs -------------------------------------------------------------------------------
+
+    def party(self, response: Response) -> Party:
+        """Our party of the dialog that this response belongs to, made if it is new."""
+        tag = response.to.tag or ""
+        party = self.early.get(tag)
+        if party is None:
+            assert self.tx is not None
+            leg = self._leg(Dialog.from_response(self.tx.request, response))
+            party = self.early[tag] = self.setup.pair(leg)
+            party.inviting = self.tx
+            party.invite_seq = self.seq
+        return party
+
+    def _leg(self, dialog: Dialog) -> Leg:
+        hop = self.target.hops[self._hop]
+        return Leg(
+            dialog=dialog,
+            number=self.number,
+            proxy=hop.proxy,
+            reliable=hop.reliable,
+            pinned=hop.pinned,
+            account=self.target.account,
+            text=hop.text,
+        )
+
+    def abandon(self, status: int, now: float) -> None:
+        """It can't go on: the far end hung up before it answered, or made no sense."""
+        if self.over or self.tx is None:
+            return
+        tx, self.tx = self.tx, None
+        self._board.layer.cancel(tx, now)
+        self._hop = len(self.target.hops) - 1
+        self._fail(status, None, now)

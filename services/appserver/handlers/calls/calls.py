@@ -1,0 +1,212 @@
+"""The B2BUA: every call is a dialog with each end, and what one says the other hears.
+
+INVITE ─► start ─► Setup, one Branch for each target ──2xx──► two parties of a call that is up
+requests with a To-tag ─► dialogs.receive ─► Relay ─► the other party
+BYE, the timers, hang_up ─► ending.end_call ─► one CallRecord
+"""
+
+from __future__ import annotations
+
+from services.appserver.domain.call import Call, CallState
+from services.appserver.domain.leg import Leg
+from services.appserver.domain.plan import CallPlan
+from services.appserver.handlers.calls import dialogs, records, timers
+from services.appserver.handlers.calls.acks import Outgoing, send_ack
+from services.appserver.handlers.calls.board import Board
+from services.appserver.handlers.calls.ending import end_call, reason_line, send_bye
+from services.appserver.handlers.calls.limits import (
+    OVERLOAD_RETRY_SECONDS,
+    CallLimits,
+)
+from services.appserver.handlers.calls.live import LiveCall, Party
+from services.appserver.handlers.calls.setup import Setup, breadth_of
+from services.appserver.ports import CallHost
+from tandem.sip.dialog import Dialog
+from tandem.sip.errors import BadMessage, RemoteFault
+from tandem.sip.message import Request, Response
+from tandem.sip.transaction import ClientTransaction, Hop, ServerTransaction
+
+SERVER_STOPPED = "server stopped"
+"""The end reason of calls that a stopping server could not go on with."""
+
+
+class Calls:
+    """All calls of one appserver (`services.appserver.ports.Calls`)."""
+
+    def __init__(self, host: CallHost, limits: CallLimits | None = None) -> None:
+        self._board = Board(host, limits or CallLimits.of(host.config))
+        self._now = 0.0
+
+    def __len__(self) -> int:
+        return len(self._board.calls)
+
+    @property
+    def dialogs(self) -> int:
+        """Dialogs that are known, those with a BYE under way too."""
+        return self._board.dialogs
+
+    def live(self) -> list[Call]:
+        """The calls that are under way."""
+        return [call.value for call in self._board.calls.values()]
+
+    # -- new calls -----------------------------------------------------------------------------
+
+    def start(self, tx: ServerTransaction, plan: CallPlan, now: float) -> None:
+        """Begin the call of this INVITE. Malformed headers are answered."""
+        self._now = now
+        board = self._board
+        try:
+            if dialogs.too_brief(board, tx, now):
+                return
+            tx.tag = tx.tag or board.new_token()
+            call = LiveCall(records.new_call(board, tx.request, plan))
+            setup = Setup(board, call, tx, plan)
+            refusal = self._refusal(tx.request, plan)
+        except RemoteFault as fault:
+            board.layer.reply(tx, fault.status, now, fault.reason)
+            return
+        board.open(call)
+        records.started(board, call.value)
+        if refusal is not None:
+            status, reason, headers = refusal
+            setup.finish(status, now, reason, headers=headers)
+            return
+        if not tx.last:
+            board.layer.reply(tx, 100, now)
+        setup.start(now)
+
+    def _refusal(self, request: Request, plan: CallPlan) -> tuple[int, str, tuple[str, ...]] | None:
+        """Why this call may not be, as a status, an end reason and header lines."""
+        board = self._board
+        if len(board.calls) >= board.limits.max_calls:
+            return 503, "too many calls", (f"Retry-After: {OVERLOAD_RETRY_SECONDS}",)
+        for account, status in ((plan.caller, 480), (plan.callee, 486)):
+            most = account.max_calls if account is not None else 0
+            if account is not None and 0 < most <= board.owners[account.owner]:
+                return status, "too many calls of one customer", ()
+        if request.max_forwards == 0:
+            return 483, "too many hops", ()
+        if breadth_of(request) < len(plan.targets):
+            return 440, "too many branches", ()
+        return None
+
+    # -- the transaction user ------------------------------------------------------------------
+
+    def in_dialog(self, tx: ServerTransaction, now: float) -> None:
+        """A request with a To-tag: 481 if its dialog is unknown."""
+        self._now = now
+        try:
+            dialogs.receive(self._board, tx, now)
+        except RemoteFault as fault:
+            self._board.layer.reply(tx, fault.status, now, fault.reason)
+
+    def on_ack(self, ack: Request, hop: Hop, now: float) -> None:
+        """The ACK of a 2xx."""
+        self._now = now
+        dialogs.on_ack(self._board, ack, now)
+
+    def on_cancel(self, tx: ServerTransaction, cancel: Request, now: float) -> None:
+        """An INVITE that was not finally answered is cancelled."""
+        self._now = now
+        call = tx.context
+        if isinstance(call, LiveCall):
+            if call.setup is not None:
+                call.setup.cancelled(now)
+        else:
+            dialogs.on_cancel(self._board, tx, now)
+
+    def on_response(self, tx: ClientTransaction, response: Response, now: float) -> None:
+        """A response to a request of ours. One that makes no sense is a failure: 502."""
+        self._now = now
+        context: Outgoing = tx.context
+        try:
+            context.on_response(tx, response, now)
+        except RemoteFault:
+            if response.status >= 200:
+                context.on_failure(tx, 502, now)
+
+    def on_client_failure(self, tx: ClientTransaction, status: int, now: float) -> None:
+        """A request of ours got no answer (408) or did not leave (503)."""
+        self._now = now
+        context: Outgoing = tx.context
+        context.on_failure(tx, status, now)
+
+    def on_stray_response(self, response: Response, hop: Hop, now: float) -> None:
+        """A 2xx to an INVITE whose transaction is gone: ACK it again; BYE a dialog that nobody
+        knows."""
+        self._now = now
+        if response.cseq.method != "INVITE" or not 200 <= response.status < 300:
+            return
+        party = self._board.party(response.from_.tag or "", response.to.tag or "")
+        try:
+            if party is not None and party.leg.dialog.call_id == response.call_id:
+                send_ack(self._board, party.leg, response.cseq.number)
+            else:
+                self._refuse_orphan(_orphan(response, hop), response.cseq.number, now)
+        except BadMessage:
+            return
+
+    def _refuse_orphan(self, leg: Leg, seq: int, now: float) -> None:
+        send_ack(self._board, leg, seq)
+        send_bye(self._board, leg, [reason_line(481, "No such call")], now)
+
+    def on_server_timeout(self, tx: ServerTransaction, now: float) -> None:
+        """No ACK came for a final answer of ours to an INVITE."""
+        self._now = now
+        dialogs.on_no_ack(self._board, tx, now)
+
+    # -- from outside of SIP -------------------------------------------------------------------
+
+    def hang_up(self, call_id: str, reason: str, now: float) -> bool:
+        """End a call by its id, for this reason; False if there is none."""
+        self._now = now
+        call = self._board.calls.get(call_id)
+        if call is None:
+            return False
+        self._end(call, reason, now, 480)
+        return True
+
+    def _end(self, call: LiveCall, reason: str, now: float, status: int) -> None:
+        if call.setup is not None:
+            call.setup.finish(status, now, reason)
+        else:
+            end_call(self._board, call, reason, now, lines=[reason_line(status, reason)])
+
+    def restore(self, value: Call, now: float) -> bool:
+        """Take an established call up from its value; False if it is none, or known already."""
+        if value.state is not CallState.UP or value.a is None or value.b is None:
+            return False
+        if value.id in self._board.calls:
+            return False
+        call = LiveCall(value)
+        call.a, call.b = Party(value.a, call), Party(value.b, call)
+        call.a.other, call.b.other = call.b, call.a
+        self._board.open(call)
+        for party in call.parties:
+            self._board.enter(party)
+        timers.resume(self._board, call, now)
+        return True
+
+    def close(self, now: float) -> None:
+        """End all calls: BYE to both ends of those that are up, 503 and CANCEL to the others."""
+        for call in list(self._board.calls.values()):
+            self._end(call, SERVER_STOPPED, now, 503)
+
+    async def stop(self) -> None:
+        """The node ends. Calls that are up stay up, without us: only their records are written.
+        Callers that wait for an answer get a 503."""
+        board = self._board
+        for call in list(board.calls.values()):
+            if call.setup is not None:
+                call.setup.finish(503, self._now, SERVER_STOPPED)
+            else:
+                board.close(call)
+                records.ended(board, call, 200, "OK", SERVER_STOPPED)
+
+
+def _orphan(response: Response, hop: Hop) -> Leg:
+    """The leg of a 2xx that belongs to no dialog of ours. Raises BadMessage."""
+    lines = response.raw_lines("from", "to", "call-id", "cseq")
+    invite = Request("INVITE", str(response.to.uri), lines)
+    dialog = Dialog.from_response(invite, response)
+    return Leg(dialog, 0, hop.peer, hop.reliable, True, "", hop.peer)

@@ -1,0 +1,154 @@
+"""Requests inside dialogs: who may ask what, and when.
+
+state \\ method │ BYE                     │ INVITE             │ others
+SETUP, caller  │ 200, as CANCEL          │ 500 + Retry-After  │ pass
+SETUP, callee  │ 200, the branch is out  │ 491                │ pass
+UP             │ 200, BYE to the other   │ 491, 500 or pass   │ pass
+ENDED          │ 200                     │ 481                │ 481
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from zlib import crc32
+
+from services.appserver.domain.call import CallState
+from services.appserver.domain.headers import passed
+from services.appserver.domain.session import asked_interval
+from services.appserver.handlers.calls.acks import send_ack
+from services.appserver.handlers.calls.board import Board
+from services.appserver.handlers.calls.branch import Branch
+from services.appserver.handlers.calls.ending import acknowledged, end_call, reason_line
+from services.appserver.handlers.calls.limits import GLARE_RETRY_SECONDS
+from services.appserver.handlers.calls.live import Party
+from services.appserver.handlers.calls.relay import Relay
+from tandem.sip.dialog import Order
+from tandem.sip.message import Request
+from tandem.sip.transaction import ServerTransaction, State
+
+
+def receive(board: Board, tx: ServerTransaction, now: float) -> None:
+    """A request with a To-tag."""
+    party = board.find(tx.request)
+    if party is None:
+        board.layer.reply(tx, 481, now)
+    elif party.leg.dialog.receive(tx.request) is Order.OUT_OF_ORDER:
+        board.layer.reply(tx, 500, now, "CSeq out of order")
+    else:
+        _BY_STATE[party.call.value.state](board, party, tx, now)
+
+
+def _in_setup(board: Board, party: Party, tx: ServerTransaction, now: float) -> None:
+    if tx.request.method == "BYE":
+        board.layer.reply(tx, 200, now)
+        _leave_setup(party, now)
+    else:
+        _relay(board, party, tx, now)
+
+
+def _leave_setup(party: Party, now: float) -> None:
+    """§15: the caller may end an early dialog by BYE; a callee that does has lost its 2xx."""
+    setup, inviting = party.call.setup, party.inviting
+    if party.leg.number == 0 and setup is not None:
+        setup.cancelled(now)
+    elif inviting is not None and isinstance(inviting.context, Branch):
+        inviting.context.abandon(480, now)
+
+
+def _while_up(board: Board, party: Party, tx: ServerTransaction, now: float) -> None:
+    if tx.request.method == "BYE":
+        board.layer.reply(tx, 200, now)
+        who = "caller" if party.leg.number == 0 else "callee"
+        end_call(board, party.call, f"{who} hung up", now, by=party, lines=passed(tx.request))
+    else:
+        _relay(board, party, tx, now)
+
+
+def _when_ended(board: Board, party: Party, tx: ServerTransaction, now: float) -> None:
+    """A BYE that crossed ours is no error."""
+    board.layer.reply(tx, 200 if tx.request.method == "BYE" else 481, now)
+
+
+_BY_STATE: Final = {
+    CallState.SETUP: _in_setup,
+    CallState.UP: _while_up,
+    CallState.ENDED: _when_ended,
+}
+
+
+def _relay(board: Board, party: Party, tx: ServerTransaction, now: float) -> None:
+    request = tx.request
+    other = party.other
+    assert other is not None
+    if request.max_forwards == 0:
+        board.layer.reply(tx, 483, now)
+        return
+    if request.method == "INVITE" and not _may_invite(board, party, tx, now):
+        return
+    Relay(board, tx, party, other).send(now)
+
+
+def _may_invite(board: Board, party: Party, tx: ServerTransaction, now: float) -> bool:
+    """§14.2: one INVITE at a time in a dialog. Ours is under way: 491; theirs is: 500."""
+    if party.inviting is not None:
+        board.layer.reply(tx, 491, now)
+        return False
+    if party.unanswered:
+        wait = crc32(board.new_token().encode()) % (GLARE_RETRY_SECONDS + 1)
+        board.layer.reply(tx, 500, now, headers=(f"Retry-After: {wait}",))
+        return False
+    if too_brief(board, tx, now):
+        return False
+    board.layer.reply(tx, 100, now)
+    tx.context = party
+    party.invited = tx
+    return True
+
+
+def too_brief(board: Board, tx: ServerTransaction, now: float) -> bool:
+    """RFC 4028 §8.1: a session interval that is too small is answered 422, with ours."""
+    interval = asked_interval(tx.request)
+    least = board.limits.min_se
+    if interval is None or interval >= least:
+        return False
+    board.layer.reply(tx, 422, now, headers=(f"Min-SE: {least}",))
+    return True
+
+
+def on_ack(board: Board, ack: Request, now: float) -> None:
+    """The ACK of our 2xx; with it the other end's 2xx may be ACKed, with the same body."""
+    party = board.find(ack)
+    if party is None or party.invited is None:
+        return
+    invited = party.invited
+    if invited.request.cseq.number != ack.cseq.number or not party.unacknowledged:
+        return  # the late ACK of an earlier INVITE
+    board.layer.acknowledged(invited, now)
+    _pass_ack(board, party, ack)
+    acknowledged(board, party, now)
+
+
+def _pass_ack(board: Board, party: Party, ack: Request) -> None:
+    other = party.other
+    if other is not None and other.awaiting is not None:
+        context, other.awaiting = other.awaiting, None
+        lines = passed(ack) if ack.body else None
+        send_ack(board, other.leg, context.seq, lines=lines, body=ack.body, keep=context)
+
+
+def on_no_ack(board: Board, tx: ServerTransaction, now: float) -> None:
+    """§13.3.1.4: "If the server retransmits the 2xx response for 64*T1 seconds without receiving
+    an ACK, the dialog is confirmed, but the session SHOULD be terminated"."""
+    party = tx.context
+    if not isinstance(party, Party) or party.invited is not tx or tx.state is State.COMPLETED:
+        return
+    acknowledged(board, party, now)
+    lines = [reason_line(408, "No ACK")]
+    end_call(board, party.call, "no acknowledgement", now, lines=lines)
+
+
+def on_cancel(board: Board, tx: ServerTransaction, now: float) -> None:
+    """A re-INVITE was cancelled: so is ours on the other leg, whose 487 comes back."""
+    party = tx.context
+    if isinstance(party, Party) and party.other is not None and party.other.inviting is not None:
+        board.layer.cancel(party.other.inviting, now)

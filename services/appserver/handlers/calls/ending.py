@@ -1,0 +1,118 @@
+"""How calls end: who gets a BYE, when it may be sent, and the record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.appserver.domain.leg import Leg, Way
+from services.appserver.handlers.calls import records
+from services.appserver.handlers.calls.acks import send_ack
+from services.appserver.handlers.calls.board import Board
+from services.appserver.handlers.calls.live import LiveCall, Party
+from tandem.sip.build import clean, reason_phrase
+from tandem.sip.message import Response
+from tandem.sip.transaction import ClientTransaction
+
+
+class Bye:
+    """The context of a BYE of ours. Its party stays known until it is answered, so that a BYE
+    that crosses it gets a 200."""
+
+    __slots__ = ("_board", "_party")
+
+    def __init__(self, board: Board, party: Party | None) -> None:
+        self._board = board
+        self._party = party
+
+    def on_response(self, tx: ClientTransaction, response: Response, now: float) -> None:
+        """Whatever the answer is, the dialog is over (RFC 3261 §15.1.1)."""
+        if response.status >= 200 and self._party is not None:
+            self._board.leave(self._party)
+
+    def on_failure(self, tx: ClientTransaction, status: int, now: float) -> None:
+        """No answer: "the UAC MUST consider the session and dialog terminated" all the same."""
+        if self._party is not None:
+            self._board.leave(self._party)
+
+
+def reason_line(cause: int, text: str) -> str:
+    """A Reason header (RFC 3326)."""
+    return f'Reason: SIP;cause={cause};text="{clean(text)}"'.replace("\\", "")
+
+
+def end_call(
+    board: Board,
+    call: LiveCall,
+    reason: str,
+    now: float,
+    *,
+    by: Party | None = None,
+    lines: Sequence[str] = (),
+) -> None:
+    """End an established call. `by` is the party that said BYE; `lines` go into the other's."""
+    if call.ended:
+        return
+    _stop_deadline(call)
+    board.close(call)
+    records.ended(board, call, 200, reason_phrase(200), reason)
+    for party in call.parties:
+        _end_invites(board, party, now)
+        if party is by:
+            board.leave(party)
+        else:
+            say_bye(board, party, list(lines), now)
+
+
+def _stop_deadline(call: LiveCall) -> None:
+    if call.deadline is not None:
+        call.deadline.cancel()
+        call.deadline = None
+
+
+def _end_invites(board: Board, party: Party, now: float) -> None:
+    """§15.1.2: "MUST still respond to any pending requests ... 487 is RECOMMENDED"."""
+    if party.unanswered:
+        assert party.invited is not None
+        board.layer.reply(party.invited, 487, now)
+        party.invited = None
+    if party.inviting is not None:
+        board.layer.cancel(party.inviting, now)
+        party.inviting = None
+    if party.awaiting is not None:
+        send_ack(board, party.leg, party.awaiting.seq, keep=party.awaiting)
+        party.awaiting = None
+
+
+def say_bye(board: Board, party: Party, lines: list[str], now: float) -> None:
+    """BYE, or once the ACK is here: "the callee's UA MUST NOT send a BYE on a confirmed dialog
+    until it has received an ACK for its 2xx response or until the server transaction times out"
+    (§15)."""
+    if party.unacknowledged:
+        party.bye_due = lines
+    else:
+        send_bye(board, party.leg, lines, now, party)
+
+
+def acknowledged(board: Board, party: Party, now: float) -> None:
+    """Our 2xx has its ACK, or never will: what waited for it goes on."""
+    party.invited = None
+    if party.bye_due is not None:
+        lines, party.bye_due = party.bye_due, None
+        send_bye(board, party.leg, lines, now, party)
+
+
+def send_bye(
+    board: Board, leg: Leg, lines: list[str], now: float, party: Party | None = None
+) -> None:
+    """BYE a dialog, of a party or of a leg that lost."""
+
+    def use(way: Way | None) -> None:
+        if way is None:
+            if party is not None:
+                board.leave(party)
+            return
+        bye = leg.request("BYE", way)
+        bye.lines += lines
+        board.layer.request(bye, way.hop, now, context=Bye(board, party))
+
+    board.reach(leg, use)

@@ -1,0 +1,47 @@
+"""What bounds calls. Every limit has its unit and its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from services.appserver.config import AppServerConfig
+
+MAX_LEGS: Final = 20
+"""Legs that one call may ring: more phones than a household has, no flood."""
+
+DEFAULT_BREADTH: Final = 60
+"""Max-Breadth of a request without one (RFC 5393 §5.3.3)."""
+
+MAX_FLOW_FAILURES: Final = 3
+"""Probes in a row that may find the flow to a phone gone: it may come back by another."""
+
+GLARE_RETRY_SECONDS: Final = 10
+"""Retry-After of a 500 to an overlapping INVITE is random up to this (RFC 3261 §14.2)."""
+
+OVERLOAD_RETRY_SECONDS: Final = 5
+"""Retry-After of a 503 when there are too many calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """How many calls, and how long what may take."""
+
+    max_calls: int = 5_000
+    """Calls under way in this appserver; about 12 kB each."""
+    ring_seconds: float = 180
+    """Longest that a call may ring (ORIGINAL §1.1)."""
+    min_se: int = 90
+    """The least session interval that is let through (RFC 4028 §4)."""
+    probe_seconds: float = 60
+    """Between in-dialog OPTIONS to each end of a call without a session timer: a phone that
+    vanished is noticed after this and 32 s."""
+
+    @classmethod
+    def of(cls, config: AppServerConfig) -> CallLimits:
+        """The limits that the settings name."""
+        return cls(
+            max_calls=config.max_calls,
+            ring_seconds=config.ring_seconds,
+            min_se=config.min_session_seconds,
+        )

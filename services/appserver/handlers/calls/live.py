@@ -1,0 +1,74 @@
+"""What a call is besides its values while it is in memory: who may be asked what just now."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from services.appserver.domain.call import Call, CallState
+from services.appserver.domain.leg import Leg
+from tandem.sip.deadlines import Deadline
+from tandem.sip.transaction import ClientTransaction, ServerTransaction, State
+
+if TYPE_CHECKING:
+    from services.appserver.handlers.calls.acks import InviteContext
+    from services.appserver.handlers.calls.setup import Setup
+
+
+class Party:
+    """One leg of a call, and what goes on in its dialog."""
+
+    __slots__ = ("awaiting", "bye_due", "call", "invite_seq", "invited", "inviting", "leg",
+                 "missed", "other")  # fmt: skip
+
+    def __init__(self, leg: Leg, call: LiveCall) -> None:
+        self.leg = leg
+        self.call = call
+        self.other: Party | None = None
+        self.invited: ServerTransaction | None = None
+        """Their INVITE that has no ACK yet."""
+        self.inviting: ClientTransaction | None = None
+        """Our INVITE that has no final answer yet."""
+        self.invite_seq = 0
+        """CSeq of our last INVITE, which a PRACK's RAck has to name."""
+        self.awaiting: InviteContext | None = None
+        """Our INVITE that has its 2xx, but whose ACK waits for the other end's."""
+        self.bye_due: list[str] | None = None
+        """The lines of a BYE that must wait for the ACK of our 2xx (RFC 3261 §15)."""
+        self.missed = 0
+        """Probes in a row that found its flow gone."""
+
+    @property
+    def unacknowledged(self) -> bool:
+        """Whether our 2xx to their INVITE waits for its ACK."""
+        return self.invited is not None and self.invited.state is State.ACCEPTED
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether an INVITE of theirs waits for its final answer."""
+        return self.invited is not None and self.invited.state is State.PROCEEDING
+
+
+class LiveCall:
+    """A call with its parties, its set-up while it lasts, and its one deadline."""
+
+    __slots__ = ("a", "b", "deadline", "limit_at", "probe_at", "session_at",
+                 "setup", "value")  # fmt: skip
+
+    def __init__(self, value: Call) -> None:
+        self.value = value
+        self.setup: Setup | None = None
+        self.a: Party | None = None
+        self.b: Party | None = None
+        self.deadline: Deadline | None = None
+        self.limit_at = self.session_at = self.probe_at = inf
+
+    @property
+    def ended(self) -> bool:
+        """Whether its record is written."""
+        return self.value.state is CallState.ENDED
+
+    @property
+    def parties(self) -> tuple[Party, ...]:
+        """The two ends of an established call."""
+        return tuple(party for party in (self.a, self.b) if party is not None)

@@ -1,0 +1,155 @@
+"""What the calls tell the world: their events, and one call record for each."""
+
+from __future__ import annotations
+
+from services.appserver.domain.best_response import Failure
+from services.appserver.domain.call import Call, CallState
+from services.appserver.domain.plan import CallPlan
+from services.appserver.handlers.calls.board import Board
+from services.appserver.handlers.calls.live import LiveCall
+from services.appserver.handlers.sources import source_of
+from tandem.bus.events import (
+    CallAnswered,
+    CallChanged,
+    CallEnded,
+    CallForwarded,
+    CallProgress,
+    CallRecord,
+    CallStarted,
+    LegFailed,
+)
+from tandem.sip.build import reason_phrase
+from tandem.sip.message import Request, Response
+
+QUIET: frozenset[str] = frozenset({"OPTIONS", "PRACK"})
+"""Methods inside calls that are of no interest to anybody who watches."""
+
+
+def new_call(board: Board, request: Request, plan: CallPlan) -> Call:
+    """The value of a call that begins with this INVITE. Raises BadMessage."""
+    caller = request.from_
+    return Call(
+        id=board.new_token(),
+        direction=plan.direction,
+        owners=plan.owners,
+        caller=str(caller.uri),
+        caller_name=caller.display,
+        destination=request.uri,
+        source=source_of(request).text,
+        sip_call_id=request.call_id,
+        created_at=board.wall(),
+        max_seconds=plan.max_seconds,
+    )
+
+
+def started(board: Board, call: Call) -> None:
+    """An INVITE was taken on."""
+    board.publish(
+        CallStarted(
+            owners=call.owners,
+            call_id=call.id,
+            direction=call.direction,
+            caller=call.caller,
+            destination=call.destination,
+            source=call.source,
+            sip_call_id=call.sip_call_id,
+        )
+    )
+
+
+def forwarded(board: Board, call: Call, leg: int, target: str, by: str, call_id: str) -> None:
+    """A leg was placed, or placed anew by another way."""
+    board.publish(
+        CallForwarded(
+            owners=call.owners,
+            call_id=call.id,
+            leg=leg,
+            target=target,
+            next_hop=by,
+            sip_call_id=call_id,
+        )
+    )
+
+
+def progressed(board: Board, call: Call, leg: int, response: Response) -> None:
+    """A leg rings."""
+    status, reason = response.status, response.reason
+    if call.progress_at is None:
+        call.progress_at = board.wall()
+        call.progress_status = status
+    board.publish(
+        CallProgress(owners=call.owners, call_id=call.id, leg=leg, status=status, reason=reason)
+    )
+
+
+def leg_failed(board: Board, call: Call, leg: int, failure: Failure) -> None:
+    """A leg ended unanswered."""
+    response = failure.response
+    reason = (response.reason if response else "") or reason_phrase(failure.status)
+    board.publish(
+        LegFailed(
+            owners=call.owners, call_id=call.id, leg=leg, status=failure.status, reason=reason
+        )
+    )
+
+
+def answered(board: Board, call: Call, leg: int, target: str) -> None:
+    """The call is up."""
+    call.state = CallState.UP
+    call.answered_at = board.wall()
+    call.answered_by = target
+    board.publish(CallAnswered(owners=call.owners, call_id=call.id, leg=leg, target=target))
+
+
+def changed(board: Board, call: Call, method: str, leg: int, status: int) -> None:
+    """A request inside the call was answered."""
+    if method not in QUIET:
+        board.publish(
+            CallChanged(
+                owners=call.owners, call_id=call.id, method=method, from_leg=leg, status=status
+            )
+        )
+
+
+def ended(board: Board, live: LiveCall, status: int, phrase: str, reason: str) -> None:
+    """The call is over: the last event and the record."""
+    call = live.value
+    call.state = CallState.ENDED
+    at = board.wall()
+    since = call.answered_at
+    duration = max(0.0, at - since) if since is not None else 0.0
+    board.publish(
+        CallEnded(
+            owners=call.owners, call_id=call.id, status=status, reason=reason, duration=duration
+        )
+    )
+    board.publish(_record(call, at, status, phrase, reason, duration))
+
+
+def _record(
+    call: Call, at: float, status: int, phrase: str, reason: str, duration: float
+) -> CallRecord:
+    rang_from = call.progress_at
+    rang_to = call.answered_at if call.answered_at is not None else at
+    return CallRecord(
+        owners=call.owners,
+        call_id=call.id,
+        direction=call.direction,
+        caller=call.caller,
+        caller_name=call.caller_name,
+        destination=call.destination,
+        source=call.source,
+        sip_call_id=call.sip_call_id,
+        answered_by=call.answered_by,
+        created_at=call.created_at,
+        progress_at=rang_from,
+        progress_status=call.progress_status,
+        answered_at=call.answered_at,
+        ended_at=at,
+        status=status,
+        status_reason=phrase,
+        end_reason=reason,
+        duration=duration,
+        ring_duration=max(0.0, rang_to - rang_from) if rang_from is not None else 0.0,
+        legs=call.legs,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -75,15 +75,18 @@ class Consoles:
     def __len__(self) -> int:
         return self._open.total()
 
-    @contextmanager
-    def admit(self, username: str) -> Iterator[None]:
-        """Count a stream while it is open. Raises TooManyConsoles."""
+    def check_room(self, username: str) -> None:
+        """Raises TooManyConsoles when `username` can't have one more."""
         if self._open[username] >= self._max_per_user:
             self.refused += 1
             raise TooManyConsoles(f"You have {self._max_per_user} event streams open already.")
         if self._open.total() >= self._max_open:
             self.refused += 1
             raise TooManyConsoles("The server has as many event streams open as it can serve.")
+
+    @contextmanager
+    def counted(self, username: str) -> Iterator[None]:
+        """Count a stream while it is open."""
         self._open[username] += 1
         try:
             yield
@@ -92,7 +95,7 @@ class Consoles:
             if not self._open[username]:
                 del self._open[username]
 
-    async def follow(self, ticket: Ticket, asked: int | None) -> AsyncIterator[Item]:
+    async def follow(self, ticket: Ticket, asked: int | None) -> AsyncGenerator[Item, None]:
         """Everything after the cursor `asked`, then what happens, until the feed closes."""
         cursor = self._feed.start_cursor(asked)
         yield Heartbeat(cursor)

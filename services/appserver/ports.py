@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,10 +34,10 @@ class OutsideHop(Protocol):
 class Resolver(Protocol):
     """RFC 3263: from a URI to addresses, best first. An empty list: it leads nowhere."""
 
-    def resolve_now(self, uri: Uri) -> list[OutsideHop] | None:
+    def resolve_now(self, uri: Uri) -> Sequence[OutsideHop] | None:
         """The answer if it is known without waiting (an address, a cached name), else None."""
 
-    async def resolve(self, uri: Uri) -> list[OutsideHop]:
+    async def resolve(self, uri: Uri) -> Sequence[OutsideHop]:
         """The answer, bounded in time."""
 
 

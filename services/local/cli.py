@@ -30,6 +30,7 @@ examples:
 environment:
   TANDEM_ADMIN_PASSWORD   password of `admin` at the first start (else a random one is shown)
   TANDEM_DATA_DIR         as --data-dir
+  TANDEM_RATE_LIMIT       messages per second taken from one address (1000; 0: no limit)
 """
 
 
@@ -81,9 +82,20 @@ def _config(options: argparse.Namespace, environ: Mapping[str, str]) -> LocalCon
         given["domains"] = domains
     return LocalConfig(
         data_dir=options.data_dir or default_data_dir(environ),
+        rate_limit=_rate(environ.get("TANDEM_RATE_LIMIT", "")),
         admin_password=environ.get("TANDEM_ADMIN_PASSWORD") or None,
         **given,
     )
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text or 1000)
+    except ValueError:
+        rate = -1.0
+    if not rate >= 0:
+        raise ValueError(f"TANDEM_RATE_LIMIT: {text!r} is not a number of messages per second")
+    return rate
 
 
 def _domain(text: str) -> str:

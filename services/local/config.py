@@ -30,7 +30,9 @@ class LocalConfig:
     tls_cert: Path | None = None
     """PEM file of the certificate chain; a self-signed one is made when this is None."""
     tls_key: Path | None = None
-    http: HostPort = HostPort("127.0.0.1", 8080)
+    http: HostPort = HostPort("127.0.0.1", 8080)  # noqa: RUF009  # it is immutable
+    rate_limit: float = 1000.0
+    """Messages per second and source address; 0: no limit."""
     admin_password: str | None = None
     """The administrator's first password; None: a random one, shown once."""
 

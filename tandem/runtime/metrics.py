@@ -52,7 +52,8 @@ class Metrics(Collector):
     def counters(
         self, prefix: str, source: object, help: str, labels: Mapping[str, str] = NO_LABELS
     ) -> None:
-        """Show each public int attribute of `source` as `PREFIX_ATTRIBUTE_total`.
+        """Show each public int attribute of `source` (each item, if it is a mapping of counts)
+        as `PREFIX_ATTRIBUTE_total`.
 
         Several sources may share a prefix when their labels have the same names and other values.
         """
@@ -91,6 +92,9 @@ class Metrics(Collector):
 
 
 def _ints(source: object) -> Iterator[tuple[str, int]]:
+    if isinstance(source, Mapping):
+        yield from ((str(name), count) for name, count in source.items())
+        return
     for name in _attributes(source):
         value: Any = getattr(source, name, None)
         if type(value) is int and not name.startswith("_"):

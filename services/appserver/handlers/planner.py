@@ -8,7 +8,7 @@ was found so far, and goes on when the answer is there; a CANCEL ends it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -214,7 +214,7 @@ class Planner:
             self._spawn(self._resolve(inquiry))
 
     async def _resolve(self, inquiry: Inquiry) -> None:
-        hops: list[OutsideHop] = []
+        hops: Sequence[OutsideHop] = []
         try:
             hops = await self._resolver.resolve(inquiry.tx.request.request_uri)
         finally:
@@ -222,7 +222,7 @@ class Planner:
             if self._parked.pop(inquiry.tx, None) is not None:
                 self._to_outside(inquiry, hops, self._tools.clock())
 
-    def _to_outside(self, inquiry: Inquiry, hops: list[OutsideHop], now: float) -> None:
+    def _to_outside(self, inquiry: Inquiry, hops: Sequence[OutsideHop], now: float) -> None:
         if not hops:
             self._refuse(inquiry.tx, NOT_RESOLVED, now)
             return

@@ -1,0 +1,205 @@
+"""All four services in one process: the composition root of local mode."""
+
+from __future__ import annotations
+
+import errno
+import ssl
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from services.appserver.adapters.outside import OutsideResolver
+from services.appserver.app import AppServer
+from services.appserver.config import AppServerConfig
+from services.appserver.handlers.calls import Calls
+from services.events.app import Events
+from services.events.config import EventsConfig
+from services.events.ports import StorageError
+from services.local.addresses import outward_address, own_hosts
+from services.local.config import LocalConfig
+from services.local.entrypoints.http import make_app
+from services.local.files import DataFolderProblem, certificate, open_data_dir, secret
+from services.provisioning.app import DatabaseProblem, Provisioning
+from services.provisioning.config import ProvisioningConfig
+from services.proxy.app import Proxy
+from services.proxy.config import ProxyConfig
+from tandem.bus.memory import MemoryBus
+from tandem.runtime.address import HostPort
+from tandem.runtime.httpserver import HttpServer
+from tandem.runtime.lifecycle import bounded
+from tandem.runtime.metrics import Metrics
+from tandem.siptransport.link import MemoryLink
+from tandem.siptransport.resolver import Resolver
+
+NODE: Final = "local"
+LINK_PROXY: Final = "proxy.invalid:5060"
+LINK_APPSERVER: Final = "appserver.invalid:5060"
+"""What Vias and Routes name the ends of the in-process link by. They resolve nowhere."""
+STOP_SECONDS: Final = 5.0
+"""For each part, so that all of them stop within what a service manager waits for."""
+
+
+class StartProblem(Exception):
+    """Tandem can't start; the text is one line that says why and what to do."""
+
+
+class Local:
+    """The switch of one PC."""
+
+    def __init__(self, config: LocalConfig) -> None:
+        self._config = config
+        self._running: list[tuple[str, Callable[[], Awaitable[object]]]] = []
+
+    async def start(self) -> list[str]:
+        """Start everything; returns the lines to show. Raises StartProblem; call `stop` then
+        too, for what had started."""
+        try:
+            open_data_dir(self._config.data_dir)
+            return await self._start()
+        except (DataFolderProblem, DatabaseProblem, StorageError) as problem:
+            raise StartProblem(str(problem)) from None
+
+    async def stop(self) -> None:
+        """Stop what was started, last first: the sockets close before the databases do."""
+        while self._running:
+            name, stop = self._running.pop()
+            await bounded(stop(), name, STOP_SECONDS)
+
+    def _started(self, name: str, stop: Callable[[], Awaitable[object]]) -> None:
+        self._running.append((name, stop))
+
+    async def _start(self) -> list[str]:
+        metrics = Metrics()
+        bus = MemoryBus(NODE)
+        provisioning, password = await self._start_provisioning(bus)
+        events = await self._start_events(bus, provisioning)
+        await bus.start()
+        self._started("the bus", bus.close)
+        proxy, appserver = await self._start_switch(bus, provisioning, metrics)
+        events.register(metrics)
+        metrics.gauge("tandem_calls", lambda: len(appserver.calls), "Calls under way")
+        app = make_app([provisioning.router(), events.router()], metrics, provisioning.ready)
+        server = HttpServer(app, self._config.http)
+        try:
+            server.open()
+        except OSError as error:
+            raise StartProblem(_taken("http", self._config.http, error)) from None
+        await server.start()
+        self._started("HTTP", server.stop)
+        self._started("the consoles", partial(_call, events.close_consoles))
+        return _lines(proxy, server.address, password)
+
+    async def _start_provisioning(self, bus: MemoryBus) -> tuple[Provisioning, str | None]:
+        config = self._config
+        provisioning = Provisioning(
+            ProvisioningConfig(
+                node_id=NODE, database_url=_sqlite(config.data_dir / "provisioning.db")
+            ),
+            bus,
+        )
+        self._started("provisioning", provisioning.stop)
+        await provisioning.start()
+        await provisioning.ensure_domains(config.domains)
+        return provisioning, await provisioning.ensure_administrator(config.admin_password)
+
+    async def _start_events(self, bus: MemoryBus, provisioning: Provisioning) -> Events:
+        url = _sqlite(self._config.data_dir / "events.db")
+        # no call outlives this process, so there is none to recover
+        config = EventsConfig(node_id=NODE, database_url=url, recover_calls=False)
+        events = Events(config, bus, provisioning.sessions)
+        self._started("events", events.stop)
+        await events.start()
+        return events
+
+    async def _start_switch(
+        self, bus: MemoryBus, provisioning: Provisioning, metrics: Metrics
+    ) -> tuple[Proxy, AppServer]:
+        config = self._config
+        listeners = (*config.sip, *config.tls, *config.ws, *config.wss)
+        hosts = own_hosts(listeners)
+        key = secret(config.data_dir / "secret.key").hex()
+        hub: dict[str, MemoryLink] = {}
+        appserver = AppServer(
+            AppServerConfig(
+                node_id=NODE, domains=config.domains, local_hosts=hosts, nonce_secret=key
+            ),
+            bus,
+            provisioning.directory,
+            MemoryLink(LINK_APPSERVER, hub),
+            OutsideResolver(Resolver()),
+            calls=Calls,
+        )
+        proxy = Proxy(self._proxy_config(key, hosts), MemoryLink(LINK_PROXY, hub), bus)
+        self._started("the appserver", appserver.stop)
+        await appserver.start()
+        self._started("the proxy", proxy.stop)
+        await self._open(proxy, listeners)
+        metrics.counters("tandem_appserver", appserver.counters, "What the appserver did")
+        metrics.counters("tandem_proxy", proxy.counters, "What the proxy did")
+        return proxy, appserver
+
+    def _proxy_config(self, key: str, hosts: tuple[str, ...]) -> ProxyConfig:
+        config = self._config
+        cert, tls_key = config.tls_cert, config.tls_key
+        if (config.tls or config.wss) and cert is None:
+            cert, tls_key = certificate(config.data_dir, (*hosts, *config.domains))
+        return ProxyConfig(
+            node_id=NODE,
+            sip_listen=config.sip,
+            tls_listen=config.tls,
+            ws_listen=config.ws,
+            wss_listen=config.wss,
+            tls_cert=cert,
+            tls_key=tls_key,
+            appservers=(LINK_APPSERVER,),
+            cluster_key=key,
+            rate_limit=config.rate_limit,
+            domains=config.domains,
+        )
+
+    async def _open(self, proxy: Proxy, listeners: tuple[HostPort, ...]) -> None:
+        try:
+            await proxy.start()
+        except ssl.SSLError as error:
+            raise StartProblem(f"the TLS certificate or key can't be used: {error}") from None
+        except OSError as error:
+            wanted = ", ".join(map(str, listeners))
+            raise StartProblem(_taken("sip", wanted, error)) from None
+
+
+async def _call(function: Callable[[], None]) -> None:
+    function()
+
+
+def _sqlite(path: Path) -> str:
+    return f"sqlite+aiosqlite:///{path.resolve()}"
+
+
+def _taken(option: str, address: object, error: OSError) -> str:
+    """What to do about an address that can't be listened on."""
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"{address} is in use by another program; stop that, or choose another port "
+            f"with --{option} HOST:PORT"
+        )
+    if error.errno == errno.EACCES:
+        return f"not allowed to listen on {address}; choose a port above 1023 with --{option}"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{address} is no address of this machine; choose another with --{option}"
+    return f"can't listen on {address}: {error.strerror or error}"
+
+
+def _lines(proxy: Proxy, http: HostPort, password: str | None) -> list[str]:
+    """What is shown at the start: how to log in, and where phones go."""
+    lines = []
+    if password is not None:
+        lines += ["administrator  admin", f"password       {password}   (shown only this once)"]
+    for transport, host, port in proxy.addresses:
+        lines.append(f"sip {transport} {HostPort(host, port)}")
+    lines.append(f"http http://{http}")
+    wildcard = [a for a in proxy.addresses if a[1] in ("0.0.0.0", "::") and a[0] == "udp"]
+    if wildcard:
+        where = HostPort(outward_address(), wildcard[0][2])
+        lines.append(f"phones         set {where} as their server")
+    return lines

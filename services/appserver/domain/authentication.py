@@ -114,19 +114,20 @@ class Authenticator:
 
     def accepts(
         self,
-        request: Request,
+        method: str,
         credentials: Credentials,
         account: Account,
         source: Source,
         wall: float,
     ) -> bool:
-        """Whether these credentials are right. False leaves no trace: judge the request then."""
+        """Whether these credentials of a request without a body are right. False leaves no trace:
+        judge the request then."""
         if self.guard.banned_for(source.host, user_of(credentials).lower(), wall):
             return False
         return (
             credentials.algorithm in self._offer
             and self._nonces.check(credentials.nonce, wall) is NonceState.VALID
-            and self._proves(request, credentials, account)
+            and verify(credentials, account.ha1.get(credentials.algorithm, NOBODY), method)
             and self._counter.accept(credentials.nonce, credentials.count)
         )
 

@@ -81,6 +81,16 @@ class LocationTable:
         self._schedule(record, int(binding.expires_at) + 1)
         return old
 
+    def renew(self, old: Binding, new: Binding) -> None:
+        """Put `new` in the place of `old`, which is in the table and differs in time only."""
+        record = self._aors[old.aor]
+        if len(record.bindings) == 1:
+            record.bindings = (new,)
+        else:
+            record.bindings = tuple(new if b is old else b for b in record.bindings)
+        if record.due is None or new.expires_at < record.due:
+            self._schedule(record, int(new.expires_at) + 1)
+
     def remove(self, binding: Binding, wall: float, *, at: float | None = None) -> bool:
         """Remove what is the same binding as this; False if there is none. `at` is the time of
         the removal where it is newer than the binding."""

@@ -82,10 +82,7 @@ class Core:
         self._tools.counters.received += 1
         try:
             if data.startswith(_REGISTER):
-                if not self._registrar.repeat(data, peer, now):
-                    request = parse_message(data)
-                    assert isinstance(request, Request)
-                    self._registrar.receive(request, data, peer, now)
+                self._registrar.receive(data, peer, now)
             elif data.startswith(CONTROL):
                 self._control(data)
             else:

@@ -1,28 +1,70 @@
 """The refresh of a registration, most of what a registrar sees, on a short way.
 
-A REGISTER was taken in full once. If another has the same lines, but for Via, CSeq and
-Authorization, it asks for the same, and needs no parsing beyond its credentials: the fingerprint
-of those lines leads to the binding. Whatever is unusual is left to the registrar.
+A REGISTER was taken in full once. If another is made of the same lines, but for Via, CSeq and
+Authorization, it asks for the same, and only its credentials and CSeq need a look: the
+fingerprint of the lines leads to the binding. This works on bytes, with no parsed message.
+Whatever is unusual (a fold, a body, another spelling, a wrong password) is left to the registrar,
+and nothing has been done by then.
 """
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import Final
 
-from services.appserver.domain.authentication import Authenticator, Source, credentials_of
+from services.appserver.domain.authentication import Source
 from services.appserver.domain.recent import Recent
 from services.appserver.domain.routing import objection
 from services.appserver.handlers.bindings import Bindings
-from services.appserver.handlers.register_answers import Arrival, RegisterAnswers
+from services.appserver.handlers.register_answers import (
+    ECHO_PATH,
+    OUTBOUND,
+    Arrival,
+    RegisterAnswers,
+    contact_line,
+)
 from services.appserver.handlers.tools import Tools
 from tandem.bus.location import Binding
 from tandem.rpc.directory import Account
-from tandem.sip.message import Request
+from tandem.sip.digest import Credentials
+from tandem.sip.message import header_key
 
 MAX_KNOWN: Final = 200_000
 """Fingerprints in each generation, about 200 bytes each."""
 
-_VARYING: Final = frozenset({"via", "cseq", "authorization"})
+# name="value" or name=value, the values without blanks, commas and escapes: what has them is
+# read wrong, is not proved by it, and goes the long way.
+_PARAM_RE: Final = re.compile(r'([a-z]+)="?([^\s",\\]*)"?')
+_NEEDED: Final = frozenset({"username", "realm", "nonce", "uri", "response", "cnonce", "nc"})
+
+
+@dataclass(frozen=True, slots=True)
+class Dissection:
+    """A REGISTER taken apart: `fixed` are the lines that a refresh has in common with what it
+    refreshes, the request line first."""
+
+    fixed: list[bytes]
+    vias: list[bytes]
+    cseq: bytes
+    authorization: bytes
+
+    @property
+    def fingerprint(self) -> int:
+        """A hash over the common lines; its key is new in each process."""
+        return hash(b"\n".join(self.fixed))
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where in `fixed` an answer finds what it copies. Phones of a kind have one layout, so few
+    objects serve all."""
+
+    from_: int
+    to: int
+    call_id: int
+    path: tuple[int, ...]
+    flags: int
 
 
 class Refresher:
@@ -31,58 +73,160 @@ class Refresher:
     def __init__(self, tools: Tools, bindings: Bindings, answers: RegisterAnswers) -> None:
         self._tools = tools
         self._table = tools.table
-        self._authenticator: Authenticator = tools.authenticator
+        self._accounts = tools.accounts
+        self._authenticator = tools.authenticator
         self._bindings = bindings
         self._answers = answers
-        self._known: Recent[int, tuple[Binding, int]] = Recent(tools.config.max_expires, MAX_KNOWN)
+        self._known: Recent[int, tuple[Binding, Layout]] = Recent(
+            tools.config.max_expires, MAX_KNOWN
+        )
+        self._layouts: dict[Layout, Layout] = {}
+        self._tail = f"{SUPPORTED}\r\nServer: {tools.config.server_name}\r\n".encode()
+        self._tail += b"Content-Length: 0\r\n\r\n"
 
     def remember(self, arrival: Arrival, binding: Binding, flags: int) -> None:
         """This REGISTER made this binding and no other."""
-        self._known.put(fingerprint(arrival.request), (binding, flags), arrival.now)
+        parts = dissect(arrival.data)
+        layout = _layout(parts.fixed, flags) if parts is not None else None
+        if parts is None or layout is None:
+            return
+        if len(self._layouts) > MAX_LAYOUTS:
+            self._layouts.clear()
+        layout = self._layouts.setdefault(layout, layout)
+        self._known.put(parts.fingerprint, (binding, layout), arrival.now)
 
-    def refresh(self, arrival: Arrival) -> bool:
+    def refresh(self, data: bytes, peer: str, now: float) -> bool:
         """Take a REGISTER like one taken before; False, with nothing done, if it is another."""
-        request, now = arrival.request, arrival.now
-        name = fingerprint(request)
+        parts = dissect(data)
+        if parts is None:
+            return False
+        name = parts.fingerprint
         known = self._known.get(name, now)
         if known is None:
             return False
-        old, flags = known
+        old, layout = known
         wall = self._tools.wall()
         present = self._table.bindings(old.aor)
         # the very same object: nothing has changed this binding since
         if old.expires_at <= wall or not any(binding is old for binding in present):
             return False
-        cseq = request.cseq.number
-        if cseq <= old.cseq or not self._proves(request, old, wall, now):
+        cseq = _number(parts.cseq)
+        if cseq <= old.cseq or not self._proves(parts.authorization, old, wall, now):
             return False
         new = _renewed(old, cseq, wall)
         self._bindings.refresh(old, new)
-        self._known.put(name, (new, flags), now)
-        listed = (new,) if len(present) == 1 else tuple(self._table.live(old.aor, wall))
-        self._answers.accept(arrival, listed, flags, wall)
+        self._known.put(name, (new, layout), now)
+        listed = (new,) if len(present) == 1 else self._table.live(old.aor, wall)
+        contacts = [contact_line(binding, wall).encode() for binding in listed]
+        self._answers.send(data, peer, now, self._answer(parts, layout, contacts))
         return True
 
-    def _proves(self, request: Request, old: Binding, wall: float, now: float) -> bool:
+    def _proves(self, authorization: bytes, old: Binding, wall: float, now: float) -> bool:
         username, _, domain = old.aor.rpartition("@")
-        account = self._tools.accounts.get(username, domain, now)
+        account = self._accounts.get(username, domain, now)
         if not isinstance(account, Account) or objection(account) is not None:
             return False
-        credentials = credentials_of(request, "authorization", domain)
-        if credentials is None or credentials.username != account.username:
+        credentials = _credentials(authorization)
+        if (
+            credentials is None
+            or credentials.username != account.username
+            or credentials.realm != domain
+        ):
             return False
         source = Source(old.received, old.received.partition(":")[2].rpartition(":")[0].strip("[]"))
-        return self._authenticator.accepts(request, credentials, account, source, wall)
+        return self._authenticator.accepts("REGISTER", credentials, account, source, wall)
+
+    def _answer(self, parts: Dissection, layout: Layout, contacts: list[bytes]) -> bytes:
+        fixed = parts.fixed
+        to = fixed[layout.to]
+        if b";tag=" not in to:
+            to += b";tag=" + self._tools.new_token().encode()
+        lines = [
+            b"SIP/2.0 200 OK",
+            *parts.vias,
+            fixed[layout.from_],
+            to,
+            fixed[layout.call_id],
+            parts.cseq,
+            *contacts,
+        ]
+        if layout.flags & ECHO_PATH:
+            lines += [fixed[n] for n in layout.path]
+        if layout.flags & OUTBOUND:
+            lines.append(b"Require: outbound")
+        lines.append(self._tail)
+        return b"\r\n".join(lines)
 
 
-def fingerprint(request: Request) -> int:
-    """A hash over the lines that say what a REGISTER asks for, keyed anew in each process."""
-    index, lines = request.index, request.lines
-    fixed = [request.uri]
-    for key, numbers in index.items():
-        if key not in _VARYING:
-            fixed += [lines[n] for n in numbers]
-    return hash("\n".join(fixed))
+SUPPORTED: Final = "Supported: path, outbound"
+MAX_LAYOUTS: Final = 1_000
+"""Kinds of phones; a client that shuffles its headers makes new ones."""
+
+
+def dissect(data: bytes) -> Dissection | None:
+    """Take a REGISTER apart; None unless it is of the usual form, without body and folds."""
+    if not data.endswith(b"\r\n\r\n"):
+        return None
+    fixed: list[bytes] = []
+    vias: list[bytes] = []
+    cseq = authorization = b""
+    for line in data[:-4].split(b"\r\n"):
+        start = line[:4]
+        if start == b"Via:":
+            vias.append(line)
+        elif start == b"CSeq":
+            if cseq:
+                return None
+            cseq = line
+        elif start == b"Auth":
+            if authorization:
+                return None
+            authorization = line
+        elif start[:1] in _FOLDS:
+            return None
+        else:
+            fixed.append(line)
+    return Dissection(fixed, vias, cseq, authorization) if cseq and authorization else None
+
+
+_FOLDS: Final = (b"", b" ", b"\t")
+
+
+def _layout(fixed: list[bytes], flags: int) -> Layout | None:
+    found: dict[str, list[int]] = {}
+    for number, line in enumerate(fixed[1:], 1):
+        name = line.partition(b":")[0].decode("latin-1")
+        found.setdefault(header_key(name), []).append(number)
+    if found.keys() & {"via", "cseq", "authorization"}:  # of another spelling: not the usual form
+        return None
+    return Layout(
+        found["from"][0], found["to"][0], found["call-id"][0], tuple(found.get("path", ())), flags
+    )
+
+
+def _number(line: bytes) -> int:
+    """The CSeq number, -1 for what is not of the usual form."""
+    words = line[5:].split()
+    if len(words) != 2 or words[1] != b"REGISTER" or line[4:5] != b":":
+        return -1
+    return int(words[0]) if words[0].isdigit() and len(words[0]) <= 10 else -1
+
+
+def _credentials(line: bytes) -> Credentials | None:
+    """The credentials, None for what is not of the usual form."""
+    if not line.startswith(b"Authorization: Digest "):
+        return None
+    found = _PARAM_RE.findall(line.decode("utf-8", "surrogateescape"), 22)
+    params = dict(found)
+    if len(params) != len(found) or not _NEEDED <= params.keys() or params.get("qop") != "auth":
+        return None
+    if len(params["nc"]) != 8 or not params["nc"].isalnum():
+        return None
+    return Credentials(
+        params["username"], params["realm"], params["nonce"], params["uri"],
+        params["response"].lower(), params.get("algorithm", "MD5"), params["cnonce"], "auth",
+        params["nc"],
+    )  # fmt: skip
 
 
 def _renewed(old: Binding, cseq: int, wall: float) -> Binding:

@@ -81,7 +81,10 @@ class RegisterAnswers:
             tag=self._tools.new_token(),
             headers=headers,
         )
-        self._send(arrival, response.to_bytes(), keep)
+        if keep:
+            self.send(arrival.data, arrival.peer, arrival.now, response.to_bytes())
+        else:
+            self._tools.send(response.to_bytes(), arrival.peer)
 
     def accept(
         self, arrival: Arrival, present: tuple[Binding, ...], flags: int, wall: float
@@ -97,18 +100,19 @@ class RegisterAnswers:
         out.append(to if ";tag=" in to else f"{to};tag={self._tools.new_token()}")
         out.append(lines[index["call-id"][0]])
         out.append(lines[index["cseq"][0]])
-        out += [_contact(binding, wall) for binding in present]
+        out += [contact_line(binding, wall) for binding in present]
         if flags & ECHO_PATH:
             out += request.raw_lines("path")
         if flags & OUTBOUND:
             out.append("Require: outbound")
         out += (_SUPPORTED, self._server, "Content-Length: 0", "", "")
-        self._send(arrival, "\r\n".join(out).encode("utf-8", "surrogateescape"), True)
+        answer = "\r\n".join(out).encode("utf-8", "surrogateescape")
+        self.send(arrival.data, arrival.peer, arrival.now, answer)
 
-    def _send(self, arrival: Arrival, answer: bytes, keep: bool) -> None:
-        if keep:
-            self._answers.put(hash(arrival.data), answer, arrival.now)
-        self._tools.send(answer, arrival.peer)
+    def send(self, data: bytes, peer: str, now: float, answer: bytes) -> None:
+        """Send, and keep for when `data` comes again."""
+        self._answers.put(hash(data), answer, now)
+        self._tools.send(answer, peer)
 
     # -- telling -------------------------------------------------------------------------------
 
@@ -146,7 +150,8 @@ class RegisterAnswers:
 _SUPPORTED: Final = "Supported: path, outbound"
 
 
-def _contact(binding: Binding, wall: float) -> str:
+def contact_line(binding: Binding, wall: float) -> str:
+    """A binding as a 200 lists it."""
     line = f"Contact: <{binding.contact}>;expires={max(0, round(binding.expires_at - wall))}"
     if binding.q != 1.0:
         line += f";q={binding.q:g}"

@@ -42,7 +42,7 @@ from services.appserver.handlers.sources import source_of
 from services.appserver.handlers.tools import Tools
 from tandem.rpc.directory import Account
 from tandem.sip.digest import Credentials
-from tandem.sip.message import Request
+from tandem.sip.message import Request, parse_message
 
 MAX_DELAYED: Final = 1_000
 """Refusals that wait for their time; more are sent at once."""
@@ -61,14 +61,15 @@ class Registrar:
         self._answers = RegisterAnswers(tools)
         self._refresher = Refresher(tools, bindings, self._answers)
         self._delayed = 0
-        self.repeat = self._answers.repeat
 
-    def receive(self, request: Request, data: bytes, peer: str, now: float) -> None:
-        """Take a REGISTER as it was parsed; raises RemoteFault for a malformed one."""
-        arrival = Arrival(request, data, peer, now)
-        if not self._refresher.refresh(arrival):
-            request.check()
-            self._receive(arrival)
+    def receive(self, data: bytes, peer: str, now: float) -> None:
+        """Take a REGISTER; raises RemoteFault for a malformed one."""
+        if self._answers.repeat(data, peer, now) or self._refresher.refresh(data, peer, now):
+            return
+        request = parse_message(data)
+        assert isinstance(request, Request)
+        request.check()
+        self._receive(Arrival(request, data, peer, now))
 
     def _receive(self, arrival: Arrival) -> None:
         domain = self._domain(arrival.request)

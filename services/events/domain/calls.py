@@ -14,6 +14,7 @@ from enum import IntEnum
 from typing import Any, Final
 
 from services.events.domain.event import StoredEvent, shown_owner
+from services.events.domain.times import rfc3339
 from tandem.rpc.sessions import Principal
 
 MAX_LIVE: Final = 100_000
@@ -59,9 +60,9 @@ class LiveCall:
             "owner": shown_owner(self.owners, viewer),
             "state": self.state.name.lower(),
             **{name: self.facts.get(name) for name in names},
-            "started_at": self.started_at,
-            "progress_at": self.progress_at,
-            "answered_at": self.answered_at,
+            "started_at": rfc3339(self.started_at),
+            "progress_at": rfc3339(self.progress_at),
+            "answered_at": rfc3339(self.answered_at),
             "answered_by": self.answered_by,
             "legs": [{"leg": leg, "target": target} for leg, target in sorted(self.legs.items())],
         }

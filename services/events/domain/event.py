@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from services.events.domain.clean import clean, clean_text
+from services.events.domain.times import rfc3339
 from tandem.bus.events import Event
 from tandem.bus.ports import Envelope
 from tandem.rpc.sessions import Principal
@@ -52,7 +53,7 @@ class StoredEvent:
         """What the API shows to `viewer`."""
         return {
             "id": self.id,
-            "time": self.time,
+            "time": rfc3339(self.time),
             "node": self.node,
             "service": self.service,
             "type": self.type,

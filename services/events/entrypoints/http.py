@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from services.events.entrypoints.http_params import read_cursor, read_view
+from services.events.entrypoints.http_params import read_cursor, read_time, read_view
 from services.events.entrypoints.http_socket import serve_socket
 from services.events.entrypoints.http_stream import EventStream
 from services.events.handlers.consoles import Consoles, Ticket, TooManyConsoles
@@ -35,7 +35,7 @@ MAX_COUNT: Final = 1000
 
 Offset = Annotated[int, Query(ge=0, le=10**9, description="How many items to leave out.")]
 Count = Annotated[int, Query(ge=1, le=MAX_COUNT, description="How many items to give at most.")]
-Seconds = Annotated[float | None, Query(description="Unix time in seconds.")]
+Time = Annotated[str | None, Query(max_length=40, description="RFC 3339, or Unix seconds.")]
 
 
 class EventsApi:
@@ -88,15 +88,17 @@ class EventsApi:
         request: Request,
         offset: Offset = 0,
         count: Count = 100,
-        since: Seconds = None,
-        until: Seconds = None,
+        since: Time = None,
+        until: Time = None,
         status: Annotated[int | None, Query(ge=100, le=699)] = None,
         account: Annotated[str | None, Query(max_length=255)] = None,
     ) -> dict[str, Any]:
         """Call records, newest first."""
         viewer = _viewer(request)
         owner = None if viewer.admin else viewer.username
-        query = RecordQuery(owner, since, until, status, account)
+        query = RecordQuery(
+            owner, read_time("since", since), read_time("until", until), status, account
+        )
         return await self._queries.records(viewer, query, offset, count)
 
     async def get_record(self, request: Request, call_id: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.requests import HTTPConnection
 
 from services.events.domain.filters import FilterError, parse_filter
+from services.events.domain.times import parse_time
 from services.events.domain.view import View
 from tandem.rpc.http import Problem
 from tandem.rpc.sessions import Principal
@@ -32,3 +33,14 @@ def read_cursor(connection: HTTPConnection) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise Problem(400, "A cursor is the id of an event, a whole number.", field="cursor")
     return int(text)
+
+
+def read_time(field: str, text: str | None) -> float | None:
+    """A time of the query. Raises a 422 Problem."""
+    if text is None:
+        return None
+    try:
+        return parse_time(text)
+    except ValueError:
+        detail = "A time looks like 2026-01-31T12:00:00Z."
+        raise Problem(422, detail, field=field) from None

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from services.events.domain.calls import LiveCalls
 from services.events.domain.event import StoredEvent, shown_owner
+from services.events.domain.times import rfc3339
 from services.events.domain.view import View
 from services.events.handlers.feed import PAGE, Feed
 from services.events.ports import EventLog, RecordQuery
@@ -99,4 +100,5 @@ class Queries:
 
 def _shown(record: Mapping[str, Any], viewer: Principal) -> dict[str, Any]:
     shown = {name: value for name, value in record.items() if name != "owners"}
-    return {**shown, "owner": shown_owner(record["owners"], viewer)}
+    times = {name: rfc3339(shown[name]) for name in shown if name.endswith("_at")}
+    return {**shown, **times, "owner": shown_owner(record["owners"], viewer)}

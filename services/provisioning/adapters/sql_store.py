@@ -55,26 +55,47 @@ class SqlWork:
 class SqlStore:
     """Implements `ports.Store`."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._reader = engine
-        self._writer = engine.execution_options(**{WRITES: True})
+    def __init__(self, *, wait_seconds: float) -> None:
+        self._engine: AsyncEngine | None = None
+        self._wait_seconds = wait_seconds
         # One writer at a time per process costs nothing (SQLite allows no more) and queues them
         # fairly, where SQLite's own waiting is a lottery.
         self._turn = asyncio.Lock()
+
+    def open(self, engine: AsyncEngine) -> None:
+        """Work on this database from now on."""
+        self._engine = engine
+
+    async def close(self) -> None:
+        """Close all connections; from then on the database is away."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await engine.dispose()
 
     @asynccontextmanager
     async def read(self, scope: Scope) -> AsyncIterator[SqlWork]:
         """A transaction for reading."""
         with _Away():
-            async with self._reader.connect() as connection:
+            async with self._opened().connect() as connection:
                 yield SqlWork(connection, scope)
 
     @asynccontextmanager
     async def write(self, scope: Scope) -> AsyncIterator[SqlWork]:
         """A transaction that is committed at the end of the block."""
         with _Away():
-            async with self._turn, self._writer.begin() as connection:
-                yield SqlWork(connection, scope)
+            async with asyncio.timeout(self._wait_seconds):
+                await self._turn.acquire()
+            try:
+                writer = self._opened().execution_options(**{WRITES: True})
+                async with writer.begin() as connection:
+                    yield SqlWork(connection, scope)
+            finally:
+                self._turn.release()
+
+    def _opened(self) -> AsyncEngine:
+        if self._engine is None:
+            raise DirectoryUnavailable("the database is not open")
+        return self._engine
 
 
 class _Away:

@@ -1,0 +1,144 @@
+"""What all routes share: the use cases, the caller, and errors to problem documents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Generic, TypeVar
+
+from fastapi import Depends, Query, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, Field
+
+from services.provisioning.domain.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    ProvisioningError,
+    TooManyLogins,
+    WrongCredentials,
+)
+from services.provisioning.handlers.accounts import Accounts
+from services.provisioning.handlers.api_keys import ApiKeys
+from services.provisioning.handlers.customers import Customers
+from services.provisioning.handlers.domains import Domains
+from services.provisioning.handlers.location import LocationCopy
+from services.provisioning.handlers.login import Login
+from services.provisioning.handlers.sessions import StoredSessions
+from tandem.rpc.http import Problem, authenticate, bearer_token
+from tandem.rpc.sessions import Principal
+
+MAX_COUNT: Final = 1000
+"""Items in one answer."""
+DEFAULT_COUNT: Final = 100
+MAX_OFFSET: Final = 1_000_000_000
+
+_STATUS: Final = {
+    Invalid: 422,
+    Conflict: 409,
+    NotFound: 404,
+    Forbidden: 403,
+    WrongCredentials: 401,
+    TooManyLogins: 429,
+}
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseCases:
+    """All that the API can do."""
+
+    accounts: Accounts
+    api_keys: ApiKeys
+    customers: Customers
+    domains: Domains
+    location: LocationCopy
+    login: Login
+    sessions: StoredSessions
+
+
+class ProblemRoute(APIRoute):
+    """A route whose use case may raise ProvisioningError."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except ProvisioningError as fault:
+                raise _problem(fault) from fault
+
+        return guarded
+
+
+def _problem(fault: ProvisioningError) -> Problem:
+    headers = {}
+    if isinstance(fault, TooManyLogins):
+        headers["Retry-After"] = str(fault.seconds)
+    if isinstance(fault, WrongCredentials):
+        headers["WWW-Authenticate"] = 'Bearer realm="tandem"'
+    errors = fault.errors if isinstance(fault, Invalid) else ()
+    return Problem(
+        _STATUS[type(fault)], fault.detail, field=fault.field, errors=errors, headers=headers
+    )
+
+
+def provider(use_cases: UseCases) -> Callable[[Request], Awaitable[None]]:
+    """The dependency that gives every request the use cases."""
+
+    async def provide(request: Request) -> None:
+        request.state.use_cases = use_cases
+
+    provide.__annotations__ = {"request": Request, "return": None}
+    return provide
+
+
+async def _use_cases(request: Request) -> UseCases:
+    found = request.state.use_cases
+    assert isinstance(found, UseCases)
+    return found
+
+
+Cases = Annotated[UseCases, Depends(_use_cases)]
+
+
+async def _caller(request: Request, cases: Cases) -> Principal:
+    return await authenticate(request, cases.sessions)
+
+
+Caller = Annotated[Principal, Depends(_caller)]
+
+
+def presented_token(request: Request) -> str:
+    """The token that the caller was authenticated by."""
+    return bearer_token(request) or ""
+
+
+def source_of(request: Request) -> str:
+    """The address that the request came from."""
+    return request.client.host if request.client else ""
+
+
+Offset = Annotated[int, Query(ge=0, le=MAX_OFFSET, description="How many to leave out.")]
+Count = Annotated[int, Query(ge=0, le=MAX_COUNT, description="How many to return at most.")]
+
+
+class Listing(BaseModel, Generic[Item]):
+    """A piece of a list."""
+
+    items: list[Item]
+    total: int = Field(description="How long the whole list is.", examples=[1])
+
+
+def locate(request: Request, response: Response, key: str) -> None:
+    """Set Location to the new thing's address."""
+    response.headers["Location"] = f"{request.url.path.rstrip('/')}/{key}"
+
+
+def whole_seconds(unix: float) -> int:
+    """For times that clients see: a token must not look as if it lived longer than it does."""
+    return math.floor(unix)

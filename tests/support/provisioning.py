@@ -1,0 +1,109 @@
+"""Provisioning on a SQLite file, reached through ASGI, with a clock that is moved by hand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from services.provisioning.app import Provisioning
+from services.provisioning.config import ProvisioningConfig
+from tandem.bus.memory import MemoryBus
+from tandem.bus.ports import Envelope, Topic
+from tandem.rpc.http import install
+
+ADMIN_PASSWORD = "sesame-of-the-admin"
+CUSTOMER_PASSWORD = "sesame-of-a-customer"
+
+
+class Clock:
+    """Unix time that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Rig:
+    """A running service and clients of it."""
+
+    def __init__(self, service: Provisioning, bus: MemoryBus, clock: Clock, folder: Path) -> None:
+        self.service = service
+        self.bus = bus
+        self.clock = clock
+        self.folder = folder
+        self.published: list[Any] = []
+        self.app = FastAPI()
+        install(self.app)
+        self.app.include_router(service.router())
+        for topic in (Topic.DIRECTORY, Topic.EVENTS):
+            bus.subscribe(topic, self._note, name="rig")
+
+    async def _note(self, batch: Sequence[Envelope]) -> None:
+        self.published += [envelope.payload for envelope in batch]
+
+    def client(self, token: str | None = None, source: str = "192.0.2.1") -> httpx.AsyncClient:
+        """A client, logged in or not."""
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.app, client=(source, 1234)),
+            base_url="http://tandem.test",
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+        )
+
+    async def login(self, username: str, password: str) -> httpx.AsyncClient:
+        """A client with a fresh token."""
+        async with self.client() as anybody:
+            answer = await anybody.post(
+                "/api/v1/login", json={"username": username, "password": password}
+            )
+        assert answer.status_code == 200, answer.text
+        return self.client(answer.json()["token"])
+
+    async def admin(self) -> httpx.AsyncClient:
+        """A client of the administrator's."""
+        return await self.login("admin", ADMIN_PASSWORD)
+
+    async def customer(self, username: str) -> httpx.AsyncClient:
+        """A new customer's client."""
+        async with await self.admin() as admin:
+            values = {"username": username, "password": CUSTOMER_PASSWORD}
+            answer = await admin.post("/api/v1/customers", json=values)
+        assert answer.status_code == 201, answer.text
+        return await self.login(username, CUSTOMER_PASSWORD)
+
+
+def quick_config(folder: Path) -> ProvisioningConfig:
+    """A database in `folder`, and password hashes that take no time."""
+    return ProvisioningConfig(
+        database_url=f"sqlite+aiosqlite:///{folder / 'tandem.db'}",
+        session_cache_seconds=5.0,
+        location_flush_seconds=0.05,
+        argon2_time_cost=1,
+        argon2_memory_kib=64,
+        argon2_parallelism=1,
+    )
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, domains: Sequence[str] = ("local",), clock: Clock | None = None
+) -> AsyncIterator[Rig]:
+    """The service between start and stop."""
+    bus, clock = MemoryBus("test"), clock or Clock()
+    service = Provisioning(quick_config(folder), bus, clock)
+    rig = Rig(service, bus, clock, folder)
+    try:
+        await service.start()
+        await bus.start()
+        await service.ensure_domains(domains)
+        await service.ensure_administrator(ADMIN_PASSWORD)
+        yield rig
+    finally:
+        await bus.close()
+        await service.stop()

@@ -117,12 +117,12 @@ class Authenticator:
         method: str,
         credentials: Credentials,
         account: Account,
-        source: Source,
+        received: str,
         wall: float,
     ) -> bool:
         """Whether these credentials of a request without a body are right. False leaves no trace:
         judge the request then."""
-        if self.guard.banned_for(source.host, user_of(credentials).lower(), wall):
+        if self.guard.busy and self._is_banned(received, credentials, wall):
             return False
         return (
             credentials.algorithm in self._offer
@@ -130,6 +130,10 @@ class Authenticator:
             and verify(credentials, account.ha1.get(credentials.algorithm, NOBODY), method)
             and self._counter.accept(credentials.nonce, credentials.count)
         )
+
+    def _is_banned(self, received: str, credentials: Credentials, wall: float) -> bool:
+        host = received.partition(":")[2].rpartition(":")[0].strip("[]")
+        return self.guard.banned_for(host, user_of(credentials).lower(), wall) > 0.0
 
     def _learn_hashes(self, account: Account) -> None:
         """Offer what accounts have hashes for. Unknown accounts are offered what the last known

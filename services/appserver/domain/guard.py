@@ -52,9 +52,14 @@ class Guard:
         self._ban_seconds = ban_seconds
         self._suspects: Recent[str, Suspect] = Recent(ban_seconds, MAX_SUSPECTS)
 
+    @property
+    def busy(self) -> bool:
+        """Whether anybody is suspected at all."""
+        return len(self._suspects) > 0
+
     def banned_for(self, address: str, account: str, now: float) -> float:
         """Seconds that this pair or address is still banned, 0.0 for not at all."""
-        if not len(self._suspects):
+        if not self.busy:
             return 0.0
         return max(self._left(address, now), self._left(_pair(address, account), now))
 
@@ -72,7 +77,7 @@ class Guard:
 
     def succeeded(self, address: str, account: str) -> None:
         """The right password clears the pair."""
-        if len(self._suspects):
+        if self.busy:
             self._suspects.drop(_pair(address, account))
 
     def lift(self, address: str, account: str = "") -> None:

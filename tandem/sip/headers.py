@@ -121,7 +121,9 @@ class Message:
         text = self.first(key)
         if text is None:
             return None
-        digits = text.partition(";")[0].partition("(")[0].strip()
+        digits = text
+        if not text.isdecimal():
+            digits = text.partition(";")[0].partition("(")[0].strip()
         if not digits.isascii() or not digits.isdecimal() or len(digits) > 12:
             raise BadMessage(f"Malformed {key}")
         return int(digits)

@@ -103,16 +103,15 @@ def parse_message(data: bytes) -> Request | Response:
         raise TooLarge("Message too large")
     if data[:1] in _CRLF:
         data = data.lstrip(_CRLF)
-    end = data.find(b"\r\n\r\n")
-    head, body = (data[:end], data[end + 4 :]) if end >= 0 else (data.rstrip(_CRLF), b"")
-    lines = _lines(head)
+    head, end, body = data.partition(b"\r\n\r\n")
+    lines = _lines(head if end else head.rstrip(_CRLF))
     start_line = lines.pop(0)
     message: Request | Response
     if start_line[:4].upper() == "SIP/":
         message = _response(start_line, lines, body)
     else:
         message = _request(start_line, lines, body)
-    if end < 0:
+    if not end:
         raise _of(message, BadMessage("No end of headers"))
     _cut_body(message)
     return message
@@ -134,6 +133,13 @@ def _lines(head: bytes) -> list[str]:
     return lines
 
 
+# The methods that need no look at their characters.
+_METHODS: Final = frozenset(
+    "INVITE ACK BYE CANCEL REGISTER OPTIONS PRACK UPDATE INFO MESSAGE NOTIFY SUBSCRIBE REFER "
+    "PUBLISH".split()
+)
+
+
 def _request(start_line: str, lines: list[str], body: bytes) -> Request:
     # Request-Line = Method SP Request-URI SP SIP-Version CRLF ; "no LWS other than single SP"
     method, _, rest = start_line.partition(" ")
@@ -143,7 +149,12 @@ def _request(start_line: str, lines: list[str], body: bytes) -> Request:
         if VERSION_RE.fullmatch(version):
             raise MalformedRequest("Version Not Supported", request, UnsupportedVersion.status)
         raise MalformedRequest("Malformed request line", request)
-    if not uri or " " in uri or "\t" in uri or TOKEN_RE.fullmatch(method) is None:
+    if (
+        not uri
+        or " " in uri
+        or "\t" in uri
+        or (method not in _METHODS and TOKEN_RE.fullmatch(method) is None)
+    ):
         raise MalformedRequest("Malformed request line", request)
     return request
 

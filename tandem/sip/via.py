@@ -19,6 +19,10 @@ _VIA_RE: Final = re.compile(
     rf"(?P<host>{HOST})(?:\s*:\s*(?P<port>[0-9]{{1,5}}))?\s*",
     re.IGNORECASE,
 )
+# As nearly all spell it.
+_PLAIN_RE: Final = re.compile(
+    rf"SIP/2\.0/(?P<transport>[A-Z]+) (?P<host>{HOST})(?::(?P<port>[0-9]{{1,5}}))?(?=;|$)"
+)
 
 MAGIC_COOKIE: Final = "z9hG4bK"
 """What the branch of an RFC 3261 client begins with: §8.1.1.7."""
@@ -74,7 +78,7 @@ class Via:
 
 @lru_cache(maxsize=2048)
 def _parse(text: str) -> Via:
-    match = _VIA_RE.match(text)
+    match = _PLAIN_RE.match(text) or _VIA_RE.match(text)
     if match is None:
         raise BadMessage("Malformed Via")
     transport, host, port = match.groups()

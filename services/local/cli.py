@@ -15,7 +15,7 @@ from services.local.app import Local, StartProblem
 from services.local.config import LocalConfig, default_data_dir
 from tandem.runtime import logs
 from tandem.runtime.address import HostPort
-from tandem.runtime.lifecycle import bounded, stop_signal
+from tandem.runtime.lifecycle import bounded, settle, stop_signal
 
 SERVICES: Final = ("proxy", "appserver", "provisioning", "events")
 WRONG_SETTING: Final = 2
@@ -58,6 +58,7 @@ async def _run(config: LocalConfig) -> int:
         try:
             for line in await local.start():
                 print(line)
+            settle()
             print("ready: press Ctrl-C to stop", flush=True)
             await stop.wait()
         finally:

@@ -25,7 +25,7 @@ COUNT_WINDOW: Final = 16
 other, and no client has more of them under way."""
 
 MAX_COUNTED: Final = 65_536
-"""Nonces in each of the two generations of a NonceCounter, about 13 MB: at ten registrations a
+"""Nonces in each of the two generations of a NonceCounter, about 10 MB each: at ten registrations a
 second of new clients, nearly two hours of them."""
 
 

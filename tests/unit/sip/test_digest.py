@@ -212,3 +212,8 @@ def test_no_text_makes_the_parsers_fail_otherwise(text: str) -> None:
                 parse(value)
             except RemoteFault:
                 continue
+
+
+def test_a_trailing_comma_does_not_matter() -> None:
+    value = respond(challenge())
+    assert Credentials.parse(f"{value} , ") == Credentials.parse(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -38,6 +39,7 @@ class Rig:
         self.bus = bus
         self.clock = clock
         self.folder = folder
+        self.made_up_password: str | None = None
         self.published: list[Any] = []
         self.app = FastAPI()
         install(self.app)
@@ -47,6 +49,12 @@ class Rig:
 
     async def _note(self, batch: Sequence[Envelope]) -> None:
         self.published += [envelope.payload for envelope in batch]
+
+    async def delivered(self) -> None:
+        """Wait until every subscriber has got what was published so far."""
+        # The bus tells nobody when its queues are empty, and why should it: only tests ask.
+        while any(len(subscription) for subscription in self.bus.subscriptions):  # noqa: ASYNC110
+            await asyncio.sleep(0)
 
     def client(self, token: str | None = None, source: str = "192.0.2.1") -> httpx.AsyncClient:
         """A client, logged in or not."""
@@ -84,6 +92,7 @@ def quick_config(folder: Path) -> ProvisioningConfig:
         database_url=f"sqlite+aiosqlite:///{folder / 'tandem.db'}",
         session_cache_seconds=5.0,
         location_flush_seconds=0.05,
+        database_wait_seconds=0.2,
         argon2_time_cost=1,
         argon2_memory_kib=64,
         argon2_parallelism=1,
@@ -92,7 +101,10 @@ def quick_config(folder: Path) -> ProvisioningConfig:
 
 @asynccontextmanager
 async def running(
-    folder: Path, domains: Sequence[str] = ("local",), clock: Clock | None = None
+    folder: Path,
+    domains: Sequence[str] = ("local",),
+    clock: Clock | None = None,
+    password: str | None = ADMIN_PASSWORD,
 ) -> AsyncIterator[Rig]:
     """The service between start and stop."""
     bus, clock = MemoryBus("test"), clock or Clock()
@@ -102,7 +114,7 @@ async def running(
         await service.start()
         await bus.start()
         await service.ensure_domains(domains)
-        await service.ensure_administrator(ADMIN_PASSWORD)
+        rig.made_up_password = await service.ensure_administrator(password)
         yield rig
     finally:
         await bus.close()

@@ -3,10 +3,13 @@ surfaces. An unknown field is refused, so that a mistyped one is not silently ig
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, field_validator
+
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
 def _utc(unix: float) -> str:
@@ -31,6 +34,14 @@ class Body(BaseModel):
     """What a client sends."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @field_validator("*")
+    @classmethod
+    def _storable(cls, value: Any) -> Any:
+        # JSON can say what no database stores: half a surrogate pair, a NUL.
+        if isinstance(value, str) and _UNSTORABLE.search(value):
+            raise ValueError("holds a character that can't be stored")
+        return value
 
     def given(self) -> dict[str, Any]:
         """Only what was sent."""

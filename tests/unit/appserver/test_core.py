@@ -15,7 +15,7 @@ from tandem.sip.build import response_to
 from tandem.sip.message import Request, Response
 from tests.support.appserver import PROXY, Address, Phone, Site, account
 
-OUTSIDER = {"from_": "<sip:carol@outside.example>;tag=c"}
+OUTSIDER: dict[str, Any] = {"from_": "<sip:carol@outside.example>;tag=c"}
 
 
 @pytest.fixture
@@ -240,14 +240,16 @@ async def test_another_version_of_sip_is_505(site: Site) -> None:
     assert response.start_line.startswith("SIP/2.0 505 ")
 
 
-async def test_a_fault_of_ours_costs_one_message_and_is_answered_500() -> None:
+async def test_a_fault_of_ours_costs_one_message_and_is_answered_500(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     site = Site(account("bob"))
     await site.app.start()
 
     def broken(*args: object) -> None:
         raise RuntimeError("broken")
 
-    site.calls.in_dialog = broken  # type: ignore[method-assign]  # the fault that is tested
+    monkeypatch.setattr(site.calls, "in_dialog", broken)
     request = Phone(site).request("BYE", "sip:x@example.com", to="<sip:b@example.com>;tag=t")
     (response,) = await site.send(request)
     assert response.start_line == "SIP/2.0 500 Server Internal Error"

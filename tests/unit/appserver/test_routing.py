@@ -15,7 +15,7 @@ from tandem.rpc.directory import Domain
 from tandem.sip.message import Request
 from tests.support.appserver import PROXY, Address, Phone, Site, account
 
-OUTSIDER = {"from_": "<sip:carol@outside.example>;tag=c"}
+OUTSIDER: dict[str, Any] = {"from_": "<sip:carol@outside.example>;tag=c"}
 
 
 @pytest.fixture

@@ -311,6 +311,7 @@ class Phone:
         self.behaviour = behaviour
         self.acks = acks
         """Whether it ACKs 2xx answers."""
+        self.contact = f"Contact: <sip:{name}@{name}.invalid>"
         self.ack_body = b""
         self.methods: dict[str, Behaviour] = {}
         """How it answers requests in a dialog, 200 if not listed."""
@@ -334,11 +335,6 @@ class Phone:
         """From the network."""
         assert isinstance(message, Request | Response)
         self.layer.receive(message, Hop("proxy", False), self.world.now)
-
-    @property
-    def contact(self) -> str:
-        """Its Contact line."""
-        return f"Contact: <sip:{self.name}@{self.name}.invalid>"
 
     def statuses(self, method: str) -> list[int]:
         """What came back for its own requests of this method."""

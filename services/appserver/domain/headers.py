@@ -38,17 +38,7 @@ def passed(message: Message, *, without: Iterable[str] = ()) -> list[str]:
         if key not in BOUND and key not in without:
             for number in numbers:
                 lines.append(all_lines[number])
-    return [_safe(line) for line in lines] if _broken(message) else lines
-
-
-def _broken(message: Message) -> bool:
-    """Whether any line holds a CR or LF: a fold, or an attempt to smuggle a header in."""
-    text = "".join(message.lines)
-    return "\n" in text or "\r" in text
-
-
-def _safe(line: str) -> str:
-    return clean(line) if "\n" in line or "\r" in line else line
+    return lines
 
 
 def retagged(value: str, tag: str) -> str:
@@ -75,7 +65,7 @@ def response_headers(
     """
     lines = [*record_route]
     if 300 <= response.status < 400:
-        lines += [_safe(line) for line in response.raw_lines("contact")]
+        lines += response.raw_lines("contact")
     elif contact is not None:
         lines.append(contact)
     lines += passed(response, without=strip)

@@ -1,0 +1,161 @@
+"""Calls under loss, duplication and reordering: whatever happens, each ends in exactly one record
+and leaves nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.sipworld import (
+    ANSWER,
+    OFFER,
+    Phone,
+    Weather,
+    World,
+    pair,
+    plan,
+    refuse,
+    ring,
+    target,
+)
+
+WEATHERS = {
+    "lossy": Weather(loss=0.25),
+    "doubling": Weather(doubling=0.5),
+    "reordering": Weather(delay=0.7),
+    "all": Weather(loss=0.2, doubling=0.2, delay=0.5),
+}
+
+
+def hang_up(world: World, phone: Phone) -> None:
+    if phone.dialog is not None:
+        phone.bye()
+
+
+def talk_and_hang_up(world: World) -> None:
+    alice, _ = pair(world)
+    alice.call()
+    world.run(40)
+    hang_up(world, alice)
+
+
+def callee_hangs_up_at_once(world: World) -> None:
+    alice, bob = pair(world)
+    alice.call()
+    world.run(5)
+    hang_up(world, bob)
+
+
+def both_hang_up(world: World) -> None:
+    alice, bob = pair(world)
+    alice.call()
+    world.run(20)
+    hang_up(world, alice)
+    hang_up(world, bob)
+
+
+def cancel(world: World) -> None:
+    alice, _ = pair(world, ring)
+    alice.call()
+    world.run(3)
+    alice.cancel()
+
+
+def cancel_against_answer(world: World) -> None:
+    alice, bob = pair(world, ring)
+    alice.call()
+    world.run(5)
+    alice.cancel()
+    if bob.incoming is not None:
+        bob.answer(200, body=ANSWER)
+    world.run(40)
+    hang_up(world, alice)
+
+
+def fork_race(world: World) -> None:
+    alice = world.phone("alice")
+    names = ("one", "two", "three")
+    phones = [world.phone(name, behaviour=ring) for name in names]
+    world.switch.plan = plan(*(target(name) for name in names))
+    alice.call()
+    world.run(8)
+    for phone in phones:
+        if phone.incoming is not None:
+            phone.answer(200, body=ANSWER)
+    world.run(40)
+    hang_up(world, alice)
+
+
+def hold_against_hold(world: World) -> None:
+    alice, bob = pair(world)
+    alice.call()
+    world.run(40)
+    for phone in (alice, bob):
+        if phone.dialog is not None:
+            phone.send("INVITE", body=OFFER)
+    world.run(40)
+    hang_up(world, bob)
+
+
+def bye_against_hold(world: World) -> None:
+    alice, bob = pair(world)
+    alice.call()
+    world.run(40)
+    if alice.dialog is not None and bob.dialog is not None:
+        alice.send("INVITE", body=OFFER)
+        bob.bye()
+
+
+def failover_then_busy(world: World) -> None:
+    alice = world.phone("alice")
+    world.phone("one", behaviour=refuse(503))
+    world.phone("two", behaviour=refuse(486))
+    world.switch.plan = plan(target("one", "two"), target("two"))
+    alice.call()
+
+
+STORIES: tuple[Callable[[World], None], ...] = (
+    talk_and_hang_up, callee_hangs_up_at_once, both_hang_up, cancel, cancel_against_answer,
+    fork_race, hold_against_hold, bye_against_hold, failover_then_busy,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("weather", WEATHERS)
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
+def test_every_call_ends_in_one_record_and_leaves_nothing(
+    story: Callable[[World], None], weather: str
+) -> None:
+    for seed in range(6):
+        world = World(seed=seed, weather=WEATHERS[weather])
+        story(world)
+        world.run(60)
+        world.dead.update(world.phones)  # who did not hear of the end is gone now
+        world.run(300)
+        started = world.kinds().count("call.started")
+        assert len(world.records()) == started <= 1, (story, seed)
+        assert world.clean(), (story.__name__, seed)
+
+
+@pytest.mark.parametrize("loss", ["INVITE", "ACK", "BYE", "CANCEL"])
+@pytest.mark.parametrize("dst", ["switch", "bob", "alice"])
+def test_the_first_of_each_request_may_get_lost(loss: str, dst: str) -> None:
+    world = World()
+    seen: set[str] = set()
+
+    def lose(src: str, to: str, message: object) -> bool:
+        method = getattr(message, "method", "")
+        if method == loss and to == dst and method not in seen:
+            seen.add(method)
+            return True
+        return False
+
+    world.lose = lose
+    alice, bob = pair(world)
+    alice.call()
+    world.run(10)
+    assert len(bob.confirmed) >= 1
+    hang_up(world, alice)
+    world.run(300)
+    assert world.clean()
+    assert [r.end_reason for r in world.records()] == ["caller hung up"]

@@ -1,0 +1,351 @@
+"""Requests inside calls that are up."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.appserver.domain.leg import OUR_ROUTES
+from services.appserver.domain.plan import Target
+from tandem.bus.events import CallChanged
+from tandem.sip.message import Message, Request
+from tandem.sip.transaction import ServerTransaction
+from tests.support.sipworld import ANSWER, OFFER, Phone, World, hop_to, plan, refuse, silent, talk
+
+HOLD = OFFER + b"a=sendonly\r\n"
+
+
+def end(world: World, alice: Phone) -> None:
+    """Hang up; nothing may be left."""
+    alice.bye()
+    world.run(200)
+    assert world.clean()
+    assert len(world.records()) == 1
+
+
+@pytest.mark.parametrize("who", ["alice", "bob"])
+def test_hold_and_resume_pass_end_to_end(who: str) -> None:
+    world = World()
+    alice, bob = talk(world)
+    one, other = (alice, bob) if who == "alice" else (bob, alice)
+    for body in (HOLD, OFFER):
+        one.send("INVITE", body=body)
+        world.run(1)
+        assert other.of("INVITE")[-1].body == body
+        assert one.responses[-1].body == ANSWER
+        assert one.responses[-1].status == 200
+    assert len(other.confirmed) == (3 if who == "alice" else 2)
+    changes = [e for e in world.events if isinstance(e, CallChanged)]
+    assert [(e.method, e.from_leg, e.status) for e in changes] == [
+        ("INVITE", 0 if who == "alice" else 1, 200)
+    ] * 2
+    end(world, alice)
+
+
+def test_a_late_offer_in_a_re_invite_passes_with_its_ack() -> None:
+    world = World()
+    alice, bob = talk(world)
+    alice.ack_body = ANSWER
+    alice.acks = False
+    seq = alice.send("INVITE").request.cseq.number
+    world.run(0.1)
+    assert len(bob.confirmed) == 1
+    alice.ack(1)  # the late ACK of the first INVITE
+    world.run(0.1)
+    assert len(bob.confirmed) == 1
+    alice.ack(seq)
+    world.run(1)
+    assert bob.confirmed[-1].body == ANSWER
+    assert bob.confirmed[-1].cseq.number == bob.of("INVITE")[-1].cseq.number
+    end(world, alice)
+
+
+def test_a_refused_re_invite_leaves_the_call_up() -> None:
+    world = World()
+    alice, bob = talk(world)
+    bob.methods["INVITE"] = refuse(488)
+    alice.send("INVITE", body=HOLD)
+    world.run(1)
+    assert alice.responses[-1].status == 488
+    assert len(world.calls) == 1
+    bob.methods.clear()
+    alice.send("INVITE", body=OFFER)
+    world.run(1)
+    assert alice.responses[-1].status == 200
+    end(world, alice)
+
+
+def test_crossing_re_invites_get_491() -> None:
+    world = World()
+    alice, bob = talk(world)
+    alice.methods["INVITE"] = bob.methods["INVITE"] = refuse(491)
+    alice.send("INVITE", body=HOLD)
+    bob.send("INVITE", body=HOLD)
+    world.run(1)
+    assert alice.responses[-1].status == 491
+    assert bob.responses[-1].status == 491
+    assert len(world.calls) == 1
+    end(world, alice)
+
+
+def test_our_own_glare_answer_is_491() -> None:
+    world = World()
+    alice, bob = talk(world)
+    bob.methods["INVITE"] = silent
+    alice.send("INVITE", body=HOLD)
+    world.run(0.1)
+    bob.send("INVITE", body=HOLD)
+    world.run(0.1)
+    assert bob.responses[-1].status == 491
+    assert alice.of("INVITE") == []
+    bob.answer(200, body=ANSWER)
+    end(world, alice)
+
+
+def test_overlapping_re_invites_get_500_with_retry_after() -> None:
+    world = World()
+    alice, bob = talk(world)
+    bob.methods["INVITE"] = silent
+    alice.send("INVITE", body=HOLD)
+    world.run(0.1)
+    alice.send("INVITE", body=OFFER)
+    world.run(0.1)
+    assert alice.responses[-1].status == 500
+    assert 0 <= int(alice.responses[-1].first("retry-after") or "-1") <= 10
+    bob.answer(200, body=ANSWER)
+    world.run(1)
+    end(world, alice)
+
+
+def test_a_cancelled_re_invite_leaves_the_call_up() -> None:
+    world = World()
+    alice, bob = talk(world)
+    bob.methods["INVITE"] = silent
+    alice.send("INVITE", body=HOLD)
+    world.run(0.1)
+    alice.cancel()
+    world.run(1)
+    assert alice.statuses("INVITE")[-1] == 100
+    bob.answer(180)
+    world.run(1)
+    assert alice.statuses("INVITE")[-1] == 487
+    assert len(world.calls) == 1
+    end(world, alice)
+
+
+def test_a_bye_that_crosses_a_re_invite_ends_both() -> None:
+    world = World()
+    alice, bob = talk(world)
+    bob.methods["INVITE"] = silent
+    alice.send("INVITE", body=HOLD)
+    world.run(0.1)
+    bob.bye()
+    world.run(1)
+    assert bob.statuses("BYE") == [200]
+    assert alice.statuses("INVITE")[-1] == 487
+    assert len(alice.of("BYE")) == 1
+    world.run(200)
+    assert world.clean()
+    assert world.records()[0].end_reason == "callee hung up"
+
+
+def test_byes_that_cross_are_both_answered_200() -> None:
+    world = World()
+    alice, bob = talk(world)
+    alice.bye()
+    bob.bye()
+    world.run(200)
+    assert alice.statuses("BYE") == bob.statuses("BYE") == [200]
+    assert world.clean()
+    assert len(world.records()) == 1
+
+
+def test_the_reason_of_a_bye_passes() -> None:
+    world = World()
+    alice, bob = talk(world)
+    bob.send("BYE", headers=("Reason: Q.850;cause=16",))
+    world.run(1)
+    assert alice.of("BYE")[0].first("reason") == "Q.850;cause=16"
+
+
+@pytest.mark.parametrize(
+    "method", ["INFO", "MESSAGE", "OPTIONS", "NOTIFY", "UPDATE", "REFER", "SUBSCRIBE", "FUTURE"]
+)
+@pytest.mark.parametrize("who", ["alice", "bob"])
+def test_requests_and_their_answers_pass(method: str, who: str) -> None:
+    world = World()
+    alice, bob = talk(world)
+    one, other = (alice, bob) if who == "alice" else (bob, alice)
+
+    def answer(phone: Phone, tx: ServerTransaction) -> None:
+        phone.layer.reply(tx, 202, world.now, headers=("X-Answer: yes", phone.contact))
+
+    other.methods[method] = answer
+    one.send(method, body=b"payload", headers=("X-Question: yes",))
+    world.run(1)
+    got = other.of(method)[0]
+    assert (got.body, got.first("x-question")) == (b"payload", "yes")
+    assert one.responses[-1].status == 202
+    assert one.responses[-1].first("x-answer") == "yes"
+    end(world, alice)
+
+
+def test_a_refused_method_is_the_other_ends_answer() -> None:
+    world = World()
+    alice, bob = talk(world)
+    bob.methods["INFO"] = lambda phone, tx: phone.layer.reply(tx, 501, world.now)
+    alice.send("INFO")
+    world.run(1)
+    assert alice.responses[-1].status == 501
+    assert len(world.calls) == 1
+
+
+def test_info_passes_while_an_invite_is_in_progress() -> None:
+    world = World()
+    alice, bob = talk(world)
+    bob.methods["INVITE"] = silent
+    alice.send("INVITE", body=HOLD)
+    world.run(0.1)
+    alice.send("INFO")
+    bob.send("INFO")
+    world.run(0.1)
+    assert alice.statuses("INFO") == bob.statuses("INFO") == [200]
+    bob.answer(200, body=ANSWER)
+    world.run(1)
+    end(world, alice)
+
+
+@pytest.mark.parametrize("status", [481, 408])
+def test_a_dialog_that_is_no_more_ends_the_call(status: int) -> None:
+    world = World()
+    alice, bob = talk(world)
+    bob.methods["INFO"] = lambda phone, tx: phone.layer.reply(tx, status, world.now)
+    alice.send("INFO")
+    world.run(1)
+    assert alice.statuses("INFO") == [status]
+    assert len(alice.of("BYE")) == 1
+    world.run(200)
+    assert world.clean()
+    assert world.records()[0].end_reason == "callee vanished"
+
+
+def test_a_481_to_notify_is_no_end_of_the_call() -> None:
+    world = World()
+    alice, bob = talk(world)
+    bob.methods["NOTIFY"] = lambda phone, tx: phone.layer.reply(tx, 481, world.now)
+    alice.send("NOTIFY")
+    world.run(1)
+    assert len(world.calls) == 1
+
+
+def test_a_flow_that_is_gone_is_told_as_480() -> None:
+    world = World()
+    alice, _ = talk(world)
+    world.flow_gone.add("bob")
+    alice.send("INFO")
+    world.run(1)
+    assert alice.statuses("INFO") == [480]
+    assert len(world.calls) == 1
+
+
+def test_an_unknown_dialog_gets_481() -> None:
+    world = World()
+    alice, _ = talk(world)
+    assert alice.dialog is not None
+    alice.dialog.local_tag = "else"
+    alice.dialog.local = "<sip:alice@example.org>;tag=else"
+    alice.bye()
+    world.run(1)
+    assert alice.statuses("BYE") == [481]
+    assert len(world.calls) == 1
+
+
+def test_a_request_out_of_order_gets_500() -> None:
+    world = World()
+    alice, _ = talk(world)
+    assert alice.dialog is not None
+    alice.dialog.local_seq = 10
+    alice.send("INFO")
+    world.run(0.1)
+    alice.dialog.local_seq = 5
+    alice.send("INFO")
+    world.run(0.1)
+    assert alice.statuses("INFO") == [200, 500]
+
+
+def test_a_new_contact_moves_the_remote_target() -> None:
+    world = World()
+    alice, bob = talk(world)
+    alice.contact = "Contact: <sip:moved@elsewhere.invalid:5099>"
+    alice.send("INVITE", body=OFFER)
+    world.run(1)
+    bob.send("INFO")
+    world.run(1)
+    assert alice.of("INFO")[0].uri == "sip:moved@elsewhere.invalid:5099"
+
+
+def test_max_forwards_counts_inside_dialogs_too() -> None:
+    world = World()
+    alice, bob = talk(world)
+    tx = alice.send("INFO")
+    world.run(1)
+    assert tx.request.max_forwards == 70
+    assert bob.of("INFO")[0].max_forwards == 69
+
+
+def test_an_unpinned_leg_is_reached_by_its_own_route_set() -> None:
+    """Our two proxies' Record-Routes give way to the next hop's route."""
+    asked: list[str] = []
+    world = World(next_hops=lambda uri, proxy, done: _resolve(asked, str(uri), done))
+    alice, bob = world.phone("alice"), world.phone("bob")
+    world.switch.plan = plan(Target("sip:bob@bob.invalid", (hop_to("bob", pinned=False),)))
+    alice.call()
+    world.run(1)
+    assert bob.confirmed
+    alice.bye()
+    world.run(1)
+    assert len(bob.of("BYE")) == 1
+    assert asked == ["sip:bob@bob.invalid"] * 2
+    assert OUR_ROUTES == 2
+    world.run(200)
+    assert world.clean()
+
+
+def _resolve(asked: list[str], uri: str, done: object) -> None:
+    asked.append(uri)
+    assert callable(done)
+    done((hop_to("bob", pinned=False),))
+
+
+def test_an_unpinned_leg_that_leads_nowhere_gets_503() -> None:
+    world = World(next_hops=lambda uri, proxy, done: done(()))
+    alice = world.phone("alice")
+    world.phone("bob", acks=True)
+    world.switch.plan = plan(Target("sip:bob@bob.invalid", (hop_to("bob", pinned=False),)))
+    alice.call()
+    world.run(0.1)
+    alice.send("INFO")
+    world.run(0.1)
+    assert alice.statuses("INFO") == [503]
+    alice.bye()
+    world.run(200)
+    assert len(world.records()) == 1
+    assert not len(world.calls)
+
+
+def test_a_200_to_a_re_invite_that_comes_again_gets_its_ack_again() -> None:
+    world = World()
+    alice, bob = talk(world)
+    lost: list[Message] = []
+
+    def lose(src: str, dst: str, message: Message) -> bool:
+        if dst == "bob" and isinstance(message, Request) and message.method == "ACK" and not lost:
+            lost.append(message)
+            return True
+        return False
+
+    world.lose = lose
+    alice.send("INVITE", body=HOLD)
+    world.run(5)
+    assert lost
+    assert bob.confirmed[-1].cseq.number == bob.of("INVITE")[-1].cseq.number
+    end(world, alice)

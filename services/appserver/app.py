@@ -20,6 +20,7 @@ from services.appserver.domain.location import LocationTable
 from services.appserver.domain.routing import objection
 from services.appserver.handlers.accounts import AccountCache
 from services.appserver.handlers.bindings import Bindings
+from services.appserver.handlers.calls import Calls as B2bua
 from services.appserver.handlers.core import Core
 from services.appserver.handlers.planner import Planner
 from services.appserver.handlers.tools import Tools
@@ -53,7 +54,7 @@ class AppServer:
         link: Link,
         resolver: Resolver,
         *,
-        calls: CallsFactory,
+        calls: CallsFactory = B2bua,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from services.appserver.app import AppServer
 from services.appserver.config import AppServerConfig
@@ -238,11 +238,18 @@ class Site:
         return self.serial
 
 
+class Numbers(Protocol):
+    """Gives numbers for branches and Call-IDs."""
+
+    def next(self) -> int:
+        """One more."""
+
+
 @dataclass
 class Phone:
     """A phone behind the proxy: builds requests as they arrive over the link."""
 
-    site: Site
+    numbers: Numbers
     username: str = "alice"
     password: str = "secret"
     host: str = "203.0.113.7"
@@ -257,7 +264,7 @@ class Phone:
 
     def __post_init__(self) -> None:
         self.contact = self.contact or f"sip:{self.username}@192.168.1.2:5060"
-        self.call_id = self.call_id or f"reg-{self.username}-{self.site.next()}"
+        self.call_id = self.call_id or f"reg-{self.username}-{self.numbers.next()}"
 
     @property
     def token(self) -> str:
@@ -268,7 +275,7 @@ class Phone:
         return f"{self.username}@{DOMAIN}"
 
     def vias(self) -> list[str]:
-        number = self.site.next()
+        number = self.numbers.next()
         return [
             f"Via: SIP/2.0/UDP {PROXY};branch=z9hG4bKp{number}",
             f"Via: SIP/2.0/{self.transport.upper()} 192.168.1.2:5060;branch=z9hG4bKc{number};"
@@ -314,9 +321,9 @@ class Phone:
             *self.vias(),
             f"Record-Route: <sip:{self.token}@{PROXY};lr>",
             "Max-Forwards: 69",
-            f"From: {from_ or f'<sip:{self.username}@{self.domain}>;tag=f{self.site.next()}'}",
+            f"From: {from_ or f'<sip:{self.username}@{self.domain}>;tag=f{self.numbers.next()}'}",
             f"To: {to or f'<{uri}>'}",
-            f"Call-ID: call-{self.site.next()}",
+            f"Call-ID: call-{self.numbers.next()}",
             f"CSeq: {self.cseq} {method}",
             f"Contact: <{self.contact}>",
             *headers,
@@ -349,6 +356,12 @@ class Phone:
         self.challenge = choose(values)
         assert self.challenge is not None
         self.nc = 0
+
+    @property
+    def site(self) -> Site:
+        """Where it sends to."""
+        assert isinstance(self.numbers, Site)
+        return self.numbers
 
     async def send(self, request: Request) -> Response:
         """Send and return the one answer."""

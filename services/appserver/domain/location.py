@@ -109,7 +109,7 @@ class LocationTable:
             binding
             for aor in self._flows.get(token, ())
             for binding in self.bindings(aor)
-            if flow_token(binding) == token
+            if flow_token(binding) == token and not binding.received.startswith("udp:")
         ]
 
     def of_owner(self, owner: str) -> list[Binding]:
@@ -178,15 +178,19 @@ class LocationTable:
         if old is not None and new is not None and old.path == new.path:
             return
         if old is not None and not old.received.startswith("udp:"):
-            token = flow_token(old)
-            rest = tuple(a for a in self._flows.pop(token, ()) if a != old.aor)
-            if rest:
-                self._flows[token] = rest
+            self._unindex(flow_token(old), old.aor)
         if new is not None and not new.received.startswith("udp:"):
             token = flow_token(new)
             others = self._flows.get(token, ())
             if new.aor not in others:
                 self._flows[token] = (*others, new.aor)
+
+    def _unindex(self, token: str, aor: str) -> None:
+        if any(flow_token(binding) == token for binding in self.bindings(aor)):
+            return
+        rest = tuple(a for a in self._flows.pop(token, ()) if a != aor)
+        if rest:
+            self._flows[token] = rest
 
 
 def key(binding: Binding) -> str:

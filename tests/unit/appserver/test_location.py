@@ -166,6 +166,18 @@ def test_connections_are_indexed_by_their_token() -> None:
     assert udp in replica.bindings(AOR)
 
 
+def test_a_connection_with_two_contacts_is_found_until_both_are_gone() -> None:
+    replica = table()
+    one = replace(FIRST, received="tcp:203.0.113.7:4711", path=("<sip:t1@p1;lr>",))
+    two = replace(one, contact="sip:a@h2")
+    replica.put(one)
+    replica.put(two)
+    replica.remove(one, NOW)
+    assert replica.of_flow("t1") == [two]
+    replica.remove(two, NOW)
+    assert replica.of_flow("t1") == []
+
+
 def test_the_parts_of_a_route_value() -> None:
     assert token_of("<sip:abc@10.0.0.1:5070;lr;ob>") == "abc"
     assert token_of("<sip:10.0.0.1:5070;lr;dst=udp:1.2.3.4:5060>") == ""

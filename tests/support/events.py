@@ -25,6 +25,7 @@ from tandem.runtime.httpserver import HttpServer
 from tandem.runtime.metrics import Metrics
 
 TIMEOUT = 20.0
+KEEP_FOR_EVER = 1e6
 
 
 class Tokens:
@@ -64,6 +65,7 @@ class Running:
 @asynccontextmanager
 async def running(folder: Path, **settings: Any) -> AsyncIterator[Running]:
     """Start the service with a database in `folder`."""
+    settings.setdefault("record_keep_days", KEEP_FOR_EVER)
     config = EventsConfig(database_url=f"sqlite+aiosqlite:///{folder}/events.db", **settings)
     bus, tokens = MemoryBus("node-a"), Tokens()
     events = Events(config, bus, tokens)

@@ -27,7 +27,7 @@ MAX_TERMS: Final = 20
 KEYS: Final = ("type", "service", "node", "owner", "call_id", "text")
 _ALIASES: Final[Mapping[str, str]] = {"event": "type", "user": "owner", "callid": "call_id"}
 _TERM: Final = re.compile(
-    r"""\s*(?P<key>[^\s="]+)(?:\s*=\s*|\s+)(?P<value>"[^"]*"|(?:(?!\s+and\s)[^"])+?)\s*
+    r"""\s*(?P<key>[^\s="]+)(?:\s*=\s*|\s+)(?P<value>"[^"]*"|(?:(?!\s+and(?:\s|$))[^"])+?)\s*
     (?:\sand\s+(?=\S)|$)""",
     re.VERBOSE | re.IGNORECASE,
 )

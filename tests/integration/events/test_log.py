@@ -1,0 +1,155 @@
+"""The event log on a real SQLite file."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from services.events.adapters.eventlog import SqlEventLog
+from services.events.domain.event import Draft, draft
+from services.events.domain.filters import parse_filter
+from services.events.domain.view import View
+from services.events.ports import RecordQuery, StorageError
+from tandem.bus.ports import Envelope
+from tandem.rpc.sessions import Principal
+from tests.support.events import record, removed
+
+ADMIN = View(Principal("root", admin=True))
+
+
+@pytest.fixture
+async def log(tmp_path: Path) -> AsyncIterator[SqlEventLog]:
+    log = SqlEventLog(f"sqlite+aiosqlite:///{tmp_path}/events.db")
+    await log.open()
+    yield log
+    await log.close()
+
+
+def event(number: int, owner: str | None = "alice", time: float = 0.0) -> Draft:
+    return draft(Envelope(f"n-{number:05}", time or 1000.0 + number, "n", removed(owner, number)))
+
+
+def call(call_id: str, envelope: str, owner: str = "alice", **changes: object) -> Draft:
+    return draft(Envelope(envelope, 1.0, "n", record(call_id, owner, **changes)))
+
+
+async def test_events_get_growing_ids_in_order_and_come_back_as_they_were(log: SqlEventLog) -> None:
+    first = await log.append([event(n) for n in range(700)])
+    second = await log.append([event(n, None) for n in range(700, 710)])
+    assert [e.id for e in first + second] == list(range(1, 711))
+    assert [e.data["reason"] for e in first] == [str(n) for n in range(700)]
+    assert await log.read(ADMIN, 0, 710, 1000) == first + second
+    assert await log.bounds() == (1, 710)
+
+
+async def test_an_envelope_that_comes_again_is_not_stored_again(log: SqlEventLog) -> None:
+    await log.append([event(1), event(2)])
+    again = await log.append([event(2), event(3), event(3), event(1)])
+    assert [e.data["reason"] for e in again] == ["3"]
+    assert len(await log.read(ADMIN, 0, 99, 99)) == 3
+
+
+async def test_the_first_record_of_a_call_stays(log: SqlEventLog) -> None:
+    await log.append([call("c1", "a", status=200), call("c1", "b", status=486)])
+    await log.append([call("c1", "c", status=503), call("c2", "d", created_at=2000.0)])
+    page = await log.records(RecordQuery(), 0, 10)
+    assert [(r["id"], r["status"]) for r in page.items] == [("c2", 200), ("c1", 200)]
+    assert page.total == 2
+
+
+async def test_records_are_found_by_owner_time_status_and_account(log: SqlEventLog) -> None:
+    await log.append([
+        call("c1", "a", "alice", created_at=1000.0),
+        call("c2", "b", "Alice", created_at=2000.0, status=486),
+        call("c3", "c", "al_ce", created_at=3000.0, caller="sip:Desk_1@example.org"),
+    ])  # fmt: skip
+
+    async def found(query: RecordQuery) -> list[str]:
+        return [r["id"] for r in (await log.records(query, 0, 10)).items]
+
+    assert await found(RecordQuery(owner="alice")) == ["c1"]
+    assert await found(RecordQuery(owner="al_ce")) == ["c3"]
+    assert await found(RecordQuery(owner="lice")) == []
+    assert await found(RecordQuery(since=2000.0)) == ["c3", "c2"]
+    assert await found(RecordQuery(until=2000.0)) == ["c1"]
+    assert await found(RecordQuery(status=486)) == ["c2"]
+    assert await found(RecordQuery(account="desk_1@")) == ["c3"]
+    assert await found(RecordQuery(account="deskx1@")) == []
+    assert (await log.records(RecordQuery(), 1, 1)).total == 3
+
+
+async def test_the_database_narrows_by_owner_and_by_prefix(log: SqlEventLog) -> None:
+    await log.append([event(1, "alice"), event(2, "bob"), event(3, None), call("c1", "x")])
+    alice = await log.read(View(Principal("alice")), 0, 99, 99)
+    assert [e.id for e in alice] == [1, 4]
+    calls = View(Principal("root", admin=True), parse_filter("type=call.*"))
+    assert [e.id for e in await log.latest(calls, 99, 99)] == [4]
+    assert [e.id for e in await log.of_call("c1", 9)] == [4]
+
+
+async def test_removing_keeps_the_last_event_and_no_id_comes_twice(log: SqlEventLog) -> None:
+    await log.append([event(n) for n in range(10)])
+    await log.remove_events(4)
+    assert await log.bounds() == (5, 10)
+    await log.remove_events(99)
+    assert await log.bounds() == (10, 10)
+    assert [e.id for e in await log.append([event(50)])] == [11]
+    assert await log.last_before(1000.0) == 0
+    assert await log.last_before(1050.0) == 10
+
+
+async def test_records_are_removed_by_their_end(log: SqlEventLog) -> None:
+    await log.append([call("c1", "a", ended_at=10.0), call("c2", "b", ended_at=20.0)])
+    await log.remove_records(15.0)
+    assert await log.record("c1") is None
+    assert (await log.record("c2") or {})["owners"] == ("alice",)
+
+
+async def test_the_log_survives_a_restart(log: SqlEventLog, tmp_path: Path) -> None:
+    await log.append([event(1)])
+    await log.close()
+    other = SqlEventLog(f"sqlite+aiosqlite:///{tmp_path}/events.db")
+    await other.open()
+    assert await other.bounds() == (1, 1)
+    assert [e.id for e in await other.append([event(1), event(2)])] == [2]
+    await other.close()
+
+
+async def test_reading_goes_on_while_events_are_stored(log: SqlEventLog) -> None:
+    async def write() -> None:
+        for n in range(0, 1000, 20):
+            await log.append([event(i) for i in range(n, n + 20)])
+
+    async def read() -> None:
+        for _ in range(50):
+            ids = [e.id for e in await log.read(ADMIN, 0, 10_000, 10_000)]
+            assert ids == list(range(1, len(ids) + 1))
+
+    await asyncio.gather(write(), read(), read())
+    assert await log.bounds() == (1, 1000)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite+aiosqlite:////no/such/folder/events.db", "nonsense", "nosuch+driver://h/x"],
+)
+async def test_a_database_that_cannot_be_opened_is_told_in_a_line(url: str) -> None:
+    log = SqlEventLog(url)
+    with pytest.raises(StorageError, match="cannot open the database"):
+        await log.open()
+
+
+async def test_a_log_that_is_not_open_says_so(log: SqlEventLog) -> None:
+    await log.close()
+    with pytest.raises(StorageError, match="not open"):
+        await log.bounds()
+
+
+async def test_names_with_wildcards_are_no_patterns(log: SqlEventLog) -> None:
+    await log.append([replace(event(1), owners=("a%b",)), replace(event(2), owners=("axb",))])
+    found = await log.read(View(Principal("a%b")), 0, 9, 9)
+    assert [e.id for e in found] == [1]

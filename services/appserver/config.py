@@ -34,9 +34,10 @@ class AppServerConfig:
     keepalive_seconds: int = 17
     """TANDEM_KEEPALIVE_SECONDS: between packets to a NATted UDP phone; NATs forget after 30."""
 
-    digest_algorithms: tuple[str, ...] = ALGORITHMS
-    """TANDEM_DIGEST_ALGORITHMS: one challenge each, in this order; MD5 first, since some phones
-    read only the first."""
+    digest_algorithms: tuple[str, ...] = ("MD5",)
+    """TANDEM_DIGEST_ALGORITHMS: one challenge each, in this order, of MD5, SHA-256, SHA-512-256.
+    MD5 alone, since phones on older libre (baresip 1) and PJSIP give up when one of several
+    challenges is not MD5; put it first where others are added: some phones read only the first."""
     nonce_seconds: int = 300
     """TANDEM_NONCE_SECONDS: how long a nonce serves before a client gets stale=true."""
     nonce_secret: str = ""

@@ -122,7 +122,11 @@ class Local:
         hub: dict[str, MemoryLink] = {}
         appserver = AppServer(
             AppServerConfig(
-                node_id=NODE, domains=config.domains, local_hosts=hosts, nonce_secret=key
+                node_id=NODE,
+                domains=config.domains,
+                local_hosts=hosts,
+                nonce_secret=key,
+                digest_algorithms=config.digest_algorithms,
             ),
             bus,
             provisioning.directory,

@@ -31,6 +31,7 @@ environment:
   TANDEM_ADMIN_PASSWORD   password of `admin` at the first start (else a random one is shown)
   TANDEM_DATA_DIR         as --data-dir
   TANDEM_RATE_LIMIT       messages per second taken from one address (1000; 0: no limit)
+  TANDEM_DIGEST_ALGORITHMS  what phones are challenged with (MD5; or MD5,SHA-256,SHA-512-256)
 """
 
 
@@ -81,6 +82,9 @@ def _config(options: argparse.Namespace, environ: Mapping[str, str]) -> LocalCon
     domains = tuple(dict.fromkeys(_domain(text) for text in options.domain or ()))
     if domains:
         given["domains"] = domains
+    algorithms = environ.get("TANDEM_DIGEST_ALGORITHMS", "")
+    if algorithms:
+        given["digest_algorithms"] = tuple(name.strip() for name in algorithms.split(","))
     return LocalConfig(
         data_dir=options.data_dir or default_data_dir(environ),
         rate_limit=_rate(environ.get("TANDEM_RATE_LIMIT", "")),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from tandem.runtime.address import HostPort
+from tandem.sip.digest import ALGORITHMS
 
 DEFAULT_DOMAIN: Final = "local"
 """The domain of a switch that was given none: phones are then set up with the PC's address."""
@@ -33,6 +34,8 @@ class LocalConfig:
     http: HostPort = HostPort("127.0.0.1", 8080)  # noqa: RUF009  # it is immutable
     rate_limit: float = 1000.0
     """Messages per second and source address; 0: no limit."""
+    digest_algorithms: tuple[str, ...] = ("MD5",)
+    """What phones are challenged with, one challenge each; many know MD5 alone."""
     admin_password: str | None = None
     """The administrator's first password; None: a random one, shown once."""
 
@@ -41,6 +44,8 @@ class LocalConfig:
             raise ValueError("--tls-cert and --tls-key go together")
         if not self.sip and not self.tls and not self.ws and not self.wss:
             raise ValueError("nothing to listen on: give --sip, --tls, --ws or --wss")
+        if not self.digest_algorithms or set(self.digest_algorithms) - set(ALGORITHMS):
+            raise ValueError(f"TANDEM_DIGEST_ALGORITHMS: must be some of {', '.join(ALGORITHMS)}")
 
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:

@@ -191,8 +191,11 @@ class Site:
         self.directory = FakeDirectory(*accounts)
         self.resolver = FakeResolver()
         config = AppServerConfig(
-            **{"node_id": "as1", "local_hosts": ("192.0.2.1:5060",), **settings}
-        )
+            **{
+                "node_id": "as1", "local_hosts": ("192.0.2.1:5060",),
+                "digest_algorithms": ("MD5", "SHA-256", "SHA-512-256"), **settings,
+            }
+        )  # fmt: skip
         self.app = AppServer(
             config, self.bus, self.directory, self.link, self.resolver,
             calls=FakeCalls, clock=lambda: self.now, wall=lambda: self.wall,

@@ -63,7 +63,9 @@ def response_to(
         elif key == "timestamp" and status == 100:
             lines.append(line)
     lines.extend(headers)
-    return Response(status, clean(reason) if reason else reason_phrase(status), lines, body)
+    response = Response(status, clean(reason) if reason else reason_phrase(status), lines, body)
+    response.unsized = not headers
+    return response
 
 
 _COPIED: Final = frozenset({"via", "from", "to", "call-id", "cseq"})

@@ -32,16 +32,30 @@ _PLACES: Final = [[number] for number in range(4 * MAX_HEADERS)]
 class Message:
     """What requests and responses share. Header names in arguments are in lower case."""
 
-    __slots__ = ("_cseq", "_from", "_index", "_to", "_via", "body", "lines", "start_line")
+    __slots__ = (
+        "_cseq",
+        "_from",
+        "_index",
+        "_to",
+        "_via",
+        "body",
+        "lines",
+        "start_line",
+        "unsized",
+    )
 
     start_line: str
     lines: list[str]
     body: bytes
+    unsized: bool
+    """Set by who built the lines and knows that no Content-Length is among them: `to_bytes` then
+    adds it without a look."""
 
     def __init__(self, start_line: str, lines: list[str], body: bytes = b"") -> None:
         self.start_line = start_line
         self.lines = lines
         self.body = body
+        self.unsized = False
         self._forget()
 
     def _forget(self) -> None:
@@ -235,10 +249,11 @@ class Message:
 
     def to_bytes(self) -> bytes:
         """The message for the wire. Content-Length is put right if the body calls for it."""
-        numbers = self.index.get("content-length")
+        numbers = None if self.unsized else self.index.get("content-length")
         length = str(len(self.body))
         if numbers is None:
             self.lines.append(f"Content-Length: {length}")
+            self.unsized = False
             self._index = None
         elif self._declared(numbers[0]) != length:
             self.lines[numbers[0]] = f"Content-Length: {length}"

@@ -33,7 +33,7 @@ KEYS: Final = {
         "Record-Route Path Expires User-Agent Server Allow Supported Require Authorization "
         "Proxy-Authorization WWW-Authenticate Proxy-Authenticate Accept Event Subject Date "
         "Session-Expires Min-SE RSeq RAck Allow-Events Refer-To Referred-By Replaces Reason "
-        "P-Asserted-Identity Privacy Warning Retry-After Min-Expires Subscription-State"
+        "Max-Breadth P-Asserted-Identity Privacy Warning Retry-After Min-Expires Subscription-State"
     ).split()
     for spelling in (name, name.lower())
 } | COMPACT_FORMS

@@ -68,6 +68,7 @@ class Leg:
             request.set("Max-Forwards", str(max_forwards))
         if way.prefix:
             request.lines[:0] = [f"Route: {route}" for route in way.prefix]
+        request.unsized = True
         return request
 
     def to_dict(self) -> dict[str, Any]:

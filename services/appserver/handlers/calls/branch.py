@@ -68,6 +68,7 @@ class Branch(InviteContext):
             *setup.lines,
         ]
         invite = Request("INVITE", self.target.uri, lines, setup.tx.request.body)
+        invite.unsized = True
         call = setup.call.value
         records.forwarded(self._board, call, self.number, self.target.uri, hop.text, self._call_id)
         self.tx = self._board.layer.request(invite, Hop(hop.proxy, hop.reliable), now, context=self)
@@ -134,7 +135,7 @@ class Branch(InviteContext):
         self.setup.on_answer(self, party, response, now)
 
     def _refuse_late(self, tx: ClientTransaction, response: Response, now: float) -> None:
-        """ "If the UAC wants to end the dialog, it MUST ... ACK ... and then send a BYE" (§13.2.2.4)."""
+        """A late 2xx, or one of a further fork: ACK it, then BYE (§13.2.2.4)."""
         leg = self._leg(Dialog.from_response(tx.request, response))
         send_ack(self._board, leg, tx.request.cseq.number, keep=self)
         send_bye(self._board, leg, [], now)

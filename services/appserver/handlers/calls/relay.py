@@ -143,6 +143,7 @@ class Relay(InviteContext):
         )
         reason = response.reason if status == response.status else None
         answer = response_to(self._tx.request, status, reason, headers=lines, body=response.body)
+        answer.unsized = True
         self._board.layer.respond(self._tx, answer, now)
 
 

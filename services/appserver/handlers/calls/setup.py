@@ -219,6 +219,7 @@ class Setup:
         answer = response_to(
             self.tx.request, status, reason, tag=tag, headers=lines, body=response.body
         )
+        answer.unsized = True
         self._board.layer.respond(self.tx, answer, now)
 
 

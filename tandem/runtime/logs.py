@@ -17,6 +17,8 @@ _SECRETS: Final = (
     re.compile(r"((?:authorization: *)?\bbearer +)[^\s\"']+", re.IGNORECASE),
     re.compile(r"(://[^/\s:@]+:)[^/\s@]+(?=@)"),
 )
+CHATTY: Final = ("alembic", "uvicorn", "aiosqlite")
+"""What others log at `info` that nobody who runs a switch asked for."""
 LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -51,3 +53,6 @@ def set_up(level: str = "info", stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    if level == "info":
+        for name in CHATTY:
+            logging.getLogger(name).setLevel(logging.WARNING)

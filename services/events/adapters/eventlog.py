@@ -43,7 +43,8 @@ class SqlEventLog:
                 await connection.run_sync(migrate)
         except (SQLAlchemyError, ImportError, OSError) as error:
             await self.close()
-            raise StorageError(f"cannot open the database {_shown(self._url)}: {error}") from error
+            reason = getattr(error, "orig", None) or error
+            raise StorageError(f"cannot open the database {_shown(self._url)}: {reason}") from error
 
     async def close(self) -> None:
         """Close all connections."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Final
@@ -17,6 +18,8 @@ from tandem.rpc.sessions import Principal
 
 GOING_AWAY: Final = 1001
 """RFC 6455 §7.4.1."""
+CLOSE_SECONDS: Final = 2.0
+"""How long the close frame may wait behind what the client does not read."""
 TRY_AGAIN_LATER: Final = 1013
 """IANA's registry of close codes: the client does not read."""
 
@@ -46,9 +49,15 @@ async def _send_all(
                     async with asyncio.timeout(SEND_SECONDS):
                         await socket.send_text(to_json(message))
     except TimeoutError:
-        await socket.close(TRY_AGAIN_LATER, "too slow: come back with the last id")
-        return
-    await socket.close(GOING_AWAY)
+        await _close(socket, TRY_AGAIN_LATER, "too slow: come back with the last id")
+    else:
+        await _close(socket, GOING_AWAY, "")
+
+
+async def _close(socket: WebSocket, code: int, reason: str) -> None:
+    with contextlib.suppress(TimeoutError, RuntimeError, WebSocketDisconnect):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await socket.close(code, reason)
 
 
 def _messages(item: Item, viewer: Principal) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from services.events.entrypoints import http_socket, http_stream
 from tests.support.events import TIMEOUT, Message, Running, running, sse
 
 
@@ -253,3 +254,38 @@ async def test_a_refused_websocket_gets_a_problem(
         await connect(address(service, query), proxy=None)
     assert caught.value.response.status_code == status
     assert json.loads(caught.value.response.body or b"{}")["status"] == status
+
+
+async def flood_until_left(service: Running) -> None:
+    """Publish until no console is open any more."""
+    async with asyncio.timeout(TIMEOUT):
+        number = 0
+        while len(service.events.consoles):
+            for _ in range(100):
+                number += 1
+                service.publish("alice", number, contact="x" * 8000)
+            await service.stored(number)
+
+
+@pytest.mark.parametrize("path", ["events", "events/ws"])
+async def test_a_client_that_does_not_read_for_long_is_disconnected(
+    service: Running, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (http_stream, http_socket):
+        monkeypatch.setattr(module, "SEND_SECONDS", 0.1)
+    host, _, port = service.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+    upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    writer.write(
+        f"GET /api/v1/{path}?access_token=alice HTTP/1.1\r\nHost: x\r\n"
+        f"Accept: text/event-stream\r\n{upgrade if path.endswith('ws') else ''}"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+    )
+    assert await reader.readline() in (
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\n",
+    )
+    assert len(service.events.consoles) == 1
+    await flood_until_left(service)
+    assert len(service.events.consoles) == 0
+    writer.transport.abort()

@@ -78,7 +78,7 @@ class Local:
         self._started("the bus", bus.close)
         proxy, appserver = await self._start_switch(bus, provisioning, metrics)
         events.register(metrics)
-        metrics.gauge("tandem_calls", lambda: len(appserver.calls), "Calls under way")
+        _gauges(metrics, appserver)
         app = make_app([provisioning.router(), events.router()], metrics, provisioning.ready)
         server = HttpServer(app, self._config.http)
         try:
@@ -170,6 +170,15 @@ class Local:
         except OSError as error:
             wanted = ", ".join(map(str, listeners))
             raise StartProblem(_taken("sip", wanted, error)) from None
+
+
+def _gauges(metrics: Metrics, appserver: AppServer) -> None:
+    """What is under way: all of it returns to zero when nobody calls."""
+    calls, layer = appserver.calls, appserver.layer
+    assert isinstance(calls, Calls), "what was given to the appserver above"
+    metrics.gauge("tandem_calls", lambda: len(calls), "Calls under way")
+    metrics.gauge("tandem_dialogs", lambda: calls.dialogs, "Dialogs known")
+    metrics.gauge("tandem_transactions", lambda: len(layer), "Transactions under way")
 
 
 async def _call(function: Callable[[], None]) -> None:

@@ -12,8 +12,6 @@ from tandem.bus.events import RegistrationAdded, RegistrationRefreshed, Registra
 from tandem.bus.location import Binding, BindingRemoved, BindingStored
 from tandem.bus.ports import Topic
 from tandem.rpc.directory import Account
-from tandem.sip.errors import RemoteFault
-from tandem.sip.uri import Uri
 from tandem.siptransport.link import CONTROL
 
 TICK_SECONDS: Final = 0.25
@@ -32,7 +30,7 @@ class Bindings:
         self._table = tools.table
         self._publish = tools.publisher.publish
         size = max(1, int(tools.config.keepalive_seconds / TICK_SECONDS))
-        self._slices: list[dict[str, tuple[str, ...]]] = [{} for _ in range(size)]
+        self._slices: list[set[str]] = [set() for _ in range(size)]
         self._at = 0
 
     # -- by REGISTER ---------------------------------------------------------------------------
@@ -62,8 +60,11 @@ class Bindings:
     def _store(self, binding: Binding, account: Account) -> Binding | None:
         old = self._table.put(binding)
         self._publish(Topic.LOCATION, BindingStored(binding))
-        if account.send_keepalives and _is_natted(binding):
-            self._keep_alive(binding)
+        part = self._slices[hash(binding.aor) % len(self._slices)]
+        if not account.send_keepalives:
+            part.discard(binding.aor)
+        elif self._wants_keepalives(binding):
+            part.add(binding.aor)
         return old
 
     # -- by other causes -----------------------------------------------------------------------
@@ -116,8 +117,8 @@ class Bindings:
         wall = self._tools.wall()
         for binding in snapshot:
             self._table.learn(BindingStored(binding), wall)
-            if binding.node == self._tools.config.node_id and _is_natted(binding):
-                self._keep_alive(binding)
+            if self._wants_keepalives(binding):
+                self._slices[hash(binding.aor) % len(self._slices)].add(binding.aor)
 
     # -- by time -------------------------------------------------------------------------------
 
@@ -133,43 +134,34 @@ class Bindings:
             if binding.node == self._tools.config.node_id:
                 self._say_ended(binding, "expired")
 
-    def _keep_alive(self, binding: Binding) -> None:
-        token = flow_token(binding)
-        if not token:
-            return
-        part = self._slices[hash(token) % len(self._slices)]
-        aors = part.get(token, ())
-        if binding.aor not in aors:
-            part[token] = (*aors, binding.aor)
-
     def _send_keepalives(self) -> None:
+        """The slice whose turn it is: each AOR in it has, or had, a binding that wants them."""
         part = self._slices[self._at]
         self._at = (self._at + 1) % len(self._slices)
-        for token, aors in list(part.items()):
-            proxy = self._proxy_of_flow(token, aors)
-            if proxy:
-                self._tools.send(_KEEPALIVE + token.encode(), proxy)
-            else:
-                del part[token]
+        for aor in list(part):
+            wanting = [b for b in self._table.bindings(aor) if self._wants_keepalives(b)]
+            for binding in wanting:
+                line = _KEEPALIVE + flow_token(binding).encode()
+                self._tools.send(line, proxy_of(binding.path[0]))
+            if not wanting:
+                part.discard(aor)
 
-    def _proxy_of_flow(self, token: str, aors: tuple[str, ...]) -> str:
-        """The proxy that holds the flow, "" when no binding of ours uses it any more."""
-        for aor in aors:
-            for binding in self._table.bindings(aor):
-                if binding.node == self._tools.config.node_id and flow_token(binding) == token:
-                    return proxy_of(binding.path[0])
-        return ""
+    def _wants_keepalives(self, binding: Binding) -> bool:
+        return (
+            binding.node == self._tools.config.node_id
+            and binding.received.startswith("udp:")
+            and _is_natted(binding)
+            and flow_token(binding) != ""
+        )
 
 
 def _is_natted(binding: Binding) -> bool:
     """Whether a NAT stands before a UDP phone: its Contact is not where it sends from."""
-    if not binding.received.startswith("udp:"):
-        return False
-    try:
-        uri = Uri.parse(binding.contact)
-    except RemoteFault:
-        return True
-    return f"udp:{uri.host}:{uri.port or 5060}".lower() != binding.received
+    address = binding.contact.partition(";")[0].partition("?")[0].lower()
+    address = address.rpartition("@")[2] if "@" in address else address.partition(":")[2]
+    if ":" not in address or address.endswith("]"):
+        address += ":5060"
+    return address != binding.received[4:]
 
 
 def _event(kind: type[RegistrationAdded], binding: Binding) -> RegistrationAdded:

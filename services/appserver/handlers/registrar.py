@@ -8,6 +8,7 @@ which datagram, which is all that a transaction would do for a REGISTER.
 
 from __future__ import annotations
 
+from sys import intern  # thousands of bindings share few of these texts
 from typing import Final
 
 from services.appserver.domain.authentication import (
@@ -233,9 +234,9 @@ class Registrar:
             path,
             request.call_id,
             request.cseq.number,
-            (request.first("user-agent") or "")[:MAX_USER_AGENT],
+            intern((request.first("user-agent") or "")[:MAX_USER_AGENT]),
             self._tools.config.node_id,
-            proxy_of(path[0]),
+            intern(proxy_of(path[0])),
             wall,
         )
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Final
 
+from tandem.runtime.address import HostPort
 from tandem.runtime.config import load
 
+INTERNAL: Final = HostPort("127.0.0.1", 5070)
 ALGORITHMS: Final = ("MD5", "SHA-256", "SHA-512-256")
 
 
@@ -24,6 +27,13 @@ class AppServerConfig:
     for the default domain, since many phones are set up with an address alone."""
     server_name: str = "Tandem"
     """TANDEM_SERVER_NAME: what Server and User-Agent headers say."""
+
+    internal_listen: HostPort = INTERNAL
+    """TANDEM_INTERNAL_LISTEN: where an appserver that runs alone takes messages from proxies; never
+    a public address."""
+    accounts_file: Path | None = None
+    """TANDEM_ACCOUNTS_FILE: a JSON file of accounts for an appserver that runs without
+    provisioning (its form: `adapters/file_directory.py`)."""
 
     min_expires: int = 60
     """TANDEM_MIN_EXPIRES: seconds; a REGISTER that asks for less gets 423."""

@@ -39,8 +39,7 @@ class Proxy:
     def __init__(self, config: ProxyConfig, link: Link, publisher: Publisher) -> None:
         """Raises nothing; sockets are opened by `start`. The link is its owner's to close."""
         self.config = config
-        self.counters: Counter[str] = Counter()
-        """What happened since the start, by name; for metrics."""
+        self._counters: Counter[str] = Counter()
         self.addresses: list[tuple[str, str, int]] = []
         """(transport, host, port) of each public socket, once started."""
         self._link = link
@@ -61,10 +60,10 @@ class Proxy:
         advertised = Advertised(self._edge, self.config.public_address)
         self._peers = peers = PeerTable(self._edge, advertised, limiter, clock)
         self._probes = OptionsProbes(self.config.appservers, self._link, self.appservers, clock)
-        self._drops = Drops(self.counters, self._publisher, clock)
+        self._drops = Drops(self._counters, self._publisher, clock)
         self._forwarder = Forwarder(
             self._edge, self.appservers, limiter, self._link, peers, self._probes, self._drops,
-            self.counters, clock,
+            self._counters, clock,
         )  # fmt: skip
         self._streams = peers.streams = Streams(peers)
         peers.receiver = self._forwarder.message
@@ -77,6 +76,15 @@ class Proxy:
             await self.stop()
             raise
         await self._find_appservers()
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What happened since the start, by name; for metrics."""
+        if self._streams is None:
+            return dict(self._counters)
+        lost = sum(listener.socket.lost for listener in self._peers.listeners)
+        more = {"responses_out": self._forwarder.responses_out, "send_failed": lost}
+        return dict(self._counters) | more
 
     async def stop(self) -> None:
         """Close the public sockets, what was queued sent; a second call does nothing."""

@@ -28,7 +28,8 @@ MAX_TOKEN: Final = 200
 
 TRANSPORTS: Final = ("udp", "tcp", "tls", "ws", "wss")
 
-_FIXED: Final = struct.Struct(">BBHIQ")  # transport and family, listener, port, epoch, connection
+_FIXED: Final = struct.Struct(">BBH")  # transport and family, listener, port
+_CONNECTION: Final = struct.Struct(">IQ")  # epoch, connection: of streams only
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,18 +124,23 @@ def _decode(kind: str, token: str) -> bytes | None:
 
 def _pack(name: FlowName) -> bytes:
     ip = ipaddress.ip_address(name.host)
-    kind = TRANSPORTS.index(name.transport) | (0x80 if ip.version == 6 else 0)
-    fixed = _FIXED.pack(kind, name.listener, name.port, name.epoch, name.connection)
-    return fixed + ip.packed + name.proxy.encode()
+    transport = TRANSPORTS.index(name.transport)
+    kind = transport | (0x80 if ip.version == 6 else 0)
+    connection = _CONNECTION.pack(name.epoch, name.connection) if transport else b""
+    fixed = _FIXED.pack(kind, name.listener, name.port)
+    return fixed + ip.packed + connection + name.proxy.encode()
 
 
 def _unpack(payload: bytes) -> FlowName | None:
     try:
-        kind, listener, port, epoch, connection = _FIXED.unpack_from(payload)
-        end = _FIXED.size + (16 if kind & 0x80 else 4)
-        host = str(ipaddress.ip_address(payload[_FIXED.size : end]))
-        return FlowName(
-            payload[end:].decode(), TRANSPORTS[kind & 0x7F], host, port, listener, epoch, connection
-        )
+        kind, listener, port = _FIXED.unpack_from(payload)
+        at = _FIXED.size + (16 if kind & 0x80 else 4)
+        host = str(ipaddress.ip_address(payload[_FIXED.size : at]))
+        transport = TRANSPORTS[kind & 0x7F]
+        epoch = connection = 0
+        if kind & 0x7F:
+            epoch, connection = _CONNECTION.unpack_from(payload, at)
+            at += _CONNECTION.size
+        return FlowName(payload[at:].decode(), transport, host, port, listener, epoch, connection)
     except (struct.error, ValueError, IndexError):
         return None

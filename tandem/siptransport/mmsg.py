@@ -13,7 +13,7 @@ import mmap
 import socket
 import sys
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
@@ -22,6 +22,10 @@ BATCH: Final = 64
 
 MAX_DATAGRAM: Final = 65_536
 """Bytes of room for each: no UDP datagram is larger."""
+
+_STRIDE: Final = MAX_DATAGRAM + 1024 + 64
+"""Bytes between two of them: were it a power of two, all would compete for the same few lines
+of the processor's caches."""
 
 
 class _MsgHdr(ctypes.Structure):
@@ -89,12 +93,12 @@ class BatchCalls:
         self._fd = sock.fileno()
         size = self._name_size = 16 if sock.family == socket.AF_INET else 28
         self._in, self._out = _Headers(size), _Headers(size)
-        self._room = mmap.mmap(-1, BATCH * MAX_DATAGRAM)
+        self._room = mmap.mmap(-1, BATCH * _STRIDE)
         self._room_anchor = ctypes.c_char.from_buffer(self._room)
         at = ctypes.addressof(self._room_anchor)
-        self._in.bases[:] = array("Q", range(at, at + BATCH * MAX_DATAGRAM, MAX_DATAGRAM))
+        self._in.bases[:] = array("Q", range(at, at + BATCH * _STRIDE, _STRIDE))
         self._in.sizes[:] = array("Q", [MAX_DATAGRAM] * BATCH)
-        self._starts = tuple(range(0, BATCH * MAX_DATAGRAM, MAX_DATAGRAM))
+        self._starts = tuple(range(0, BATCH * _STRIDE, _STRIDE))
         self._name_starts = tuple(range(0, BATCH * size, size))
 
     def receive(self) -> tuple[list[bytes], list[bytes]]:
@@ -109,7 +113,7 @@ class BatchCalls:
             [names[at : at + size] for at in self._name_starts[:count]],
         )
 
-    def send(self, datagrams: list[bytes], targets: list[bytes]) -> int:
+    def send(self, datagrams: Sequence[bytes], targets: Sequence[bytes]) -> int:
         """Send at most BATCH datagrams now; returns how many the kernel did not take."""
         lost = done = 0
         total = len(datagrams)
@@ -124,7 +128,7 @@ class BatchCalls:
                 done += 1
         return lost
 
-    def _send_some(self, datagrams: list[bytes], targets: list[bytes]) -> int:
+    def _send_some(self, datagrams: Sequence[bytes], targets: Sequence[bytes]) -> int:
         out, count = self._out, len(datagrams)
         data = b"".join(datagrams)
         base = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value

@@ -19,7 +19,7 @@ import ipaddress
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from tandem.siptransport import mmsg
@@ -69,7 +69,7 @@ class _Calls(Protocol):
     def receive(self) -> tuple[list[bytes], list[bytes]]:
         """What is there now, at most BATCH datagrams."""
 
-    def send(self, datagrams: list[bytes], targets: list[bytes]) -> int:
+    def send(self, datagrams: Sequence[bytes], targets: Sequence[bytes]) -> int:
         """Send at most BATCH datagrams now; returns how many the kernel did not take."""
 
 
@@ -90,7 +90,7 @@ class PlainCalls:
                 sources.append(pack_address(address[0].partition("%")[0], address[1]))
         return datagrams, sources
 
-    def send(self, datagrams: list[bytes], targets: list[bytes]) -> int:
+    def send(self, datagrams: Sequence[bytes], targets: Sequence[bytes]) -> int:
         """Send at most BATCH datagrams now; returns how many the kernel did not take."""
         lost = 0
         for data, target in zip(datagrams, targets, strict=True):
@@ -109,8 +109,7 @@ class UdpSocket:
         self._sock = sock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduled = False
-        self._datagrams: list[bytes] = []
-        self._targets: list[bytes] = []
+        self._queue: list[tuple[bytes, bytes]] = []
         self.family = sock.family
         self.receiver: Receiver = lambda datagrams, sources: None
         self.lost = 0
@@ -148,24 +147,28 @@ class UdpSocket:
 
     def send(self, data: bytes, target: bytes) -> None:
         """Queue for a packed address of this socket's family; leaves when this turn ends."""
-        self._datagrams.append(data)
-        self._targets.append(target)
-        if not self._scheduled:
-            self._scheduled = True
-            assert self._loop is not None
-            self._loop.call_soon(self.flush)
-        elif len(self._targets) >= BATCH:
+        queue = self._queue
+        queue.append((data, target))
+        if len(queue) == 1:
+            if not self._scheduled:
+                self._schedule()
+        elif len(queue) >= BATCH:
             self._send_queued()
+
+    def _schedule(self) -> None:
+        self._scheduled = True
+        assert self._loop is not None
+        self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Send what is queued now."""
         self._scheduled = False
-        if self._targets:
+        if self._queue:
             self._send_queued()
 
     def _send_queued(self) -> None:
-        datagrams, targets = self._datagrams, self._targets
-        self._datagrams, self._targets = [], []
+        queue, self._queue = self._queue, []
+        datagrams, targets = zip(*queue, strict=True)
         self.lost += self._calls.send(datagrams, targets)
 
     def _readable(self) -> None:

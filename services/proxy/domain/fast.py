@@ -47,11 +47,12 @@ class FastPath:
             return None
         method, uri, sent_by, rport, branch, late_rport = match.groups()
         find = data.find
-        end = find(b"\r\n\r\n")
-        hops_at = find(b"\r\nMax-Forwards: ", 0, end) + 16
+        at = match.end() - 2  # all the rest comes after the Via
+        end = find(b"\r\n\r\n", at)
+        hops_at = find(b"\r\nMax-Forwards: ", at, end) + 16
         hops_end = find(b"\r\n", hops_at)
         hops = LESS_ONE.get(data[hops_at:hops_end])
-        call_at = find(b"\r\nCall-ID: ", 0, end) + 11
+        call_at = find(b"\r\nCall-ID: ", at, end) + 11
         call_id = data[call_at : find(b"\r\n", call_at)]
         if (
             end < 0
@@ -59,11 +60,12 @@ class FastPath:
             or hops is None
             or call_at < 11
             or not call_id
-            or find(b"\r\nFrom: ", 0, end) < 0
-            or find(b"\r\nTo: ", 0, end) < 0
-            or find(b"\r\nCSeq: ", 0, end) < 0
-            or find(MARK, 0, end) >= 0
-            or _SPECIAL_RE.search(data, 0, end + 2) is not None
+            or find(b"\r\nFrom: ", at, end) < 0
+            or find(b"\r\nTo: ", at, end) < 0
+            or find(b"\r\nCSeq: ", at, end) < 0
+            or find(MARK, at, end) >= 0
+            or branch[:3] == MARK[7:]
+            or _SPECIAL_RE.search(data, at, end + 2) is not None
             or (method == b"OPTIONS" and b"@" not in uri)
         ):
             return None

@@ -98,7 +98,8 @@ class Login:
             self._throttle.refund(username, source, self._clock())
             raise
         if customer is None:
-            self._bus.publish(Topic.EVENTS, LoginFailed(username=username, source=source))
+            event = LoginFailed(username=_one_line(username), source=source)
+            self._bus.publish(Topic.EVENTS, event)
             raise WrongCredentials("User name or password is wrong.")
         self._throttle.forgive(username, source)
         return customer
@@ -109,3 +110,8 @@ class Login:
         stored = customer.password_hash if customer else None
         right = await self._hasher.verify(stored, password[: MAX_PASSWORD + 1])
         return customer if right else None
+
+
+def _one_line(text: str) -> str:
+    """What a stranger typed, fit for a console and a log."""
+    return "".join(c if c.isprintable() else "?" for c in text)

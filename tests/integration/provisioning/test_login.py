@@ -162,3 +162,13 @@ async def test_no_secret_is_stored_readable(rig: Rig, alice: httpx.AsyncClient) 
     assert b"argon2id" in stored
     for secret in (key, token, "rosebud", CUSTOMER_PASSWORD):
         assert secret.encode() not in stored
+
+
+async def test_a_failed_login_puts_no_line_breaks_into_the_log(rig: Rig) -> None:
+    async with rig.client() as anybody:
+        await anybody.post(LOGIN, json=_credentials(username="x\r\nadmin logged in" + "y" * 200))
+    await rig.bus.close()
+    event = rig.published[-1]
+    assert isinstance(event, LoginFailed)
+    assert event.username.startswith("x??admin logged in")
+    assert len(event.username) == 64

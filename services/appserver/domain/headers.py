@@ -27,6 +27,12 @@ BOUND: Final = frozenset({
 })  # fmt: skip
 """Keys of the lines that never pass. Everything else does: Supported, Require, Allow, P-*, X-* …"""
 
+OF_THE_BODY: Final = frozenset({
+    "content-type", "content-encoding", "content-disposition", "content-language", "content-id",
+    "mime-version",
+})  # fmt: skip
+"""What says something about a body, for where lines pass without it."""
+
 _TAG_RE: Final = re.compile(r"\s*;\s*tag\s*=\s*[^;,\s]*", re.IGNORECASE)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tandem.sip.errors import BadMessage
 from tandem.sip.message import Message, Response
 
 
@@ -23,9 +24,11 @@ def asked_interval(message: Message) -> int | None:
 
 
 def agreed(response: Response, *, asked_by_caller: bool) -> Session | None:
-    """The timer that a 2xx to an INVITE or UPDATE sets up, None when there is none (§7.2, §9).
-    Raises BadMessage."""
-    seconds = response.number("session-expires")
+    """The timer that a 2xx to an INVITE or UPDATE sets up, None when there is none (§7.2, §9)."""
+    try:
+        seconds = response.number("session-expires")
+    except BadMessage:
+        return None  # the ends understand it or not: nothing that we could watch
     if not seconds:
         return None
     text = (response.first("session-expires") or "").lower().replace(" ", "")

@@ -115,7 +115,8 @@ class Branch(InviteContext):
             self._last_status = response.status
             records.progressed(self._board, self.setup.call.value, self.number, response)
         # without a To-tag it makes no dialog (an RFC 2543 server)
-        party = self.party(response) if response.to.tag else None
+        tag = response.to.tag
+        party = self.party(response) if tag in self.early or (tag and not self.setup.full) else None
         self.setup.on_progress(party, response, now)
 
     def _on_success(self, tx: ClientTransaction, response: Response, now: float) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 from zlib import crc32
 
 from services.appserver.domain.call import CallState
-from services.appserver.domain.headers import passed
+from services.appserver.domain.headers import OF_THE_BODY, passed
 from services.appserver.domain.session import asked_interval
 from services.appserver.handlers.calls.acks import send_ack
 from services.appserver.handlers.calls.board import Board
@@ -59,7 +59,14 @@ def _while_up(board: Board, party: Party, tx: ServerTransaction, now: float) -> 
     if tx.request.method == "BYE":
         board.layer.reply(tx, 200, now)
         who = "caller" if party.leg.number == 0 else "callee"
-        end_call(board, party.call, f"{who} hung up", now, by=party, lines=passed(tx.request))
+        end_call(
+            board,
+            party.call,
+            f"{who} hung up",
+            now,
+            by=party,
+            lines=passed(tx.request, without=OF_THE_BODY),
+        )
     else:
         _relay(board, party, tx, now)
 

@@ -9,7 +9,8 @@ from services.appserver.handlers.calls import records
 from services.appserver.handlers.calls.acks import send_ack
 from services.appserver.handlers.calls.board import Board
 from services.appserver.handlers.calls.live import LiveCall, Party
-from tandem.sip.build import clean, reason_phrase
+from tandem.sip.build import reason_phrase
+from tandem.sip.grammar import quote
 from tandem.sip.message import Response
 from tandem.sip.transaction import ClientTransaction
 
@@ -37,7 +38,7 @@ class Bye:
 
 def reason_line(cause: int, text: str) -> str:
     """A Reason header (RFC 3326)."""
-    return f'Reason: SIP;cause={cause};text="{clean(text)}"'.replace("\\", "")
+    return f"Reason: SIP;cause={cause};text={quote(text)}"
 
 
 def end_call(

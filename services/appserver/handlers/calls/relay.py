@@ -93,11 +93,11 @@ class Relay(InviteContext):
         self._finish(tx)
         if response.status < 300:
             self._on_success(response, now)
-        call = self._source.call
         self._pass(response, now)
-        records.changed(
-            self._board, call.value, self.method, self._source.leg.number, response.status
-        )
+        source = self._source
+        if not source.call.ended:
+            number = source.leg.number
+            records.changed(self._board, source.call.value, self.method, number, response.status)
         if response.status >= 300:
             self._after_failure(response.status, now)
 

@@ -87,6 +87,11 @@ class Setup:
         for branch in self._branches:
             branch.send(now)
 
+    @property
+    def full(self) -> bool:
+        """Whether there are as many early dialogs as there may be."""
+        return self._tags >= MAX_EARLY
+
     # -- from the branches ---------------------------------------------------------------------
 
     def pair(self, leg: Leg) -> Party:
@@ -99,9 +104,8 @@ class Setup:
         caller = Party(self._caller_leg(tag), self.call)
         caller.invited = tx
         callee.other, caller.other = caller, callee
-        if self._tags <= MAX_EARLY or leg.dialog.state is DialogState.CONFIRMED:
-            board.enter(callee)
-            board.enter(caller)
+        board.enter(callee)
+        board.enter(caller)
         return callee
 
     def _caller_leg(self, tag: str) -> Leg:

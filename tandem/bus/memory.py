@@ -25,7 +25,7 @@ BATCH_LIMIT: Final = 500
 """Envelopes given to a handler at a time, so that no batch holds the loop for long."""
 CLOSE_SECONDS: Final = 5.0
 """How long `close` lets handlers work on what is queued."""
-LINGER: Final[Mapping[Topic, float]] = {Topic.EVENTS: 0.02}
+LINGER: Final[Mapping[Topic, float]] = {Topic.EVENTS: 0.05}
 """Seconds from the first envelope of a batch to its delivery, for topics whose handlers have a
 high cost per batch (a database transaction) and whose readers are people."""
 

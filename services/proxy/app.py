@@ -78,13 +78,13 @@ class Proxy:
         await self._find_appservers()
 
     @property
-    def counters(self) -> dict[str, int]:
-        """What happened since the start, by name; for metrics."""
+    def counters(self) -> Counter[str]:
+        """What happened since the start, by name (0 for any that is not in it); for metrics."""
         if self._streams is None:
-            return dict(self._counters)
+            return Counter(self._counters)
         lost = sum(listener.socket.lost for listener in self._peers.listeners)
         more = {"responses_out": self._forwarder.responses_out, "send_failed": lost}
-        return dict(self._counters) | more
+        return Counter(self._counters) + Counter(more)
 
     async def stop(self) -> None:
         """Close the public sockets, what was queued sent; a second call does nothing."""

@@ -16,16 +16,16 @@ from tandem.siptransport.flowtoken import FlowName
 from tandem.siptransport.stream import Streams
 
 MAX_EXPECTED: Final = 64
-"""Requests per connection that are answered 503 when it fails before anything came back; what
-is beyond waits for the appserver's own timer."""
+"""Requests per connection that are answered 503 when it ends before anything came back; what is
+beyond waits for the appserver's own timer."""
 
 UDP_KEEPALIVE: Final = b"\0\0\0\0"
 """Four zero bytes: phones drop them unread, and many log CRLFs as malformed messages."""
 
 
 class PeerTable:
-    """Peers by every name they have. `on_message`, `on_closed` and `on_failed` are set by the
-    composition."""
+    """Peers by every name they have. `receiver` and the `on_` attributes are for the composition
+    to set."""
 
     def __init__(
         self, edge: Edge, advertised: Advertised, limiter: Limiter, clock: Callable[[], float]
@@ -102,7 +102,9 @@ class PeerTable:
     def on_message(self, data: bytes, flow: Flow) -> None:
         """A message of a connection."""
         peer = self._flows.get(flow.id) or self.of_flow(flow)
-        self._expected.pop(flow.id, None)
+        expected = self._expected[flow.id]
+        if expected:
+            expected.clear()
         self.receiver(data, peer)
 
     def on_flow_closed(self, flow: Flow, reason: str) -> None:

@@ -14,11 +14,17 @@ from services.proxy.domain.appservers import Appservers
 from services.proxy.domain.edge import MARK, SPECIAL_METHODS, Edge
 from services.proxy.domain.peer import Peer
 
-# Via is the first header, alone in its line, and its only parameters are branch and rport.
+# Via is the first header, alone in its line, its only parameters branch and rport; then without
+# a gap the headers that every request has, in one of the orders that phones write them in. What
+# is matched in one piece needs no second look. Max-Forwards may also come later.
 _START_RE: Final = re.compile(
     rb"([A-Z]{2,20}) ([!-~]+) SIP/2\.0\r\n"
     rb"Via: SIP/2\.0/[A-Z]{2,3} ([A-Za-z0-9.:\-\[\]]+)"
-    rb"(;rport)?;branch=z9hG4bK([A-Za-z0-9\-.!%*_+`'~]{1,100})(;rport)?\r\n(?![ \t])"
+    rb"(;rport)?;branch=z9hG4bK([A-Za-z0-9\-.!%*_+`'~]{1,100})(;rport)?\r\n"
+    rb"(?:Contact: [^\r]++\r\n)?+(?:Max-Forwards: ([0-9]++)\r\n)?+(?:Contact: [^\r]++\r\n)?+"
+    rb"(?:From: [^\r]++\r\nTo|To: [^\r]++\r\nFrom): [^\r]++\r\n"
+    rb"(?:Contact: [^\r]++\r\n)?+(?:CSeq: [^\r]++\r\nCall-ID: ([^ \t\r]++)"
+    rb"|Call-ID: ([^ \t\r]++)\r\nCSeq: [^\r]++)(?=\r\n)"
 )
 # What the general way must look at, in any spelling: folded lines need no look, for none of
 # the values that are read here can be continued unnoticed.
@@ -26,6 +32,7 @@ _SPECIAL_RE: Final = re.compile(
     rb"\r\n[RrPp](?:[Oo][Uu][Tt][Ee]|[Rr][Oo][Xx][Yy]-[Rr][Ee][Qq][Uu][Ii][Rr][Ee])[ \t]*:"
 )
 _VERSION_LENGTH: Final = len(b" SIP/2.0\r\n")
+_OWN_BRANCH: Final = MARK[7:]
 
 LESS_ONE: Final = {b"%d" % hops: b"%d" % (hops - 1) for hops in range(1, 256)}
 """Max-Forwards as it comes, to as it goes. 0 has no entry: it needs an answer."""
@@ -45,44 +52,38 @@ class FastPath:
         match = _START_RE.match(data)
         if match is None:
             return None
-        method, uri, sent_by, rport, branch, late_rport = match.groups()
+        method, uri, sent_by, rport, branch, late_rport, hops, late_call, call_id = match.groups()
         find = data.find
-        at = match.end() - 2  # all the rest comes after the Via
+        at = match.end()
         end = find(b"\r\n\r\n", at)
-        hops_at = find(b"\r\nMax-Forwards: ", at, end) + 16
-        hops_end = find(b"\r\n", hops_at)
-        hops = LESS_ONE.get(data[hops_at:hops_end])
-        call_at = find(b"\r\nCall-ID: ", at, end) + 11
-        call_id = data[call_at : find(b"\r\n", call_at)]
+        if hops is not None:
+            hops_at, hops_end = match.span(7)
+        else:
+            hops_at = find(b"\r\nMax-Forwards: ", at, end) + 16
+            hops_end = find(b"\r\n", hops_at) if hops_at > 15 else hops_at
+            hops = data[hops_at:hops_end]
+        hops = LESS_ONE.get(hops)
         if (
             end < 0
-            or hops_at < 16
             or hops is None
-            or call_at < 11
-            or not call_id
-            or find(b"\r\nFrom: ", at, end) < 0
-            or find(b"\r\nTo: ", at, end) < 0
-            or find(b"\r\nCSeq: ", at, end) < 0
             or find(MARK, at, end) >= 0
-            or branch[:3] == MARK[7:]
+            or branch[:3] == _OWN_BRANCH
             or _SPECIAL_RE.search(data, at, end + 2) is not None
             or (method == b"OPTIONS" and b"@" not in uri)
         ):
             return None
-        stamp = peer.rport
-        if rport is not None:
-            cut, rest = match.span(4)
-        elif late_rport is not None:
-            cut, rest = match.span(6)
+        if rport or late_rport:
+            stamp, (cut, rest) = peer.rport, match.span(4 if rport else 6)
         elif sent_by == peer.sent_by:
-            cut = rest = match.end(5)
-            stamp = peer.received
+            stamp, cut, rest = peer.received, match.end(5), match.end(5)
         else:
             return None
-        appserver = self._pick(call_id)
+        appserver = self._pick(call_id or late_call)
         if appserver is None:
             return None
-        extra = self._edge.extra(peer, method, appserver) if method in SPECIAL_METHODS else b""
+        extra = peer.extras.get((method, appserver)) if method in SPECIAL_METHODS else b""
+        if extra is None:
+            extra = self._edge.extra(peer, method, appserver)
         via_at = match.end(2) + _VERSION_LENGTH
         return b"".join((
             data[:via_at], peer.via_in, b"%08x." % zlib.crc32(uri, self._seed), branch, b"\r\n",

@@ -308,6 +308,7 @@ class Phone:
     ) -> None:
         self.world = world
         self.name = name
+        self.display = name.title()
         self.behaviour = behaviour
         self.acks = acks
         """Whether it ACKs 2xx answers."""
@@ -351,7 +352,7 @@ class Phone:
     ) -> ClientTransaction:
         """INVITE somebody."""
         lines = [
-            f"From: {self.name.title()} <sip:{self.name}@example.org>;tag={self.world.token()}",
+            f"From: {self.display} <sip:{self.name}@example.org>;tag={self.world.token()}",
             f"To: <sip:{user}@example.org>",
             f"Call-ID: {self.world.token()}@{self.name}",
             "CSeq: 1 INVITE",

@@ -92,6 +92,8 @@ def _relay(board: Board, party: Party, tx: ServerTransaction, now: float) -> Non
         return
     if request.method == "INVITE" and not _may_invite(board, party, tx, now):
         return
+    if request.method == "UPDATE" and too_brief(board, tx, now):
+        return
     Relay(board, tx, party, other).send(now)
 
 

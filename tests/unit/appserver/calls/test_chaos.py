@@ -14,6 +14,7 @@ from tests.support.sipworld import (
     Weather,
     World,
     pair,
+    pick_up,
     plan,
     refuse,
     ring,
@@ -115,9 +116,17 @@ def failover_then_busy(world: World) -> None:
     alice.call()
 
 
+def late_offer(world: World) -> None:
+    alice, bob = pair(world, lambda phone, tx: phone.answer(200, body=OFFER))
+    alice.ack_body = ANSWER
+    alice.call(body=b"")
+    world.run(40)
+    hang_up(world, bob)
+
+
 STORIES: tuple[Callable[[World], None], ...] = (
     talk_and_hang_up, callee_hangs_up_at_once, both_hang_up, cancel, cancel_against_answer,
-    fork_race, hold_against_hold, bye_against_hold, failover_then_busy,
+    fork_race, hold_against_hold, bye_against_hold, failover_then_busy, late_offer,
 )  # fmt: skip
 
 
@@ -135,6 +144,41 @@ def test_every_call_ends_in_one_record_and_leaves_nothing(
         started = world.kinds().count("call.started")
         assert len(world.records()) == started <= 1, (story, seed)
         assert world.clean(), (story.__name__, seed)
+
+
+def _random_act(world: World, phones: tuple[Phone, Phone]) -> None:
+    """Anything that a phone may do, also what it should not do just then."""
+    phone = world.random.choice(phones)
+    act = world.random.randrange(10)
+    if act == 0 and phone.outgoing is not None:
+        phone.cancel()
+    elif act == 1 and phone.incoming is not None:
+        phone.answer(world.random.choice((180, 183, 200, 200, 302, 486, 491, 603)), body=ANSWER)
+    elif act == 2 and phone.early:
+        early = world.random.choice(list(phone.early.values()))
+        method = world.random.choice(("PRACK", "UPDATE", "BYE", "INVITE"))
+        phone.send(method, dialog=early, headers=("RAck: 1 1 INVITE",))
+    elif phone.dialog is not None:
+        method = world.random.choice(
+            ("INVITE", "INVITE", "INFO", "UPDATE", "REFER", "OPTIONS", "BYE", "PRACK", "NOTIFY")
+        )
+        phone.send(method, body=OFFER)
+    world.run(world.random.choice((0.0, 0.1, 0.6, 3.0, 20.0)))
+
+
+@pytest.mark.parametrize("weather", [None, "doubling", "all"])
+def test_whatever_phones_do_every_call_ends_in_one_record(weather: str | None) -> None:
+    for seed in range(40):
+        world = World(seed=seed, weather=WEATHERS[weather] if weather else None)
+        alice, bob = pair(world, world.random.choice((ring, pick_up)))
+        bob.methods["INVITE"] = world.random.choice((pick_up, ring))
+        alice.call(body=world.random.choice((b"", OFFER)))
+        for _ in range(25):
+            _random_act(world, (alice, bob))
+        world.dead.update(world.phones)
+        world.run(500)
+        assert len(world.records()) == world.kinds().count("call.started") <= 1, seed
+        assert world.clean(), seed
 
 
 @pytest.mark.parametrize("loss", ["INVITE", "ACK", "BYE", "CANCEL"])

@@ -8,8 +8,19 @@ from services.appserver.domain.leg import OUR_ROUTES
 from services.appserver.domain.plan import Target
 from tandem.bus.events import CallChanged
 from tandem.sip.message import Message, Request
-from tandem.sip.transaction import ServerTransaction
-from tests.support.sipworld import ANSWER, OFFER, Phone, World, hop_to, plan, refuse, silent, talk
+from tandem.sip.transaction import Hop, ServerTransaction
+from tests.support.sipworld import (
+    ANSWER,
+    OFFER,
+    Phone,
+    World,
+    hop_to,
+    plan,
+    refuse,
+    ring,
+    silent,
+    talk,
+)
 
 HOLD = OFFER + b"a=sendonly\r\n"
 
@@ -348,4 +359,92 @@ def test_a_200_to_a_re_invite_that_comes_again_gets_its_ack_again() -> None:
     world.run(5)
     assert lost
     assert bob.confirmed[-1].cseq.number == bob.of("INVITE")[-1].cseq.number
+    end(world, alice)
+
+
+def test_requests_inside_dialogs_run_out_of_hops() -> None:
+    world = World()
+    alice, bob = talk(world)
+    assert alice.dialog is not None
+    request = alice.dialog.request("INFO")
+    request.set("Max-Forwards", "0")
+    alice.layer.request(request, Hop("proxy", False), world.now)
+    world.run(1)
+    assert alice.statuses("INFO") == [483]
+    assert bob.of("INFO") == []
+
+
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+def test_a_refresh_with_too_small_an_interval_gets_422(method: str) -> None:
+    world = World()
+    alice, bob = talk(world)
+    alice.send(method, body=OFFER, headers=("Session-Expires: 10",))
+    world.run(1)
+    assert alice.statuses(method)[-1] == 422
+    assert alice.responses[-1].first("min-se") == "90"
+    assert len(bob.of(method)) == (1 if method == "INVITE" else 0)
+    end(world, alice)
+
+
+def test_a_2xx_that_waits_for_the_callers_ack_is_acked_when_the_call_ends() -> None:
+    world = World()
+    alice, bob = talk(world)
+    alice.acks = False
+    alice.send("INVITE")
+    world.run(0.1)
+    before = len(bob.confirmed)
+    bob.bye()
+    world.run(1)
+    assert len(bob.confirmed) == before + 1
+    assert bob.statuses("BYE") == [200]
+    world.run(200)
+    assert world.clean()
+
+
+def test_a_re_invite_without_an_ack_ends_the_call() -> None:
+    world = World()
+    alice, bob = talk(world)
+    alice.acks = False
+    alice.send("INVITE", body=HOLD)
+    world.run(40)
+    assert len(alice.of("BYE")) == len(bob.of("BYE")) == 1
+    world.run(200)
+    assert world.clean()
+    assert world.records()[0].end_reason == "no acknowledgement"
+
+
+def test_a_re_invite_that_nobody_answers_ends_the_call() -> None:
+    world = World()
+    alice, bob = talk(world)
+    bob.methods["INVITE"] = silent
+    world.dead.add("bob")
+    alice.send("INVITE", body=HOLD)
+    world.run(40)
+    assert alice.statuses("INVITE")[-1] == 408
+    world.run(200)
+    assert world.clean()
+    assert world.records()[0].end_reason == "callee vanished"
+
+
+def test_a_bye_with_a_body_loses_it() -> None:
+    world = World()
+    alice, bob = talk(world)
+    alice.send("BYE", body=b"goodbye", headers=("Reason: SIP;cause=200",))
+    world.run(1)
+    bye = bob.of("BYE")[0]
+    assert (bye.body, bye.first("content-type")) == (b"", None)
+    assert bye.first("reason") == "SIP;cause=200"
+
+
+def test_answers_to_re_invites_keep_the_tags_of_their_dialog() -> None:
+    world = World()
+    alice, bob = talk(world)
+    assert alice.dialog is not None
+    bob.methods["INVITE"] = ring
+    alice.send("INVITE", body=HOLD)
+    world.run(0.1)
+    assert alice.responses[-1].status == 180
+    assert alice.responses[-1].to.tag == alice.dialog.remote_tag
+    bob.answer(200, body=ANSWER)
+    world.run(1)
     end(world, alice)

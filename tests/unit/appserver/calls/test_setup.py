@@ -6,6 +6,8 @@ import pytest
 
 from services.appserver.domain.plan import Target
 from services.appserver.handlers.calls import CallLimits
+from tandem.sip.build import response_to
+from tandem.sip.dialog import Dialog
 from tandem.sip.message import Message, Request, Response
 from tests.support.sipworld import (
     ANSWER,
@@ -640,3 +642,100 @@ def test_a_2xx_that_makes_no_sense_fails_its_leg() -> None:
     world.run(1)
     assert alice.statuses("INVITE")[-1] == 502
     assert len(world.records()) == 1
+
+
+def test_a_star_contact_is_refused() -> None:
+    world = World()
+    alice, bob = pair(world)
+    alice.contact = "Contact: *"
+    alice.call()
+    world.run(1)
+    assert alice.statuses("INVITE") == [400]
+    assert bob.requests == []
+    assert world.records() == []
+
+
+def test_names_in_utf8_and_long_uris_and_bodies_pass() -> None:
+    world = World()
+    alice, bob = pair(world)
+    body = OFFER + b"a=x-long:" + b"y" * 20_000 + b"\r\n"
+    user = "u" * 2_000
+    alice.display = "Zoë Müller \U0001f600"
+    alice.call(user=user, body=body)
+    world.run(1)
+    invite = bob.of("INVITE")[0]
+    assert invite.body == body
+    assert invite.from_.display == "Zoë Müller \U0001f600"
+    assert invite.to.uri.user == user
+
+
+def test_a_flood_of_early_dialogs_is_bounded() -> None:
+    world = World()
+    alice, bob = pair(world, silent)
+    alice.call()
+    world.run(0.1)
+    for number in range(100):
+        bob.answer(180, tag=f"fork{number}")
+    world.run(0.1)
+    assert alice.statuses("INVITE").count(180) == 100
+    assert world.calls.dialogs <= 2 * 20
+    bob.answer(200, body=ANSWER, tag="fork99")
+    world.run(1)
+    assert alice.statuses("INVITE")[-1] == 200
+    alice.bye()
+    finish(world)
+
+
+def test_a_180_without_a_to_tag_passes() -> None:
+    world = World()
+    alice, bob = pair(world, silent)
+    alice.call()
+    world.run(0.1)
+    tx = bob.incoming
+    assert tx is not None
+    bob.layer.respond(tx, response_to(tx.request, 180), world.now)
+    world.run(0.1)
+    assert alice.statuses("INVITE") == [100, 180]
+    assert world.calls.dialogs == 0
+    bob.answer(200, body=ANSWER)
+    world.run(1)
+    assert alice.responses[-1].to.tag == alice.responses[1].to.tag
+    alice.bye()
+    finish(world)
+
+
+def test_a_bye_of_the_callee_before_its_answer_ends_its_leg() -> None:
+    world = World()
+    alice, bob = pair(world, ring)
+    alice.call()
+    world.run(1)
+    assert bob.incoming is not None
+    bob.dialog = Dialog.from_request(bob.incoming.request, bob.incoming.tag or "")
+    bob.bye()
+    world.run(1)
+    assert bob.statuses("BYE") == [200]
+    assert alice.statuses("INVITE")[-1] == 480
+    finish(world)
+
+
+def test_an_odd_session_timer_in_a_2xx_does_not_harm_the_call() -> None:
+    world = World()
+    odd = ("Session-Expires: soon",)
+    alice, _ = pair(world, lambda phone, tx: phone.answer(200, body=ANSWER, headers=odd))
+    alice.call()
+    world.run(1)
+    assert alice.statuses("INVITE")[-1] == 200
+    alice.bye()
+    finish(world)
+
+
+def test_nothing_on_the_way_of_a_busy_phone_reaches_the_next_caller() -> None:
+    world = World()
+    alice, _ = pair(world, refuse(486))
+    for _ in range(3):
+        alice.call()
+        world.run(1)
+    assert [r.status for r in world.records()] == [486] * 3
+    assert len({r.call_id for r in world.records()}) == 3
+    world.run(200)
+    assert world.clean()

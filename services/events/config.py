@@ -14,7 +14,7 @@ class EventsConfig:
 
     node_id: str = "events-1"
     """The name of this node in events and metrics."""
-    database_url: str = "sqlite+aiosqlite:///events.db"
+    database_url: str = "sqlite:///events.db"
     """SQLAlchemy's URL of the database that holds the event log and the call records."""
     http_listen: HostPort = HostPort("127.0.0.1", 8081)  # noqa: RUF009  # it is immutable
     """Where REST, event streams, health and metrics are served when it runs alone."""

@@ -186,7 +186,7 @@ async def _call(function: Callable[[], None]) -> None:
 
 
 def _sqlite(path: Path) -> str:
-    return f"sqlite+aiosqlite:///{path.resolve()}"
+    return f"sqlite:///{path.resolve()}"
 
 
 def _taken(option: str, address: object, error: OSError) -> str:

@@ -66,7 +66,7 @@ class Running:
 async def running(folder: Path, **settings: Any) -> AsyncIterator[Running]:
     """Start the service with a database in `folder`."""
     settings.setdefault("record_keep_days", KEEP_FOR_EVER)
-    config = EventsConfig(database_url=f"sqlite+aiosqlite:///{folder}/events.db", **settings)
+    config = EventsConfig(database_url=f"sqlite:///{folder}/events.db", **settings)
     bus, tokens = MemoryBus("node-a"), Tokens()
     events = Events(config, bus, tokens)
     server = HttpServer(make_app(events, Metrics()), HostPort("127.0.0.1", 0))

@@ -8,9 +8,8 @@ from typing import Any, Final
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 VERSION_TABLE: Final = "events_version"
@@ -18,16 +17,16 @@ BUSY_MILLISECONDS: Final = 5000
 """How long SQLite waits for another process's lock."""
 
 
-def make_engine(url: str) -> AsyncEngine:
+def make_engine(url: str) -> Engine:
     """An engine for `url`. Raises sqlalchemy.exc.ArgumentError and ImportError for a wrong one."""
-    engine = create_async_engine(make_url(url), json_serializer=_to_json)
+    engine = create_engine(make_url(url), json_serializer=_to_json)
     if engine.dialect.name == "sqlite":
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine, "connect", _prepare_sqlite)
     return engine
 
 
 def migrate(connection: Connection) -> None:
-    """Bring the tables up to date; called through `run_sync`."""
+    """Bring the tables up to date."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection

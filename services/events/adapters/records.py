@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, or_, select
 
 from services.events.adapters.schema import call_records, pack_owners, unpack_owners
 from services.events.domain.event import CALL_RECORD, Draft
@@ -17,28 +16,26 @@ _FIELDS: Final = tuple(
 )
 
 
-async def insert_records(connection: AsyncConnection, drafts: Sequence[Draft]) -> None:
+def insert_records(connection: Connection, drafts: Sequence[Draft]) -> None:
     """Store the call records among `drafts`; the first of a call stays."""
     rows = {row["call_id"]: row for row in map(_row, reversed(drafts)) if row is not None}
     if not rows:
         return
-    known = await connection.scalars(
+    known = connection.scalars(
         select(call_records.c.call_id).where(call_records.c.call_id.in_(rows))
     )
     for call_id in known.all():
         del rows[call_id]
     if rows:
-        await connection.execute(insert(call_records), list(rows.values()))
+        connection.execute(insert(call_records), list(rows.values()))
 
 
-async def select_records(
-    connection: AsyncConnection, query: RecordQuery, offset: int, count: int
+def select_records(
+    connection: Connection, query: RecordQuery, offset: int, count: int
 ) -> CallRecords:
     """A page, newest first."""
     conditions = _conditions(query)
-    total = await connection.scalar(
-        select(func.count()).select_from(call_records).where(*conditions)
-    )
+    total = connection.scalar(select(func.count()).select_from(call_records).where(*conditions))
     page = (
         select(call_records)
         .where(*conditions)
@@ -46,20 +43,20 @@ async def select_records(
         .offset(offset)
         .limit(count)
     )
-    rows = await connection.execute(page)
+    rows = connection.execute(page)
     return CallRecords([_record(row) for row in rows], total or 0)
 
 
-async def select_record(connection: AsyncConnection, call_id: str) -> dict[str, Any] | None:
+def select_record(connection: Connection, call_id: str) -> dict[str, Any] | None:
     """One record."""
     wanted: Select[Any] = select(call_records).where(call_records.c.call_id == call_id)
-    row = (await connection.execute(wanted)).first()
+    row = (connection.execute(wanted)).first()
     return None if row is None else _record(row)
 
 
-async def delete_records(connection: AsyncConnection, before: float) -> None:
+def delete_records(connection: Connection, before: float) -> None:
     """Those that ended before a time."""
-    await connection.execute(delete(call_records).where(call_records.c.ended_at < before))
+    connection.execute(delete(call_records).where(call_records.c.ended_at < before))
 
 
 def _row(draft: Draft) -> dict[str, Any] | None:

@@ -23,7 +23,7 @@ ADMIN = View(Principal("root", admin=True))
 
 @pytest.fixture
 async def log(tmp_path: Path) -> AsyncIterator[SqlEventLog]:
-    log = SqlEventLog(f"sqlite+aiosqlite:///{tmp_path}/events.db")
+    log = SqlEventLog(f"sqlite:///{tmp_path}/events.db")
     await log.open()
     yield log
     await log.close()
@@ -112,7 +112,7 @@ async def test_records_are_removed_by_their_end(log: SqlEventLog) -> None:
 async def test_the_log_survives_a_restart(log: SqlEventLog, tmp_path: Path) -> None:
     await log.append([event(1)])
     await log.close()
-    other = SqlEventLog(f"sqlite+aiosqlite:///{tmp_path}/events.db")
+    other = SqlEventLog(f"sqlite:///{tmp_path}/events.db")
     await other.open()
     assert await other.bounds() == (1, 1)
     assert [e.id for e in await other.append([event(1), event(2)])] == [2]
@@ -135,7 +135,7 @@ async def test_reading_goes_on_while_events_are_stored(log: SqlEventLog) -> None
 
 @pytest.mark.parametrize(
     "url",
-    ["sqlite+aiosqlite:////no/such/folder/events.db", "nonsense", "nosuch+driver://h/x"],
+    ["sqlite:////no/such/folder/events.db", "nonsense", "nosuch+driver://h/x"],
 )
 async def test_a_database_that_cannot_be_opened_is_told_in_a_line(url: str) -> None:
     log = SqlEventLog(url)

@@ -40,7 +40,7 @@ def read_config() -> ProxyConfig:
 async def serve(config: ProxyConfig) -> None:
     """Run until SIGTERM or Ctrl-C; raises OSError for an address that can't be had."""
     internal = UdpSocket.open(config.internal_listen.host, config.internal_listen.port)
-    link = UdpLink(internal)
+    link = UdpLink(internal, allowed=config.appservers)
     link.start()
     proxy = Proxy(config, link, Nobody())
     async with stop_signal() as stop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from tandem.runtime.address import HostPort
@@ -13,13 +14,16 @@ MAX_PEERS: Final = 4096
 
 
 class UdpLink:
-    """A `Link` on a UDP socket inside the cloud. Peers are `host:port`, numeric."""
+    """A `Link` on a UDP socket inside the cloud. Peers are `host:port`, numeric; when `allowed`
+    is given, what comes from any other address is dropped and counted in `strangers`."""
 
     reliable = False
 
-    def __init__(self, socket: UdpSocket) -> None:
+    def __init__(self, socket: UdpSocket, allowed: Iterable[str] | None = None) -> None:
         self.address = str(HostPort(socket.host, socket.port))
         self.receiver: Receiver = lambda data, peer: None
+        self.strangers = 0
+        self._allowed = None if allowed is None else frozenset(allowed)
         self._socket = socket
         self._packed: dict[str, bytes] = {}
         self._names: dict[bytes, str] = {}
@@ -42,7 +46,9 @@ class UdpLink:
     def _receive(self, datagrams: list[bytes], sources: list[bytes]) -> None:
         receiver, names = self.receiver, self._names
         for data, source in zip(datagrams, sources, strict=True):
-            receiver(data, names.get(source) or self._name(source))
+            name = names.get(source) or self._name(source)
+            if name:
+                receiver(data, name)
 
     def _pack(self, peer: str) -> bytes:
         try:
@@ -56,7 +62,11 @@ class UdpLink:
         return packed
 
     def _name(self, source: bytes) -> str:
+        name = str(HostPort(*unpack_address(source)))
+        if self._allowed is not None and name not in self._allowed:
+            self.strangers += 1
+            return ""
         if len(self._names) >= MAX_PEERS:
             self._names.clear()
-        name = self._names[source] = str(HostPort(*unpack_address(source)))
+        self._names[source] = name
         return name

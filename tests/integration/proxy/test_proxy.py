@@ -350,3 +350,20 @@ async def test_datagrams_of_all_sizes_keep_their_bounds_and_sources() -> None:
         one.close()
         one.close()
         two.close()
+
+
+async def test_a_link_takes_nothing_from_strangers() -> None:
+    friend, stranger, own = (UdpSocket.open("127.0.0.1", 0) for _ in range(3))
+    link = UdpLink(own, allowed=[f"127.0.0.1:{friend.port}"])
+    got: list[tuple[bytes, str]] = []
+    link.receiver = lambda data, peer: got.append((data, peer))
+    for each in (friend, stranger, link):
+        each.start()
+    target = pack_address("127.0.0.1", own.port)
+    stranger.send(b"forged", target)
+    await until(lambda: link.strangers == 1)
+    friend.send(b"hello", target)
+    await until(lambda: bool(got))
+    assert got == [(b"hello", f"127.0.0.1:{friend.port}")]
+    for each in (friend, stranger, link):
+        each.close()

@@ -52,23 +52,34 @@ def response_to(
     `tag` is added to To where it has none. `headers` are whole lines, already clean. Works on
     requests whose other headers are malformed; raises BadMessage where a line is no header.
     """
-    lines: list[str] = []
-    for line in request.lines:
-        name = line.partition(":")[0]
-        key = header_key(name)
-        if key in _COPIED:
-            if key == "to" and tag is not None and not _TAG_RE.search(line, line.rfind(">") + 1):
-                line = f"{line.rstrip()};tag={tag}"
-            lines.append(line)
-        elif key == "timestamp" and status == 100:
-            lines.append(line)
+    lines = _copied_lines(request)
+    if tag is not None:
+        _tag(lines, tag)
+    if status == 100:
+        lines += [line for line in request.lines if line[:10].lower() == "timestamp:"]
     lines.extend(headers)
     response = Response(status, clean(reason) if reason else reason_phrase(status), lines, body)
     response.unsized = not headers
     return response
 
 
-_COPIED: Final = frozenset({"via", "from", "to", "call-id", "cseq"})
+def _copied_lines(request: Request) -> list[str]:
+    lines, index = request.lines, request._index
+    if index is not None:
+        return [lines[number] for key in _COPIED for number in index.get(key, ())]
+    # not looked at yet, perhaps since there is no sense in it: line by line
+    return [line for line in lines if header_key(line.partition(":")[0]) in _COPIED]
+
+
+def _tag(lines: list[str], tag: str) -> None:
+    for number, line in enumerate(lines):
+        if header_key(line.partition(":")[0]) == "to":
+            if not _TAG_RE.search(line, line.rfind(">") + 1):
+                lines[number] = f"{line.rstrip()};tag={tag}"
+            return
+
+
+_COPIED: Final = ("via", "to", "from", "call-id", "cseq")
 # A URI may have a `tag` too, so the search begins behind it.
 _TAG_RE: Final = re.compile(r";\s*+tag\s*+=", re.IGNORECASE)
 

@@ -41,8 +41,8 @@ from tests.support.sipphone import (
 )
 
 __all__ = [
-    "ANSWER", "OFFER", "Phone", "Weather", "World", "finish", "fork", "hop_to", "pair", "pick_up", "plan",
-    "refuse", "ring", "silent", "talk", "target",
+    "ANSWER", "OFFER", "Phone", "Weather", "World", "finish", "fork", "hop_to", "pair", "pick_up",
+    "plan", "refuse", "ring", "silent", "talk", "target",
 ]  # fmt: skip
 
 SWITCH: Final = "10.0.0.9:5090"

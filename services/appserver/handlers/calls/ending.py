@@ -59,9 +59,18 @@ def end_call(
     for party in call.parties:
         _end_invites(board, party, now)
         if party is by:
-            board.leave(party)
+            _hung_up(board, party, now)
         else:
             say_bye(board, party, list(lines), now)
+
+
+def _hung_up(board: Board, party: Party, now: float) -> None:
+    """Who says BYE has our 2xx, even if its ACK got lost."""
+    if party.unacknowledged:
+        assert party.invited is not None
+        board.layer.acknowledged(party.invited, now)
+    party.invited = None
+    board.leave(party)
 
 
 def _stop_deadline(call: LiveCall) -> None:

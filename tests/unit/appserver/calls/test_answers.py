@@ -289,3 +289,16 @@ def test_an_odd_session_timer_in_a_2xx_does_not_harm_the_call() -> None:
     assert alice.statuses("INVITE")[-1] == 200
     alice.bye()
     finish(world)
+
+
+def test_a_bye_stands_for_an_ack_that_got_lost() -> None:
+    world = World()
+    alice, bob = pair(world)
+    alice.acks = False
+    alice.call()
+    world.run(0.1)
+    alice.bye()
+    world.run(10)
+    assert alice.statuses("INVITE").count(200) == 1
+    assert len(bob.of("BYE")) == 1
+    finish(world)

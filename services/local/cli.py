@@ -17,7 +17,7 @@ from tandem.runtime import logs
 from tandem.runtime.address import HostPort
 from tandem.runtime.lifecycle import bounded, settle, stop_signal
 
-SERVICES: Final = ("proxy", "provisioning", "events")
+SERVICES: Final = ("proxy", "appserver", "provisioning", "events")
 WRONG_SETTING: Final = 2
 CANNOT_START: Final = 1
 

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterable
+from typing import Final
 
 from fastapi import APIRouter
 
@@ -33,6 +34,10 @@ from tandem.rpc.directory import Directory, DirectoryUnavailable
 from tandem.rpc.sessions import Sessions
 
 __all__ = ["DatabaseProblem", "Provisioning"]
+
+RENEWAL_TURNS: Final = 15
+"""Refreshes are written every so many times that new bindings are: a quarter of the shortest
+registration."""
 
 _log = logging.getLogger(__name__)
 
@@ -126,8 +131,9 @@ class Provisioning:
 
     async def _flushing(self) -> None:
         while True:
-            await asyncio.sleep(self._config.location_flush_seconds)
-            await self._cases.location.flush_or_log()
+            for turn in range(RENEWAL_TURNS):
+                await asyncio.sleep(self._config.location_flush_seconds)
+                await self._cases.location.flush_or_log(renewals=turn == 0)
 
     async def _purging(self) -> None:
         while True:

@@ -45,6 +45,8 @@ class BindingStored:
     """A binding was added or refreshed."""
 
     binding: Binding
+    renewed: bool = False
+    """Whether only its time and CSeq are new, so that a durable copy need not hurry."""
 
 
 @dataclass(frozen=True, slots=True)

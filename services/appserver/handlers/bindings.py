@@ -52,7 +52,7 @@ class Bindings:
     def refresh(self, old: Binding, new: Binding) -> None:
         """The same binding for another while."""
         self._table.renew(old, new)
-        self._publish(Topic.LOCATION, BindingStored(new))
+        self._publish(Topic.LOCATION, BindingStored(new, renewed=True))
         self._tools.counters.refreshed += 1
         if new.registered_at - old.registered_at >= EVENT_SECONDS:
             self._publish(Topic.EVENTS, _event(RegistrationRefreshed, new))

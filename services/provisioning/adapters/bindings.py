@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from itertools import islice
 from typing import Any, Final, TypeVar
 
@@ -25,6 +25,7 @@ from tandem.bus.location import Binding
 CHUNK: Final = 500
 """Keys in one statement: databases limit the parameters of one (SQLite's oldest limit is 999)."""
 
+_NAMES: Final = tuple(field.name for field in fields(Binding))
 _LIMITS: Final = {
     column.name: column.type.length
     for column in tables.bindings.c
@@ -46,7 +47,8 @@ class SqlBindings(ScopedRows[Binding]):
         return Binding(**(columns | {"path": tuple(json.loads(row.path))}))
 
     def values(self, row: Binding) -> dict[str, Any]:
-        columns = asdict(row) | {"key": key_of(row), "path": json.dumps(row.path)}
+        columns = {name: getattr(row, name) for name in _NAMES}
+        columns |= {"key": key_of(row), "path": json.dumps(row.path)}
         return {
             name: value[: _LIMITS[name]] if name in _LIMITS else value
             for name, value in columns.items()

@@ -1,6 +1,10 @@
 """The durable copy of the bindings, written behind: what happens to a binding within a second is
 one row written. Calls and registrations never wait for it; when the database is away the newest
-word on each binding waits here."""
+word on each binding waits here.
+
+A refresh, most of the news, waits longer than a new binding: what a crash would lose of it is that
+a phone's time went on, and the phone says so again before the time that is stored has passed.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +41,7 @@ class LocationCopy:
         self._store = store
         self._clock = clock
         self._pending: OrderedDict[_Key, _News] = OrderedDict()
+        self._renewals: OrderedDict[_Key, _News] = OrderedDict()
         self._turn = asyncio.Lock()
         self.dropped = 0
         """Words on bindings that gave way to newer ones before they could be written."""
@@ -47,9 +52,13 @@ class LocationCopy:
             if isinstance(envelope.payload, BindingStored | BindingRemoved):
                 self._note(envelope.payload)
 
-    async def flush(self) -> None:
-        """Write what waits. Raises DirectoryUnavailable, and then it goes on waiting."""
+    async def flush(self, *, renewals: bool = True) -> None:
+        """Write what waits, or all but refreshes. Raises DirectoryUnavailable, and then it goes
+        on waiting."""
         async with self._turn:
+            if renewals:
+                self._pending.update(self._renewals)
+                self._renewals.clear()
             while self._pending:
                 await self._flush_some()
 
@@ -83,28 +92,34 @@ class LocationCopy:
 
     def _note(self, news: _News) -> None:
         key = _key(news.binding)
-        waiting = self._pending.get(key)
+        waiting = self._pending.get(key) or self._renewals.get(key)
         if waiting and waiting.binding.registered_at > news.binding.registered_at:
             return
-        self._pending[key] = news
-        if len(self._pending) > MAX_PENDING:
-            self._pending.popitem(last=False)
+        box = self._pending
+        if isinstance(news, BindingStored) and news.renewed and key not in box:
+            box = self._renewals
+        else:
+            self._renewals.pop(key, None)
+        box[key] = news
+        if len(box) > MAX_PENDING:
+            box.popitem(last=False)
             self.dropped += 1
 
     def _note_again(self, news: _News) -> None:
         """Put back what could not be written, unless there is newer news by now."""
-        if _key(news.binding) not in self._pending:
-            self._note(news)
+        key = _key(news.binding)
+        if key not in self._pending and key not in self._renewals:
+            self._pending[key] = news
 
     async def _write(self, news: Sequence[_News]) -> None:
         async with self._store.write(EVERYTHING) as work:
             await work.bindings.remove(n.binding for n in news if isinstance(n, BindingRemoved))
             await work.bindings.store(n.binding for n in news if isinstance(n, BindingStored))
 
-    async def flush_or_log(self) -> None:
+    async def flush_or_log(self, *, renewals: bool = True) -> None:
         """For the housekeeper: a database that is away is no fault of the loop's."""
         try:
-            await self.flush()
+            await self.flush(renewals=renewals)
         except DirectoryUnavailable as fault:
             _log.warning("%d bindings wait: %s", len(self._pending), fault)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tandem.bus.location import Binding, BindingRemoved, BindingStored
-from tandem.bus.ports import Topic
+from tandem.bus.ports import Envelope, Topic
 from tests.support.location import a_binding
 from tests.support.provisioning import Clock, Rig, running
 
@@ -95,3 +95,24 @@ async def test_a_thousand_bindings_are_one_list_in_order(rig: Rig) -> None:
     assert answer["total"] == 1200
     assert answer["items"][0]["aor"] == "u1100@local"
     assert answer["items"][0]["expires_at"] == "2027-01-15T09:00:00Z"
+
+
+async def test_a_refresh_waits_longer_than_a_new_binding_but_not_beyond_a_stop(
+    tmp_path: Path,
+) -> None:
+    clock = Clock()
+    old = a_binding(clock.now)
+    new = replace(old, registered_at=old.registered_at + 5, expires_at=old.expires_at + 5)
+    async with running(tmp_path, clock=clock) as rig:
+        location = rig.service._cases.location
+        await location.take([_enveloped(BindingStored(old))])
+        await location.flush(renewals=False)
+        await location.take([_enveloped(BindingStored(new, renewed=True))])
+        await location.flush(renewals=False)
+        assert (len(location._pending), len(location._renewals)) == (0, 1)
+    async with running(tmp_path, clock=clock) as rig:
+        assert await rig.service.directory.bindings() == [new]
+
+
+def _enveloped(payload: object) -> Envelope:
+    return Envelope("id", 0.0, "node", payload)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from services.appserver.domain.leg import OUR_ROUTES, Leg, Way
 from services.appserver.domain.plan import NextHop
+from services.appserver.domain.replaces import Replaces
 from services.appserver.handlers.calls.limits import CallLimits
 from services.appserver.handlers.calls.live import LiveCall, Party
 from services.appserver.ports import CallHost
@@ -71,6 +72,15 @@ class Board:
     def party(self, local_tag: str, remote_tag: str) -> Party | None:
         """The party of the dialog with these tags."""
         return self._parties.get((local_tag, remote_tag))
+
+    def translated(self, replaces: str) -> str:
+        """A Replaces value that names a dialog of ours with one end, as the other end knows it;
+        any other as it came."""
+        named = Replaces.parse(replaces)
+        party = self.party(named.to_tag, named.from_tag) if named else None
+        if named is None or party is None or party.leg.dialog.call_id != named.call_id:
+            return replaces
+        return str(named.across(party.other.leg.dialog)) if party.other else replaces
 
     @property
     def dialogs(self) -> int:

@@ -68,7 +68,8 @@ class Setup:
             f"Max-Forwards: {70 if hops is None else hops - 1}",
             f"Max-Breadth: {max(1, breadth)}",
             self._board.contact,
-            *passed(request),
+            *passed(request, without=("replaces",)),
+            *(f"Replaces: {self._board.translated(v)}" for v in request.values("replaces")),
         ]
 
     def start(self, now: float) -> None:

@@ -152,3 +152,30 @@ def test_names_in_utf8_and_long_uris_and_bodies_pass() -> None:
     assert invite.body == body
     assert invite.from_.display == "Zoë Müller \U0001f600"
     assert invite.to.uri.user == user
+
+
+def test_replaces_names_the_dialog_that_the_other_end_knows() -> None:
+    """Attended transfer: Carol is asked to replace Alice, whom Bob knows by another dialog."""
+    world = World()
+    alice, bob = talk(world)
+    seen = alice.dialog
+    assert seen is not None
+    value = f"{seen.call_id};to-tag={seen.remote_tag};from-tag={seen.local_tag};early-only"
+    carol = world.phone("carol")
+    carol.call(headers=(f"Replaces: {value}", "Require: replaces"))
+    world.run(1)
+    first, last = bob.of("INVITE")
+    leg = world.calls.live()[0].b
+    assert leg is not None
+    assert last.tokens("require") == {"replaces"}
+    assert last.values("replaces") == [
+        f"{first.call_id};to-tag={leg.dialog.remote_tag};from-tag={first.from_.tag};early-only"
+    ]
+
+
+def test_replaces_of_a_dialog_elsewhere_passes_untouched() -> None:
+    world = World()
+    alice, bob = pair(world)
+    alice.call(headers=("Replaces: x@y;to-tag=1;from-tag=2",))
+    world.run(1)
+    assert bob.of("INVITE")[0].values("replaces") == ["x@y;to-tag=1;from-tag=2"]

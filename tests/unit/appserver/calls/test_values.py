@@ -10,6 +10,7 @@ from services.appserver.config import AppServerConfig
 from services.appserver.domain.best_response import Failure, best, end_reason, passed_status
 from services.appserver.domain.headers import has_offer, passed, response_headers, retagged
 from services.appserver.domain.leg import Leg, Way
+from services.appserver.domain.replaces import Replaces
 from services.appserver.domain.session import Session, agreed
 from services.appserver.handlers.calls import CallLimits
 from tandem.sip.dialog import Dialog, DialogState
@@ -164,3 +165,15 @@ def test_an_unpinned_way_takes_the_place_of_our_proxies() -> None:
 def test_limits_come_from_the_settings() -> None:
     limits = CallLimits.of(AppServerConfig(max_calls=7, ring_seconds=8, min_session_seconds=99))
     assert (limits.max_calls, limits.ring_seconds, limits.min_se) == (7, 8, 99)
+
+
+@pytest.mark.parametrize("value", ["", "a@b", "a@b;to-tag=1", ";to-tag=1;from-tag=2"])
+def test_a_replaces_that_names_no_dialog_is_none(value: str) -> None:
+    assert Replaces.parse(value) is None
+
+
+def test_replaces_is_parsed_and_written() -> None:
+    replaces = Replaces.parse("a@b ; From-Tag=2;to-tag = 1;early-only")
+    assert replaces == Replaces("a@b", "1", "2", ";early-only")
+    assert str(replaces) == "a@b;to-tag=1;from-tag=2;early-only"
+    assert replaces.across(leg().dialog) == Replaces("c", "r", "l", ";early-only")

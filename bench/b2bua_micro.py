@@ -22,6 +22,7 @@ from services.appserver.domain.plan import CallPlan, NextHop, Target
 from services.appserver.handlers.calls import CallLimits, Calls
 from services.appserver.ports import CallHost
 from tandem.bus.ports import Topic
+from tandem.runtime.lifecycle import settle
 from tandem.sip.deadlines import Deadlines
 from tandem.sip.message import Request, Response, parse_message
 from tandem.sip.transaction import ClientTransaction, Hop, ServerTransaction, TransactionLayer
@@ -237,6 +238,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=10_000)
     parser.add_argument("--profile", action="store_true")
     arguments = parser.parse_args()
+    settle()
     cpu(arguments.calls, arguments.profile)
     if not arguments.profile:
         memory(arguments.calls)

@@ -33,7 +33,7 @@ class Branch(InviteContext):
     """The context of the INVITE that rings one target."""
 
     __slots__ = ("_board", "_call_id", "_hop", "_last_status", "_tag", "early", "number", "over",
-                 "provisional", "setup", "target", "tx")  # fmt: skip
+                 "provisional", "setup", "target", "tx", "won")  # fmt: skip
 
     def __init__(self, board: Board, setup: Setup, target: Target, number: int) -> None:
         super().__init__(0)
@@ -50,6 +50,8 @@ class Branch(InviteContext):
         self.over = False
         """Whether it has failed, won or been given up."""
         self.provisional = False
+        self.won = False
+        """Whether its 2xx made the call."""
         self.tx: ClientTransaction | None = None
 
     # -- sending -------------------------------------------------------------------------------
@@ -79,8 +81,9 @@ class Branch(InviteContext):
             return
         self.over = True
         self._forget_early()
-        if self.tx is not None:
-            self._board.layer.cancel(self.tx, now)
+        tx, self.tx = self.tx, None
+        if tx is not None:
+            self._board.layer.cancel(tx, now)
 
     def _forget_early(self, but: Party | None = None) -> None:
         for party in self.early.values():
@@ -88,6 +91,7 @@ class Branch(InviteContext):
                 self._board.leave(party)
                 if party.other is not None:
                     self._board.leave(party.other)
+                party.part()
         self.early.clear()
 
     # -- the client transaction ----------------------------------------------------------------
@@ -122,16 +126,15 @@ class Branch(InviteContext):
     def _on_success(self, tx: ClientTransaction, response: Response, now: float) -> None:
         if self.acked_again(self._board, response):
             return
-        if self.setup.winner is self and (
-            self._board.party(self._tag, response.to.tag or "") is not None
-        ):
+        if self.won and self._board.party(self._tag, response.to.tag or "") is not None:
             return  # the ACK of the winner waits for the caller's
         if self.over or tx is not self.tx:
             self._refuse_late(tx, response, now)
             return
         party = self.party(response)
         party.leg.dialog.confirm(response)
-        self.over = True
+        self.over = self.won = True
+        self.tx = None
         self._forget_early(but=party)
         self.setup.on_answer(self, party, response, now)
 
@@ -151,6 +154,7 @@ class Branch(InviteContext):
             self.send(now)
             return
         self.over = True
+        self.tx = None
         self.setup.on_failure(failure, now)
 
     # -- dialogs -------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ BYE, the timers, hang_up ─► ending.end_call ─► one CallRecord
 
 from __future__ import annotations
 
-from services.appserver.domain.best_response import Failure, end_reason
 from services.appserver.domain.call import Call, CallState
 from services.appserver.domain.leg import Leg
 from services.appserver.domain.plan import CallPlan
@@ -22,7 +21,6 @@ from services.appserver.handlers.calls.limits import (
 from services.appserver.handlers.calls.live import LiveCall, Party
 from services.appserver.handlers.calls.setup import Setup, breadth_of
 from services.appserver.ports import CallHost
-from tandem.sip.build import reason_phrase
 from tandem.sip.dialog import Dialog
 from tandem.sip.errors import BadMessage, RemoteFault
 from tandem.sip.message import Request, Response
@@ -76,20 +74,6 @@ class Calls:
         if not tx.last:
             board.layer.reply(tx, 100, now)
         setup.start(now)
-
-    def refused(
-        self, request: Request, plan: CallPlan, status: int, reason: str, now: float
-    ) -> None:
-        """Write the record of an INVITE that routing has answered itself (404, 480 …; not for
-        challenges): every call makes one. `plan` has its owners and direction, no targets."""
-        self._now = now
-        try:
-            call = LiveCall(records.new_call(self._board, request, plan))
-        except RemoteFault:
-            return
-        records.started(self._board, call.value)
-        words = end_reason(Failure(status, None))
-        records.ended(self._board, call, status, reason or reason_phrase(status), words)
 
     def _refusal(self, request: Request, plan: CallPlan) -> tuple[int, str, tuple[str, ...]] | None:
         """Why this call may not be, as a status, an end reason and header lines."""

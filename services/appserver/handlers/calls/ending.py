@@ -56,7 +56,7 @@ def end_call(
     _stop_deadline(call)
     board.close(call)
     records.ended(board, call, 200, reason_phrase(200), reason)
-    for party in call.parties:
+    for party in call.let_go():
         _end_invites(board, party, now)
         if party is by:
             _hung_up(board, party, now)

@@ -38,6 +38,13 @@ class Party:
         self.missed = 0
         """Probes in a row that found its flow gone."""
 
+    def part(self) -> None:
+        """The two parties have no more to do with each other. What ended must not be a cycle:
+        the garbage collector comes seldom here."""
+        if self.other is not None:
+            self.other.other = None
+            self.other = None
+
     @property
     def unacknowledged(self) -> bool:
         """Whether our 2xx to their INVITE waits for its ACK."""
@@ -67,6 +74,14 @@ class LiveCall:
     def ended(self) -> bool:
         """Whether its record is written."""
         return self.value.state is CallState.ENDED
+
+    def let_go(self) -> tuple[Party, ...]:
+        """The parties of a call that ends, which knows them no more."""
+        parties = self.parties
+        self.a = self.b = None
+        for party in parties:
+            party.part()
+        return parties
 
     @property
     def parties(self) -> tuple[Party, ...]:

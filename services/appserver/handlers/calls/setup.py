@@ -18,6 +18,7 @@ from services.appserver.domain.best_response import (
     end_reason,
     passed_status,
 )
+from services.appserver.domain.call import CallState
 from services.appserver.domain.headers import has_offer, passed, response_headers, retagged
 from services.appserver.domain.leg import Leg
 from services.appserver.domain.plan import CallPlan
@@ -55,7 +56,6 @@ class Setup:
         self._tags = 0
         self.call = call
         self.tx = tx
-        self.winner: Branch | None = None
         self.from_value = request.first("from") or ""
         self.to_value = retagged(request.first("to") or "", "")
         self.lines = self._shared_lines(request, len(plan.targets))
@@ -149,14 +149,12 @@ class Setup:
         board, call, caller = self._board, self.call, party.other
         assert caller is not None
         self._end_setup()
-        self.winner = branch
         call.a, call.b = caller, party
         call.value.a, call.value.b = caller.leg, party.leg
         caller.leg.dialog.state = DialogState.CONFIRMED
         party.inviting = None
         self.tx.context = caller
-        for other in self._branches:
-            other.give_up(now)
+        self._give_up_branches(now)
         if has_offer(self.tx.request):
             send_ack(board, party.leg, branch.seq, keep=branch)
         else:
@@ -191,7 +189,7 @@ class Setup:
         headers: tuple[str, ...] = (),
     ) -> None:
         """End the call unanswered: the final answer, CANCEL to who still rings, the record."""
-        if self.call.ended or self.winner is not None:
+        if self.call.value.state is not CallState.SETUP:
             return
         self._end_setup()
         board, tx = self._board, self.tx
@@ -201,10 +199,14 @@ class Setup:
             self._pass(response, status, tx.tag or "", now)
         else:
             board.layer.reply(tx, status, now, headers=headers)
-        for branch in self._branches:
-            branch.give_up(now)
+        self._give_up_branches(now)
         board.close(self.call)
         records.ended(board, self.call, status, phrase or reason_phrase(status), reason)
+
+    def _give_up_branches(self, now: float) -> None:
+        branches, self._branches = self._branches, []
+        for branch in branches:
+            branch.give_up(now)
 
     def _end_setup(self) -> None:
         if self._deadline is not None:

@@ -3,10 +3,15 @@ and leaves nothing behind."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 import pytest
 
+from services.appserver.handlers.calls.branch import Branch
+from services.appserver.handlers.calls.live import LiveCall, Party
+from services.appserver.handlers.calls.relay import Relay
+from services.appserver.handlers.calls.setup import Setup
 from tests.support.sipworld import (
     ANSWER,
     OFFER,
@@ -203,3 +208,18 @@ def test_the_first_of_each_request_may_get_lost(loss: str, dst: str) -> None:
     world.run(300)
     assert world.clean()
     assert [r.end_reason for r in world.records()] == ["caller hung up"]
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
+def test_what_has_ended_needs_no_garbage_collector(story: Callable[[World], None]) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        world = World()
+        story(world)
+        world.run(300)
+        assert world.clean()
+        kinds = (Party, LiveCall, Setup, Branch, Relay)
+        assert [each for each in gc.get_objects() if isinstance(each, kinds)] == []
+    finally:
+        gc.enable()

@@ -310,14 +310,3 @@ def test_nothing_on_the_way_of_a_busy_phone_reaches_the_next_caller() -> None:
     assert len({r.call_id for r in world.records()}) == 3
     world.run(200)
     assert world.clean()
-
-
-def test_an_invite_that_routing_refused_makes_its_record_too() -> None:
-    world = World()
-    alice, _ = pair(world)
-    tx = alice.call()
-    world.calls.refused(tx.request, plan(), 404, "Not Found", world.now)
-    (record,) = world.records()
-    assert (record.status, record.status_reason) == (404, "Not Found")
-    assert (record.end_reason, record.legs) == ("not found", 0)
-    assert len(world.calls) == 0

@@ -37,6 +37,7 @@ from services.appserver.domain.routing import (
     targets,
 )
 from services.appserver.handlers.accounts import Miss
+from services.appserver.handlers.refused_calls import record_refusal
 from services.appserver.handlers.sources import source_of
 from services.appserver.handlers.tools import Tools
 from services.appserver.ports import OutsideHop, Resolver
@@ -50,6 +51,7 @@ MAX_RESOLVING: Final = 500
 
 BUSY: Final = Refusal(503, "Too many requests wait", ("Retry-After: 5",))
 NO_DIRECTORY: Final = Refusal(503, "Directory does not answer", ("Retry-After: 30",))
+CANCELLED: Final = Refusal(487, "Request Terminated")
 NOT_YOURS: Final = Refusal(403, "Not the account in From")
 
 Then = Callable[[ServerTransaction, CallPlan, float], None]
@@ -65,6 +67,8 @@ class Inquiry:
     source: Source
     then: Then
     caller: Account | None = None
+    """Who proved to be the caller."""
+    callee: Account | None = None
 
 
 class Planner:
@@ -85,15 +89,16 @@ class Planner:
         request = tx.request
         found = parties(request.from_.uri, request.request_uri, self._tools.domains)
         if isinstance(found, Refusal):
-            self._refuse(tx, found, now)
+            self._answer(tx, found, now)
             return
         self._go_on(Inquiry(tx, found, source_of(request), then), now)
 
     def cancel(self, tx: ServerTransaction, now: float) -> bool:
         """Give up a request that still waits; False if this one doesn't."""
-        if self._parked.pop(tx, None) is None:
+        inquiry = self._parked.pop(tx, None)
+        if inquiry is None:
             return False
-        self._layer.reply(tx, 487, now)
+        self._refuse(inquiry, CANCELLED, now)
         return True
 
     def _go_on(self, inquiry: Inquiry, now: float) -> None:
@@ -129,10 +134,10 @@ class Planner:
             and inquiry.tx.request.from_.uri.unescaped_user.lower() != account.username.lower()
         ):
             refusal = NOT_YOURS
-        if refusal is not None:
-            self._refuse(inquiry.tx, refusal, now)
-            return
         inquiry.caller = account
+        if refusal is not None:
+            self._refuse(inquiry, refusal, now)
+            return
         self._go_on(inquiry, now)
 
     def _deny(
@@ -160,14 +165,14 @@ class Planner:
             return
         self._tools.counters.challenged += 1
         lines = tuple(f"Proxy-Authenticate: {line}" for line in verdict.lines)
-        self._refuse(inquiry.tx, Refusal(407, "Proxy Authentication Required", lines), now)
+        self._refuse(inquiry, Refusal(407, "Proxy Authentication Required", lines), now)
 
     def _refuse_later(self, inquiry: Inquiry, verdict: Refused, now: float) -> None:
         """Who guesses passwords waits for each answer."""
 
         def refuse(now: float) -> None:
             if self._parked.pop(inquiry.tx, None) is not None:
-                self._refuse(inquiry.tx, Refusal(verdict.status, verdict.reason), now)
+                self._refuse(inquiry, Refusal(verdict.status, verdict.reason), now)
 
         self._parked[inquiry.tx] = inquiry
         if verdict.delay:
@@ -180,7 +185,7 @@ class Planner:
     def _find_callee(self, inquiry: Inquiry, domain: str, now: float) -> None:
         user = inquiry.parties.to_user
         if not user:
-            self._refuse(inquiry.tx, NO_USER_PART, now)
+            self._refuse(inquiry, NO_USER_PART, now)
             return
         for name in candidates(user):
             account = self._tools.accounts.get(name, domain, now)
@@ -190,13 +195,14 @@ class Planner:
             if account is not None:
                 self._to_account(inquiry, account, now)
                 return
-        self._refuse(inquiry.tx, NO_SUCH_USER, now)
+        self._refuse(inquiry, NO_SUCH_USER, now)
 
     def _to_account(self, inquiry: Inquiry, callee: Account, now: float) -> None:
+        inquiry.callee = callee
         refusal = objection(callee)
         to = () if refusal else targets(self._tools.table.live(callee.aor, self._tools.wall()))
         if refusal is not None or not to:
-            self._refuse(inquiry.tx, refusal or NOT_REGISTERED, now)
+            self._refuse(inquiry, refusal or NOT_REGISTERED, now)
             return
         self._finish(inquiry, plan(inquiry.caller, callee, to), now)
 
@@ -207,7 +213,7 @@ class Planner:
         if hops is not None:
             self._to_outside(inquiry, hops, now)
         elif self._resolving >= MAX_RESOLVING:
-            self._refuse(inquiry.tx, BUSY, now)
+            self._refuse(inquiry, BUSY, now)
         else:
             self._resolving += 1
             self._park(inquiry, now)
@@ -224,7 +230,7 @@ class Planner:
 
     def _to_outside(self, inquiry: Inquiry, hops: Sequence[OutsideHop], now: float) -> None:
         if not hops:
-            self._refuse(inquiry.tx, NOT_RESOLVED, now)
+            self._refuse(inquiry, NOT_RESOLVED, now)
             return
         tx = inquiry.tx
         target = outside(tx.request.request_uri, hops, tx.hop.peer)
@@ -237,7 +243,7 @@ class Planner:
     ) -> None:
         if miss is Miss.UNAVAILABLE:
             self._tools.counters.overload += 1
-            self._refuse(inquiry.tx, NO_DIRECTORY, now)
+            self._refuse(inquiry, NO_DIRECTORY, now)
             return
 
         def resume() -> None:
@@ -248,7 +254,7 @@ class Planner:
             self._park(inquiry, now)
         else:
             self._tools.counters.overload += 1
-            self._refuse(inquiry.tx, BUSY, now)
+            self._refuse(inquiry, BUSY, now)
 
     def _park(self, inquiry: Inquiry, now: float) -> None:
         self._parked[inquiry.tx] = inquiry
@@ -258,5 +264,10 @@ class Planner:
     def _finish(self, inquiry: Inquiry, made: CallPlan, now: float) -> None:
         inquiry.then(inquiry.tx, limited(made, self._tools.config.max_call_seconds), now)
 
-    def _refuse(self, tx: ServerTransaction, refusal: Refusal, now: float) -> None:
+    def _refuse(self, inquiry: Inquiry, refusal: Refusal, now: float) -> None:
+        self._answer(inquiry.tx, refusal, now)
+        request = inquiry.tx.request
+        record_refusal(self._tools, request, inquiry.caller, inquiry.callee, refusal)
+
+    def _answer(self, tx: ServerTransaction, refusal: Refusal, now: float) -> None:
         self._layer.reply(tx, refusal.status, now, refusal.reason, refusal.headers)

@@ -140,7 +140,7 @@ class Local:
         self._started("the proxy", proxy.stop)
         await self._open(proxy, listeners)
         metrics.counters("tandem_appserver", appserver.counters, "What the appserver did")
-        metrics.counters("tandem_proxy", proxy.counters, "What the proxy did")
+        metrics.counters("tandem_proxy", lambda: proxy.counters, "What the proxy did")
         return proxy, appserver
 
     def _proxy_config(self, key: str, hosts: tuple[str, ...]) -> ProxyConfig:

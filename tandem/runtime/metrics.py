@@ -53,7 +53,7 @@ class Metrics(Collector):
         self, prefix: str, source: object, help: str, labels: Mapping[str, str] = NO_LABELS
     ) -> None:
         """Show each public int attribute of `source` (each item, if it is a mapping of counts)
-        as `PREFIX_ATTRIBUTE_total`.
+        as `PREFIX_ATTRIBUTE_total`. A function is called for its source at each scrape.
 
         Several sources may share a prefix when their labels have the same names and other values.
         """
@@ -92,6 +92,8 @@ class Metrics(Collector):
 
 
 def _ints(source: object) -> Iterator[tuple[str, int]]:
+    if callable(source):
+        source = source()
     if isinstance(source, Mapping):
         yield from ((str(name), count) for name, count in source.items())
         return

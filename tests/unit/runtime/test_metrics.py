@@ -31,6 +31,14 @@ def test_counters_show_what_the_plain_ints_hold_at_the_scrape() -> None:
     assert lines(metrics) == ["tandem_proxy_forwarded_total 3.0"]
 
 
+def test_counters_that_a_function_makes_are_asked_for_at_each_scrape() -> None:
+    metrics, made = Metrics(), {"dropped": 1}
+    metrics.counters("tandem_proxy", lambda: dict(made), "The proxy")
+    assert lines(metrics) == ["tandem_proxy_dropped_total 1.0"]
+    made["dropped"] += 1
+    assert lines(metrics) == ["tandem_proxy_dropped_total 2.0"]
+
+
 def test_slots_and_labels_make_one_family() -> None:
     metrics = Metrics()
     metrics.counters("tandem_bus", Slotted(), "The bus", {"subscriber": "a"})

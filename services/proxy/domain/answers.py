@@ -21,7 +21,7 @@ def build_answer(data: bytes, answer: Answer, peer: Peer | None) -> bytes | None
     """The answer to the request in `data`, its Via stamped with the source when it came from a
     peer outside. None where nothing can be said: it is no request, or it is broken too far."""
     if peer is not None:
-        head = scan(data)
+        head = scan(data, torn=True)
         via = read_via(head) if head is not None else None
         if via is None:
             return None

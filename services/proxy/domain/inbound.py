@@ -36,7 +36,7 @@ class Inbound:
 
     def request(self, data: bytes, peer: Peer) -> Verdict:
         """What is to be done with a request of this peer."""
-        head = scan(data)
+        head = scan(data, torn=True)
         if head is None:
             return Drop("unparseable")
         via = read_via(head)
@@ -46,7 +46,10 @@ class Inbound:
         if line is None:
             return Answer(400, "Malformed request line")
         method, uri, version = line.groups()
-        verdict = self._refuse(head, method, uri, version)
+        if data.startswith(b"\r\n\r\n", head.end):
+            verdict = self._refuse(head, method, uri, version)
+        else:
+            verdict = Answer(400, "No end of headers")
         if verdict is None:
             verdict = self._forward(head, via, method, uri, peer)
         if method == b"ACK" and isinstance(verdict, Answer):
@@ -153,9 +156,10 @@ def hop_edits(head: Head) -> list[Edit]:
 
 def _number(value: bytes) -> int | None:
     """Max-Forwards as a number, None outside 0 to 255 (§20.22)."""
-    if not value.isdigit() or len(value) > 3 or int(value) > 255:
+    digits = value.lstrip(b"0") or value[-1:]  # 1*DIGIT: zeros may lead
+    if not value.isdigit() or len(digits) > 3 or int(digits) > 255:
         return None
-    return int(value)
+    return int(digits)
 
 
 def _text(value: bytes) -> str:

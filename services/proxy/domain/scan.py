@@ -57,11 +57,14 @@ class Head:
         ]
 
 
-def scan(data: bytes) -> Head | None:
-    """Find the header lines; None without an end of headers, or with too many or too long."""
+def scan(data: bytes, *, torn: bool = False) -> Head | None:
+    """Find the header lines; None without an end of headers (unless it may be `torn`: then they
+    end with the data), or with too many or too long."""
     first_line_end = data.find(b"\r\n")
     end = data.find(b"\r\n\r\n")
-    if end < 0:
+    if end < 0 and torn:
+        end = len(data.rstrip(b"\r\n"))
+    if end < 0 or first_line_end < 0:
         return None
     head = Head(data, first_line_end, end)
     previous: Line | None = None

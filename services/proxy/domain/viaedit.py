@@ -10,8 +10,9 @@ from services.proxy.domain.peer import Peer
 from services.proxy.domain.scan import Edit, Head
 
 _LWS: Final = rb"(?:[ \t]|\r\n[ \t])*+"
+# A version that we don't speak is answered, 505, and not dropped for its Via.
 _SENT_BY_RE: Final = re.compile(
-    rb"SIP" + _LWS + rb"/" + _LWS + rb"2\.0" + _LWS + rb"/" + _LWS + rb"([A-Za-z0-9.\-]+)(?=\s)"
+    rb"SIP" + _LWS + rb"/" + _LWS + rb"[0-9.]+" + _LWS + rb"/" + _LWS + rb"([A-Za-z0-9.\-]+)(?=\s)"
     + _LWS + rb"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._\-]+)"
     + rb"(?:" + _LWS + rb":" + _LWS + rb"(?P<port>[0-9]{1,5}))?",
     re.IGNORECASE,

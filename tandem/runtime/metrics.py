@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from inspect import isroutine
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -92,7 +93,7 @@ class Metrics(Collector):
 
 
 def _ints(source: object) -> Iterator[tuple[str, int]]:
-    if callable(source):
+    if isroutine(source):  # many an object with counters can be called, too
         source = source()
     if isinstance(source, Mapping):
         yield from ((str(name), count) for name, count in source.items())

@@ -43,6 +43,7 @@ from services.appserver.handlers.sources import source_of
 from services.appserver.handlers.tools import Tools
 from tandem.rpc.directory import Account
 from tandem.sip.digest import Credentials
+from tandem.sip.errors import BadMessage
 from tandem.sip.message import Request, parse_message
 
 MAX_DELAYED: Final = 1_000
@@ -73,6 +74,8 @@ class Registrar:
         self._receive(Arrival(request, data, peer, now))
 
     def _receive(self, arrival: Arrival) -> None:
+        if not arrival.request.to.uri.is_sip:
+            raise BadMessage("To is no SIP URI")
         domain = self._domain(arrival.request)
         if domain is None:
             self._refuse(arrival, Rejected(404, "Domain not serviced"))

@@ -73,6 +73,7 @@ EXPECTED: Final[dict[str, int | str]] = {
 ALSO: Final[dict[str, frozenset[int]]] = {
     "badbranch": frozenset({400}),
     "badaspec": frozenset({400}),
+    "regbadct": frozenset({401}),  # RFC 3261 §10.3 asks for credentials before it reads Contact
     "mismatch02": frozenset({501}),
     "zeromf": frozenset({200}),
 }

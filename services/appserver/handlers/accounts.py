@@ -26,6 +26,8 @@ RETRY_SECONDS: Final = 2.0
 """After a failed fetch the next one waits this long, so that an outage costs little."""
 MAX_WAITING: Final = 2_000
 """Messages that wait for a fetch, about 3 kB each; more are answered 503."""
+MAX_NAME: Final = 128
+"""Characters of a user name that the Directory is asked for; no account has a longer one."""
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
@@ -76,6 +78,8 @@ class AccountCache:
 
     def get(self, username: str, domain: str, now: float) -> Account | Miss | None:
         """The account, None if there is none, or why nobody can say."""
+        if len(username) > MAX_NAME or not username.isprintable():
+            return None  # bytes that are no UTF-8, control characters: not for any database
         key = f"{username.lower()}@{domain}"
         entry = self._entries.get(key)
         if entry is None:

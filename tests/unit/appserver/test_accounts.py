@@ -46,6 +46,13 @@ async def test_an_account_is_asked_for_once_and_found_in_any_case() -> None:
     assert bench.directory.asked == 1
 
 
+@pytest.mark.parametrize("name", ["\udce4", "a\0", "a\r\nX: b", "a" * 129])
+async def test_a_name_that_nobody_can_have_is_not_asked_for(name: str) -> None:
+    bench = Bench()
+    assert bench.get(name) is None
+    assert bench.directory.asked == 0
+
+
 async def test_that_an_account_is_missing_is_remembered_for_a_while() -> None:
     bench = Bench()
     assert await bench.fetch() is None

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -46,18 +46,20 @@ class Switch:
         assert self._process is not None
         return self._process.pid
 
-    async def start(self, options: Sequence[str] = EVERYWHERE) -> None:
+    async def start(
+        self, options: Sequence[str] = EVERYWHERE, environment: Mapping[str, str] | None = None
+    ) -> None:
         """Start, wait for `ready`, and log in as the administrator."""
         command = [sys.executable, "-m", "services.local", "local"]
         command += ["--data-dir", str(self.data_dir), "--domain", DOMAIN, "--http", "127.0.0.1:0"]
-        environment = os.environ | {
-            "TANDEM_ADMIN_PASSWORD": ADMIN_PASSWORD,
-            "TANDEM_RATE_LIMIT": "0",
-            "PYTHONUNBUFFERED": "1",
-        }
+        settings = {"TANDEM_ADMIN_PASSWORD": ADMIN_PASSWORD, "TANDEM_RATE_LIMIT": "0"}
+        settings |= {"PYTHONUNBUFFERED": "1", **(environment or {})}
         with self.errors.open("ab") as errors:
             self._process = await asyncio.create_subprocess_exec(
-                *command, *options, stdout=asyncio.subprocess.PIPE, stderr=errors, env=environment
+                *(*command, *options),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                env=os.environ | settings,
             )
         self.addresses = []
         base = await asyncio.wait_for(self._read_addresses(), START_SECONDS)

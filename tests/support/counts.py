@@ -1,0 +1,19 @@
+"""What the running switch counts at /metrics."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tests.support.switch import Switch
+
+
+async def counts(switch: Switch) -> Counter[str]:
+    """Every figure without labels, by name."""
+    answer = await switch.api.client.get("/metrics")
+    answer.raise_for_status()
+    found: Counter[str] = Counter()
+    for line in answer.text.splitlines():
+        name, _, value = line.partition(" ")
+        if not name.startswith("#") and "{" not in name:
+            found[name] = int(float(value))
+    return found

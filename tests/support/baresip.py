@@ -25,7 +25,7 @@ net_interface {address}
 audio_player aufile,{folder}/heard.wav
 audio_source aufile,{folder}/said.wav
 audio_alert aufile,{folder}/alert.wav
-call_local_timeout 120
+call_local_timeout {patience}
 rtp_ports 20000-40000
 module_path {modules}
 module g711.so
@@ -46,8 +46,10 @@ Event = dict[str, Any]
 class Baresip:
     """One phone with one account. Events are kept until somebody awaits them, in order."""
 
-    def __init__(self, folder: Path, *, ipv6: bool = False) -> None:
+    def __init__(self, folder: Path, *, ipv6: bool = False, patience: int = 120) -> None:
+        """`patience`: seconds after which an unanswered incoming call is given up."""
         self._folder = folder
+        self._patience = patience
         self._address = "::1" if ipv6 else "127.0.0.1"
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -68,6 +70,7 @@ class Baresip:
                 host=host,
                 address=self._address,
                 folder=self._folder,
+                patience=self._patience,
                 modules=MODULES,
                 control=control,
             )

@@ -14,7 +14,7 @@ from tests.support.installs import require
 from tests.support.switch import DOMAIN
 
 SCENARIOS: Final = Path(__file__).parents[1] / "integration" / "sipp"
-RUN_SECONDS: Final = 40
+RUN_SECONDS: Final = 90
 """A scenario that takes longer has failed."""
 
 _numbers = count(1)

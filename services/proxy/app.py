@@ -7,6 +7,7 @@ import contextlib
 import os
 import ssl
 from collections import Counter
+from dataclasses import asdict
 from functools import partial
 from typing import Final
 
@@ -84,6 +85,7 @@ class Proxy:
             return Counter(self._counters)
         lost = sum(listener.socket.lost for listener in self._peers.listeners)
         more = {"responses_out": self._forwarder.responses_out, "send_failed": lost}
+        more |= {f"streams_{name}": n for name, n in asdict(self._streams.counters).items()}
         return Counter(self._counters) + Counter(more)
 
     async def stop(self) -> None:

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support import torture
-from tests.support.counts import counts
+from tests.support.counts import counts, refused
 from tests.support.hostile import (
     METHODS,
     SDP,
@@ -32,7 +32,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TORTURE_PORTS: Final = (5060, 5050, 5070, 6050, 19823)
 """All that the Vias of the torture messages name."""
-BEGAN: Final = ("received", "dropped_", "answered_")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -66,14 +65,6 @@ def unaccounted(now: Counter[str]) -> int:
 
     kept = total("requests_in") + total("responses_in") + total("keepalives")
     return total("received") - kept - total("answered_200") - refused(now)
-
-
-def refused(now: Counter[str]) -> int:
-    """Messages from outside that the proxy dropped or answered with a refusal."""
-    inside = ("link_", "response_flow_gone")
-    prefix = "tandem_proxy_dropped_"
-    reasons = {name.removeprefix(prefix): n for name, n in now.items() if name.startswith(prefix)}
-    return sum(n for reason, n in reasons.items() if not reason.startswith(inside))
 
 
 async def during_calls(switch: Switch, attack: Callable[[], Awaitable[None]]) -> None:

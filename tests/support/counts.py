@@ -17,3 +17,11 @@ async def counts(switch: Switch) -> Counter[str]:
         if not name.startswith("#") and "{" not in name:
             found[name] = int(float(value))
     return found
+
+
+def refused(now: Counter[str]) -> int:
+    """Messages from outside that the proxy dropped or answered with a refusal."""
+    inside = ("link_", "response_flow_gone")
+    prefix = "tandem_proxy_dropped_"
+    reasons = {name.removeprefix(prefix): n for name, n in now.items() if name.startswith(prefix)}
+    return sum(n for reason, n in reasons.items() if not reason.startswith(inside))

@@ -7,6 +7,7 @@ import os
 import sys
 
 from services.appserver.adapters.file_directory import FileDirectory
+from services.appserver.adapters.outside import OutsideResolver
 from services.appserver.app import AppServer
 from services.appserver.config import AppServerConfig
 from tandem.bus.memory import MemoryBus
@@ -40,7 +41,7 @@ async def serve(config: AppServerConfig, directory: FileDirectory) -> None:
     link.start()
     bus = MemoryBus(config.node_id)
     resolver = Resolver()
-    appserver = AppServer(config, bus, directory, link, resolver)
+    appserver = AppServer(config, bus, directory, link, OutsideResolver(resolver))
     async with stop_signal() as stop:
         await bus.start()
         await appserver.start()

@@ -22,6 +22,7 @@ from services.appserver.handlers.accounts import AccountCache
 from services.appserver.handlers.bindings import Bindings
 from services.appserver.handlers.calls import Calls as B2bua
 from services.appserver.handlers.core import Core
+from services.appserver.handlers.outside import Outside
 from services.appserver.handlers.planner import Planner
 from services.appserver.handlers.tools import Tools
 from services.appserver.ports import CallHost, Calls, CallsFactory, Resolver
@@ -77,9 +78,9 @@ class AppServer:
         self.layer = TransactionLayer(
             link.send, self._core, self.deadlines, sent_by=link.address, new_token=self._new_token
         )
-        self.calls: Calls = calls(self._call_host(wall))
-        planner = Planner(self.tools, self.layer, resolver, self._spawn)
-        self._core.attach(self.layer, planner, self.calls)
+        ways = Outside(resolver, self._spawn, clock)
+        self.calls: Calls = calls(self._call_host(wall, ways))
+        self._core.attach(self.layer, Planner(self.tools, self.layer, ways), self.calls, ways.judge)
 
     def _make_tools(self, wall: Callable[[], float]) -> Tools:
         config = self.config
@@ -106,7 +107,7 @@ class AppServer:
             new_token=self._new_token,
         )
 
-    def _call_host(self, wall: Callable[[], float]) -> CallHost:
+    def _call_host(self, wall: Callable[[], float], ways: Outside) -> CallHost:
         return CallHost(
             layer=self.layer,
             deadlines=self.deadlines,
@@ -116,6 +117,8 @@ class AppServer:
             link_reliable=self._link.reliable,
             wall=wall,
             new_token=self._new_token,
+            next_hops=ways.next_hops,
+            judge=ways.judge,
         )
 
     # -- life ----------------------------------------------------------------------------------

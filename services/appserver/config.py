@@ -79,10 +79,11 @@ class AppServerConfig:
     """TANDEM_MAX_CALL_SECONDS: longest call of anybody after its answer; 0: no limit."""
     ring_seconds: int = 180
     """TANDEM_RING_SECONDS: longest that a call may ring."""
-    session_seconds: int = 1800
-    """TANDEM_SESSION_SECONDS: the session interval we ask for (RFC 4028)."""
     min_session_seconds: int = 90
     """TANDEM_MIN_SESSION_SECONDS: the least session interval we take (RFC 4028 §4: 90)."""
+    probe_seconds: int = 60
+    """TANDEM_PROBE_SECONDS: between OPTIONS to each end of a call without a session timer: a phone
+    that vanished is noticed after this and 32 s."""
 
     def __post_init__(self) -> None:
         _check(self)
@@ -106,6 +107,8 @@ def _check(config: AppServerConfig) -> None:
         )
     if config.keepalive_seconds < 1:
         raise ValueError("TANDEM_KEEPALIVE_SECONDS: must be at least 1")
+    if config.probe_seconds < 1:
+        raise ValueError("TANDEM_PROBE_SECONDS: must be at least 1")
     unknown = set(config.digest_algorithms) - set(ALGORITHMS)
     if unknown or not config.digest_algorithms:
         raise ValueError(f"TANDEM_DIGEST_ALGORITHMS: must be some of {', '.join(ALGORITHMS)}")

@@ -40,6 +40,10 @@ class Resolver(Protocol):
     async def resolve(self, uri: Uri) -> Sequence[OutsideHop]:
         """The answer, bounded in time."""
 
+    def judge(self, hop: str, good: bool, now: float) -> None:
+        """Whether this hop (`udp:203.0.113.7:5060`) answered, or failed by RFC 3263 §4.3: no
+        answer, no connection, or 503. What failed is tried last for a while."""
+
 
 class Calls(Protocol):
     """The B2BUA. No method waits, and `now` is the steady clock of the deadlines.
@@ -81,9 +85,15 @@ class Calls(Protocol):
         """The node ends: write the records that are still due. Calls that are up stay up."""
 
 
-NextHops = Callable[[Uri, str, Callable[[tuple[NextHop, ...]], None]], None]
-"""`next_hops(uri, proxy, done)`: ways to a URI outside by RFC 3263 through this proxy, best first,
-none if it leads nowhere. May call `done` before it returns."""
+Done = Callable[[tuple[NextHop, ...], float], None]
+"""Takes the ways, and the time it is by now."""
+
+NextHops = Callable[[Uri, str, float, Done], None]
+"""`next_hops(uri, proxy, now, done)`: ways to a URI outside by RFC 3263 through this proxy, best
+first, none if it leads nowhere. May call `done` before it returns."""
+
+Judge = Callable[[NextHop, bool, float], None]
+"""`judge(hop, good, now)`: a hop answered, or failed so that others are to be tried first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +113,8 @@ class CallHost:
     """Random text for tags and Call-IDs."""
     next_hops: NextHops | None = None
     """For requests inside dialogs whose far end is not pinned to a flow; None: all are."""
+    judge: Judge | None = None
+    """Hears of every hop whether it works."""
 
 
 CallsFactory = Callable[[CallHost], Calls]

@@ -261,7 +261,7 @@ class MessageDropped(Event):
 class NodeStarted(Event):
     """A node began to serve."""
 
-    service = "proxy"
+    service = "appserver"
     type = "node.started"
     what: str
     version: str

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from services.appserver.app import AppServer
 from services.appserver.config import AppServerConfig
 from services.appserver.domain.plan import CallPlan
-from services.appserver.ports import CallHost, OutsideHop
+from services.appserver.ports import CallHost, CallsFactory, OutsideHop
 from tandem.bus.location import Binding
 from tandem.bus.ports import Envelope, Handler, Topic
 from tandem.rpc.directory import Account, Directory, DirectoryUnavailable, Domain
@@ -131,11 +131,15 @@ class FakeResolver:
     def __init__(self) -> None:
         self.known: dict[str, list[OutsideHop]] = {}
         self.slow: dict[str, list[OutsideHop]] = {}
+        self.judged: list[tuple[str, bool]] = []
         self.gate = asyncio.Event()
         self.gate.set()
 
     def resolve_now(self, uri: Uri) -> list[OutsideHop] | None:
         return None if uri.host in self.slow else self.known.get(uri.host, [])
+
+    def judge(self, hop: str, good: bool, now: float) -> None:
+        self.judged.append((hop, good))
 
     async def resolve(self, uri: Uri) -> list[OutsideHop]:
         await self.gate.wait()
@@ -184,7 +188,9 @@ class FakeCalls:
 class Site:
     """The appserver and everything round it. `wall` is `now` plus a constant."""
 
-    def __init__(self, *accounts: Account, **settings: Any) -> None:
+    def __init__(
+        self, *accounts: Account, b2bua: CallsFactory = FakeCalls, **settings: Any
+    ) -> None:
         self.now = 1000.0
         self.link = FakeLink(reliable=settings.pop("reliable", True))
         self.bus = FakeBus()
@@ -198,11 +204,15 @@ class Site:
         )  # fmt: skip
         self.app = AppServer(
             config, self.bus, self.directory, self.link, self.resolver,
-            calls=FakeCalls, clock=lambda: self.now, wall=lambda: self.wall,
+            calls=b2bua, clock=lambda: self.now, wall=lambda: self.wall,
         )  # fmt: skip
-        assert isinstance(self.app.calls, FakeCalls)
-        self.calls = self.app.calls
         self.serial = 0
+
+    @property
+    def calls(self) -> FakeCalls:
+        """What the core hands over, unless there is a real B2BUA."""
+        assert isinstance(self.app.calls, FakeCalls)
+        return self.app.calls
 
     @property
     def wall(self) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from services.appserver.ports import OutsideHop
 from tandem.sip.uri import Uri
-from tandem.siptransport.resolver import ResolveError, Resolver
+from tandem.siptransport.resolver import Hop, ResolveError, Resolver
 
 logger = logging.getLogger(__name__)
 
@@ -32,3 +32,13 @@ class OutsideResolver:
         except ResolveError as error:
             logger.info("%s", error)
             return ()
+
+    def judge(self, hop: str, good: bool, now: float) -> None:
+        """See the port."""
+        transport, _, address = hop.partition(":")
+        host, _, port = address.rpartition(":")
+        found = Hop(transport, host.strip("[]"), int(port))
+        if good:
+            self._resolver.health.mark_ok(found)
+        else:
+            self._resolver.health.mark_failed(found, now)

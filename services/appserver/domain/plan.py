@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from tandem.rpc.directory import Account
+
+BAD_WAY: Final = frozenset({430, 503})
+"""Answers that speak of the way and not of who is called: it is tried last for a while."""
+
+NEXT_HOP_ON: Final = BAD_WAY | {408}
+"""After these, as after no answer at all, the next hop to the same target may do better (RFC 3263
+§4.3). Never after 486 or 603."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from services.appserver.handlers.forward import Copy, Forwarder
 from services.appserver.handlers.planner import Planner
 from services.appserver.handlers.registrar import Registrar
 from services.appserver.handlers.tools import Tools
-from services.appserver.ports import Calls
+from services.appserver.ports import Calls, Judge
 from tandem.sip.build import response_to
 from tandem.sip.errors import RemoteFault
 from tandem.sip.message import MalformedRequest, Request, Response, parse_message
@@ -68,12 +68,12 @@ class Core:
             "REFER": self._on_refer,
         }
 
-    def attach(self, layer: TransactionLayer, planner: Planner, calls: Calls) -> None:
+    def attach(self, layer: TransactionLayer, planner: Planner, calls: Calls, judge: Judge) -> None:
         """What needs this core to be made."""
         self._layer = layer
         self._planner = planner
         self._calls = calls
-        self._forwarder = Forwarder(layer, self._link_reliable)
+        self._forwarder = Forwarder(layer, self._link_reliable, judge)
 
     # -- from the link -------------------------------------------------------------------------
 

@@ -6,13 +6,11 @@ from dataclasses import dataclass, field
 
 from services.appserver.domain.best_response import Failure, best, passed_status
 from services.appserver.domain.headers import passed
-from services.appserver.domain.plan import CallPlan, Target
+from services.appserver.domain.plan import BAD_WAY, NEXT_HOP_ON, CallPlan, Target
+from services.appserver.ports import Judge
 from tandem.sip.build import response_to
 from tandem.sip.message import Request, Response
 from tandem.sip.transaction import Hop, ServerTransaction, TransactionLayer
-
-FAILED_HOP = frozenset({408, 430, 503})
-"""After these another way to the same target is tried (RFC 3263 §4.3)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -38,8 +36,9 @@ class Copy:
 class Forwarder:
     """Sends copies and gathers answers."""
 
-    def __init__(self, layer: TransactionLayer, link_reliable: bool) -> None:
+    def __init__(self, layer: TransactionLayer, link_reliable: bool, judge: Judge) -> None:
         self._layer = layer
+        self._judge = judge
         self._link_reliable = link_reliable
 
     def start(self, tx: ServerTransaction, plan: CallPlan, now: float) -> None:
@@ -56,6 +55,7 @@ class Forwarder:
 
     def on_response(self, copy: Copy, response: Response, now: float) -> None:
         """A copy was answered."""
+        self._judge(copy.target.hops[copy.at], response.status not in BAD_WAY, now)
         if response.status < 200:
             return
         if response.status < 300:
@@ -66,10 +66,11 @@ class Forwarder:
 
     def on_failure(self, copy: Copy, status: int, now: float) -> None:
         """A copy got no answer."""
+        self._judge(copy.target.hops[copy.at], False, now)
         self._failed(copy, Failure(status, None), now)
 
     def _failed(self, copy: Copy, failure: Failure, now: float) -> None:
-        if failure.status in FAILED_HOP and copy.at + 1 < len(copy.target.hops):
+        if failure.status in NEXT_HOP_ON and copy.at + 1 < len(copy.target.hops):
             copy.at += 1
             self._send(copy, now)
             return

@@ -8,9 +8,10 @@ was found so far, and goes on when the answer is there; a CANCEL ends it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 from services.appserver.domain.authentication import (
     Allowed,
@@ -37,17 +38,15 @@ from services.appserver.domain.routing import (
     targets,
 )
 from services.appserver.handlers.accounts import Miss
+from services.appserver.handlers.outside import Outside
 from services.appserver.handlers.refused_calls import record_refusal
 from services.appserver.handlers.sources import source_of
 from services.appserver.handlers.tools import Tools
-from services.appserver.ports import OutsideHop, Resolver
+from services.appserver.ports import OutsideHop
 from tandem.bus.events import AuthenticationFailed
 from tandem.bus.ports import Topic
 from tandem.rpc.directory import Account
 from tandem.sip.transaction import ServerTransaction, TransactionLayer
-
-MAX_RESOLVING: Final = 500
-"""Requests that wait for DNS, each with a task; more are answered 503."""
 
 BUSY: Final = Refusal(503, "Too many requests wait", ("Retry-After: 5",))
 NO_DIRECTORY: Final = Refusal(503, "Directory does not answer", ("Retry-After: 30",))
@@ -55,7 +54,6 @@ CANCELLED: Final = Refusal(487, "Request Terminated")
 NOT_YOURS: Final = Refusal(403, "Not the account in From")
 
 Then = Callable[[ServerTransaction, CallPlan, float], None]
-Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 
 @dataclass(slots=True, eq=False)
@@ -74,15 +72,11 @@ class Inquiry:
 class Planner:
     """Makes plans, or answers in their place."""
 
-    def __init__(
-        self, tools: Tools, layer: TransactionLayer, resolver: Resolver, spawn: Spawn
-    ) -> None:
+    def __init__(self, tools: Tools, layer: TransactionLayer, ways: Outside) -> None:
         self._tools = tools
         self._layer = layer
-        self._resolver = resolver
-        self._spawn = spawn
+        self._ways = ways
         self._parked: dict[ServerTransaction, Inquiry] = {}
-        self._resolving = 0
 
     def plan(self, tx: ServerTransaction, then: Then, now: float) -> None:
         """Call `then` with the plan of this request, now or later, or answer it."""
@@ -209,24 +203,18 @@ class Planner:
     # -- outside -------------------------------------------------------------------------------
 
     def _find_address(self, inquiry: Inquiry, now: float) -> None:
-        hops = self._resolver.resolve_now(inquiry.tx.request.request_uri)
+        uri = inquiry.tx.request.request_uri
+        hops = self._ways.known(uri)
         if hops is not None:
             self._to_outside(inquiry, hops, now)
-        elif self._resolving >= MAX_RESOLVING:
-            self._refuse(inquiry, BUSY, now)
-        else:
-            self._resolving += 1
+        elif self._ways.look_up(uri, partial(self._resolved, inquiry)):
             self._park(inquiry, now)
-            self._spawn(self._resolve(inquiry))
+        else:
+            self._refuse(inquiry, BUSY, now)
 
-    async def _resolve(self, inquiry: Inquiry) -> None:
-        hops: Sequence[OutsideHop] = []
-        try:
-            hops = await self._resolver.resolve(inquiry.tx.request.request_uri)
-        finally:
-            self._resolving -= 1
-            if self._parked.pop(inquiry.tx, None) is not None:
-                self._to_outside(inquiry, hops, self._tools.clock())
+    def _resolved(self, inquiry: Inquiry, hops: Sequence[OutsideHop]) -> None:
+        if self._parked.pop(inquiry.tx, None) is not None:
+            self._to_outside(inquiry, hops, self._tools.clock())
 
     def _to_outside(self, inquiry: Inquiry, hops: Sequence[OutsideHop], now: float) -> None:
         if not hops:

@@ -3,6 +3,7 @@ for every 2xx that comes again."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from services.appserver.domain.leg import Leg, Way
@@ -54,21 +55,44 @@ def send_ack(
     board: Board,
     leg: Leg,
     seq: int,
+    now: float,
     *,
     lines: list[str] | None = None,
     body: bytes = b"",
     keep: InviteContext | None = None,
 ) -> None:
     """ACK the 2xx to the INVITE with this number: "the CSeq number MUST be the same"."""
+    board.reach(leg, _Ack(board, leg, seq, lines or (), body, keep).send, now)
 
-    def use(way: Way | None) -> None:
+
+class _Ack:
+    """An ACK that is to be sent."""
+
+    __slots__ = ("_board", "_body", "_keep", "_leg", "_lines", "_seq")
+
+    def __init__(
+        self,
+        board: Board,
+        leg: Leg,
+        seq: int,
+        lines: Sequence[str],
+        body: bytes,
+        keep: InviteContext | None,
+    ) -> None:
+        self._board = board
+        self._leg = leg
+        self._seq = seq
+        self._lines = lines
+        self._body = body
+        self._keep = keep
+
+    def send(self, way: Way | None, now: float) -> None:
+        """Send it by this way."""
         if way is None:
             return
-        ack = leg.request("ACK", way, seq=seq)
-        ack.lines += lines or ()
-        ack.body = body
-        data = board.layer.send_ack(ack, way.hop)
-        if keep is not None:
-            keep.acks[leg.dialog.remote_tag] = (data, way.hop)
-
-    board.reach(leg, use)
+        ack = self._leg.request("ACK", way, seq=self._seq)
+        ack.lines += self._lines
+        ack.body = self._body
+        data = self._board.layer.send_ack(ack, way.hop)
+        if self._keep is not None:
+            self._keep.acks[self._leg.dialog.remote_tag] = (data, way.hop)

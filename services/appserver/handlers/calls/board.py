@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 from services.appserver.domain.leg import OUR_ROUTES, Leg, Way
 from services.appserver.domain.plan import NextHop
@@ -16,6 +17,9 @@ from tandem.bus.ports import Topic
 from tandem.sip.address import Address
 from tandem.sip.message import Request
 from tandem.sip.transaction import Hop
+
+Use = Callable[[Way | None, float], None]
+"""What is to be done with the way to a leg, at that time."""
 
 
 class Board:
@@ -32,6 +36,7 @@ class Board:
         self.calls: dict[str, LiveCall] = {}
         self.owners: Counter[str] = Counter()
         self._publisher = host.publisher
+        self.judge = host.judge
         self._next_hops = host.next_hops
         self._parties: dict[tuple[str, str], Party] = {}
 
@@ -89,18 +94,16 @@ class Board:
 
     # -- ways ----------------------------------------------------------------------------------
 
-    def reach(self, leg: Leg, use: Callable[[Way | None], None]) -> None:
-        """Call `use` with the way to the far end of a leg, now or once it is resolved; None:
-        there is none."""
+    def reach(self, leg: Leg, use: Use, now: float) -> None:
+        """Call `use` with the way to the far end of a leg and the time, now or once it is
+        resolved; no way: it leads nowhere."""
         if leg.pinned or self._next_hops is None or len(leg.dialog.route_set) < OUR_ROUTES:
-            use(leg.pinned_way())
-            return
-
-        def done(hops: tuple[NextHop, ...]) -> None:
-            use(_way(hops[0]) if hops else None)
-
-        self._next_hops(Address.parse(leg.next_uri()).uri, leg.proxy, done)
+            use(leg.pinned_way(), now)
+        else:
+            uri = Address.parse(leg.next_uri()).uri
+            self._next_hops(uri, leg.proxy, now, partial(_use_best, use))
 
 
-def _way(hop: NextHop) -> Way:
-    return Way(Hop(hop.proxy, hop.reliable), hop.route, OUR_ROUTES)
+def _use_best(use: Use, hops: tuple[NextHop, ...], now: float) -> None:
+    way = Way(Hop(hops[0].proxy, hops[0].reliable), hops[0].route, OUR_ROUTES) if hops else None
+    use(way, now)

@@ -7,12 +7,12 @@ send ─► 1xx ─► 2xx          the set-up decides: the first wins, a later 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from services.appserver.domain.best_response import Failure
 from services.appserver.domain.headers import retagged
 from services.appserver.domain.leg import Leg
-from services.appserver.domain.plan import Target
+from services.appserver.domain.plan import BAD_WAY, NEXT_HOP_ON, Target
 from services.appserver.handlers.calls import records
 from services.appserver.handlers.calls.acks import InviteContext, send_ack
 from services.appserver.handlers.calls.board import Board
@@ -24,9 +24,6 @@ from tandem.sip.transaction import ClientTransaction, Hop
 
 if TYPE_CHECKING:
     from services.appserver.handlers.calls.setup import Setup
-
-NEXT_HOP_ON: Final = frozenset({408, 430, 503})
-"""Failures of a way and not of who is called: the next hop may do better. Never 486 or 603."""
 
 
 class Branch(InviteContext):
@@ -98,6 +95,8 @@ class Branch(InviteContext):
 
     def on_response(self, tx: ClientTransaction, response: Response, now: float) -> None:
         """A response, maybe of a hop that was given up."""
+        if tx is self.tx:
+            self._judge(response.status not in BAD_WAY, now)
         if response.status < 200:
             if tx is self.tx and not self.over:
                 self._on_provisional(response, now)
@@ -109,7 +108,12 @@ class Branch(InviteContext):
     def on_failure(self, tx: ClientTransaction, status: int, now: float) -> None:
         """No final answer."""
         if tx is self.tx and not self.over:
+            self._judge(self.provisional, now)
             self._fail(status, None, now)
+
+    def _judge(self, good: bool, now: float) -> None:
+        if self._board.judge is not None:
+            self._board.judge(self.target.hops[self._hop], good, now)
 
     def _on_provisional(self, response: Response, now: float) -> None:
         if response.status == 100:
@@ -141,7 +145,7 @@ class Branch(InviteContext):
     def _refuse_late(self, tx: ClientTransaction, response: Response, now: float) -> None:
         """A late 2xx, or one of a further fork: ACK it, then BYE (§13.2.2.4)."""
         leg = self._leg(Dialog.from_response(tx.request, response))
-        send_ack(self._board, leg, tx.request.cseq.number, keep=self)
+        send_ack(self._board, leg, tx.request.cseq.number, now, keep=self)
         send_bye(self._board, leg, [], now)
 
     def _fail(self, status: int, response: Response | None, now: float) -> None:

@@ -140,14 +140,14 @@ class Calls:
         party = self._board.party(response.from_.tag or "", response.to.tag or "")
         try:
             if party is not None and party.leg.dialog.call_id == response.call_id:
-                send_ack(self._board, party.leg, response.cseq.number)
+                send_ack(self._board, party.leg, response.cseq.number, now)
             else:
                 self._refuse_orphan(_orphan(response, hop), response.cseq.number, now)
         except BadMessage:
             return
 
     def _refuse_orphan(self, leg: Leg, seq: int, now: float) -> None:
-        send_ack(self._board, leg, seq)
+        send_ack(self._board, leg, seq, now)
         send_bye(self._board, leg, [reason_line(481, "No such call")], now)
 
     def on_server_timeout(self, tx: ServerTransaction, now: float) -> None:

@@ -133,16 +133,16 @@ def on_ack(board: Board, ack: Request, now: float) -> None:
     if invited.request.cseq.number != ack.cseq.number or not party.unacknowledged:
         return  # the late ACK of an earlier INVITE
     board.layer.acknowledged(invited, now)
-    _pass_ack(board, party, ack)
+    _pass_ack(board, party, ack, now)
     acknowledged(board, party, now)
 
 
-def _pass_ack(board: Board, party: Party, ack: Request) -> None:
+def _pass_ack(board: Board, party: Party, ack: Request, now: float) -> None:
     other = party.other
     if other is not None and other.awaiting is not None:
         context, other.awaiting = other.awaiting, None
         lines = passed(ack) if ack.body else None
-        send_ack(board, other.leg, context.seq, lines=lines, body=ack.body, keep=context)
+        send_ack(board, other.leg, context.seq, now, lines=lines, body=ack.body, keep=context)
 
 
 def on_no_ack(board: Board, tx: ServerTransaction, now: float) -> None:

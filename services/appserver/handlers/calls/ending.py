@@ -19,11 +19,22 @@ class Bye:
     """The context of a BYE of ours. Its party stays known until it is answered, so that a BYE
     that crosses it gets a 200."""
 
-    __slots__ = ("_board", "_party")
+    __slots__ = ("_board", "_leg", "_lines", "_party")
 
-    def __init__(self, board: Board, party: Party | None) -> None:
+    def __init__(self, board: Board, leg: Leg, lines: list[str], party: Party | None) -> None:
         self._board = board
+        self._leg = leg
+        self._lines = lines
         self._party = party
+
+    def send(self, way: Way | None, now: float) -> None:
+        """Send it by this way."""
+        if way is not None:
+            bye = self._leg.request("BYE", way)
+            bye.lines += self._lines
+            self._board.layer.request(bye, way.hop, now, context=self)
+        elif self._party is not None:
+            self._board.leave(self._party)
 
     def on_response(self, tx: ClientTransaction, response: Response, now: float) -> None:
         """Whatever the answer is, the dialog is over (RFC 3261 §15.1.1)."""
@@ -89,7 +100,7 @@ def _end_invites(board: Board, party: Party, now: float) -> None:
         board.layer.cancel(party.inviting, now)
         party.inviting = None
     if party.awaiting is not None:
-        send_ack(board, party.leg, party.awaiting.seq, keep=party.awaiting)
+        send_ack(board, party.leg, party.awaiting.seq, now, keep=party.awaiting)
         party.awaiting = None
 
 
@@ -115,14 +126,4 @@ def send_bye(
     board: Board, leg: Leg, lines: list[str], now: float, party: Party | None = None
 ) -> None:
     """BYE a dialog, of a party or of a leg that lost."""
-
-    def use(way: Way | None) -> None:
-        if way is None:
-            if party is not None:
-                board.leave(party)
-            return
-        bye = leg.request("BYE", way)
-        bye.lines += lines
-        board.layer.request(bye, way.hop, now, context=Bye(board, party))
-
-    board.reach(leg, use)
+    board.reach(leg, Bye(board, leg, lines, party).send, now)

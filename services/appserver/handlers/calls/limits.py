@@ -44,4 +44,5 @@ class CallLimits:
             max_calls=config.max_calls,
             ring_seconds=config.ring_seconds,
             min_se=config.min_session_seconds,
+            probe_seconds=config.probe_seconds,
         )

@@ -40,16 +40,12 @@ class Relay(InviteContext):
 
     def send(self, now: float) -> None:
         """Pass the request on, now or once the way is known."""
+        self._board.reach(self._target.leg, self._send, now)
 
-        def use(way: Way | None) -> None:
-            if way is None:
-                self._answer_failure(503, now)
-            else:
-                self._send(way, now)
-
-        self._board.reach(self._target.leg, use)
-
-    def _send(self, way: Way, now: float) -> None:
+    def _send(self, way: Way | None, now: float) -> None:
+        if way is None:
+            self._answer_failure(503, now)
+            return
         theirs = self._tx.request
         leg = self._target.leg
         request = leg.request(self.method, way, max_forwards=_hops_left(theirs))
@@ -113,7 +109,7 @@ class Relay(InviteContext):
             target.leg.dialog.refresh_target(response)
         if self.method == "INVITE":
             if has_offer(self._tx.request) or target.call.ended:
-                send_ack(self._board, target.leg, self.seq, keep=self)
+                send_ack(self._board, target.leg, self.seq, now, keep=self)
             else:
                 target.awaiting = self
         if self.method in MAKES_SESSION:

@@ -156,7 +156,7 @@ class Setup:
         self.tx.context = caller
         self._give_up_branches(now)
         if has_offer(self.tx.request):
-            send_ack(board, party.leg, branch.seq, keep=branch)
+            send_ack(board, party.leg, branch.seq, now, keep=branch)
         else:
             party.awaiting = branch
         records.answered(board, call.value, branch.number, branch.target.uri)

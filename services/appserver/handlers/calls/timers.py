@@ -92,14 +92,7 @@ def _wake(board: Board, call: LiveCall, now: float) -> None:
 
 def probe(board: Board, party: Party, now: float) -> None:
     """Ask one end whether it is still there."""
-
-    def use(way: Way | None) -> None:
-        if way is not None and not party.call.ended:
-            options = party.leg.request("OPTIONS", way)
-            options.lines.append(board.contact)
-            board.layer.request(options, way.hop, now, context=Probe(board, party))
-
-    board.reach(party.leg, use)
+    board.reach(party.leg, Probe(board, party).send, now)
 
 
 class Probe:
@@ -111,6 +104,13 @@ class Probe:
     def __init__(self, board: Board, party: Party) -> None:
         self._board = board
         self._party = party
+
+    def send(self, way: Way | None, now: float) -> None:
+        """Send it by this way."""
+        if way is not None and not self._party.call.ended:
+            options = self._party.leg.request("OPTIONS", way)
+            options.lines.append(self._board.contact)
+            self._board.layer.request(options, way.hop, now, context=self)
 
     def on_response(self, tx: ClientTransaction, response: Response, now: float) -> None:
         """Judge the answer."""

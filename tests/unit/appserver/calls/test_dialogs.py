@@ -6,6 +6,7 @@ import pytest
 
 from services.appserver.domain.leg import OUR_ROUTES
 from services.appserver.domain.plan import Target
+from services.appserver.ports import Done
 from tandem.sip.transaction import Hop, ServerTransaction
 from tests.support.sipworld import (
     OFFER,
@@ -159,7 +160,7 @@ def test_max_forwards_counts_inside_dialogs_too() -> None:
 def test_an_unpinned_leg_is_reached_by_its_own_route_set() -> None:
     """Our two proxies' Record-Routes give way to the next hop's route."""
     asked: list[str] = []
-    world = World(next_hops=lambda uri, proxy, done: _resolve(asked, str(uri), done))
+    world = World(next_hops=lambda uri, proxy, now, done: _resolve(asked, str(uri), now, done))
     alice, bob = world.phone("alice"), world.phone("bob")
     world.switch.plan = plan(Target("sip:bob@bob.invalid", (hop_to("bob", pinned=False),)))
     alice.call()
@@ -174,14 +175,13 @@ def test_an_unpinned_leg_is_reached_by_its_own_route_set() -> None:
     assert world.clean()
 
 
-def _resolve(asked: list[str], uri: str, done: object) -> None:
+def _resolve(asked: list[str], uri: str, now: float, done: Done) -> None:
     asked.append(uri)
-    assert callable(done)
-    done((hop_to("bob", pinned=False),))
+    done((hop_to("bob", pinned=False),), now)
 
 
 def test_an_unpinned_leg_that_leads_nowhere_gets_503() -> None:
-    world = World(next_hops=lambda uri, proxy, done: done(()))
+    world = World(next_hops=lambda uri, proxy, now, done: done((), now))
     alice = world.phone("alice")
     world.phone("bob", acks=True)
     world.switch.plan = plan(Target("sip:bob@bob.invalid", (hop_to("bob", pinned=False),)))

@@ -163,8 +163,17 @@ def test_an_unpinned_way_takes_the_place_of_our_proxies() -> None:
 
 
 def test_limits_come_from_the_settings() -> None:
-    limits = CallLimits.of(AppServerConfig(max_calls=7, ring_seconds=8, min_session_seconds=99))
-    assert (limits.max_calls, limits.ring_seconds, limits.min_se) == (7, 8, 99)
+    settings = {"MAX_CALLS": 7, "RING_SECONDS": 8, "MIN_SESSION_SECONDS": 99, "PROBE_SECONDS": 5}
+    config = AppServerConfig.from_env({f"TANDEM_{key}": str(n) for key, n in settings.items()})
+    limits = CallLimits.of(config)
+    assert (limits.max_calls, limits.ring_seconds, limits.min_se, limits.probe_seconds) == (
+        7, 8, 99, 5,
+    )  # fmt: skip
+
+
+def test_probes_can_not_follow_each_other_without_a_pause() -> None:
+    with pytest.raises(ValueError, match="TANDEM_PROBE_SECONDS"):
+        AppServerConfig(probe_seconds=0)
 
 
 @pytest.mark.parametrize("value", ["", "a@b", "a@b;to-tag=1", ";to-tag=1;from-tag=2"])

@@ -29,7 +29,7 @@ from tandem.runtime.address import HostPort
 from tandem.runtime.httpserver import HttpServer
 from tandem.runtime.lifecycle import bounded
 from tandem.runtime.metrics import Metrics
-from tandem.siptransport.link import MemoryLink
+from tandem.siptransport.link import Hub, MemoryLink
 from tandem.siptransport.resolver import Resolver
 
 NODE: Final = "local"
@@ -119,7 +119,7 @@ class Local:
         listeners = (*config.sip, *config.tls, *config.ws, *config.wss)
         hosts = own_hosts(listeners)
         key = secret(config.data_dir / "secret.key").hex()
-        hub: dict[str, MemoryLink] = {}
+        hub = Hub()
         appserver = AppServer(
             AppServerConfig(
                 node_id=NODE,

@@ -24,7 +24,7 @@ from services.proxy.handlers.forwarder import UNREACHABLE, Forwarder
 from tandem.bus.ports import Publisher
 from tandem.runtime.address import HostPort
 from tandem.siptransport.flowtoken import TokenKey
-from tandem.siptransport.link import CONTROL, Link
+from tandem.siptransport.link import CONTROL, BatchLink
 from tandem.siptransport.stream import Streams
 from tandem.siptransport.udp import UdpSocket
 
@@ -37,7 +37,7 @@ PORT_TRIES: Final = 20
 class Proxy:
     """A stateless edge between the public and the appservers at the other ends of `link`."""
 
-    def __init__(self, config: ProxyConfig, link: Link, publisher: Publisher) -> None:
+    def __init__(self, config: ProxyConfig, link: BatchLink, publisher: Publisher) -> None:
         """Raises nothing; sockets are opened by `start`. The link is its owner's to close."""
         self.config = config
         self._counters: Counter[str] = Counter()

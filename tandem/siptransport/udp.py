@@ -1,10 +1,11 @@
 """UDP sockets that work in batches.
 
 asyncio's own datagram transport takes one datagram per turn of the loop; under load that costs
-more than all of a proxy's work. Here a wake-up reads until the socket is empty (bounded), hands
-the whole batch over, and what is sent meanwhile leaves together when the turn ends. On Linux
-the batch goes through `mmsg.py` (recvmmsg and sendmmsg, measured a third faster); elsewhere
-through plain calls that do the same.
+more than all of a proxy's work. Here a wake-up reads a batch, hands it over whole, and what is
+sent meanwhile leaves together at its end; what is left on the socket is for the loop's next turn,
+so that a flood on one leaves the loop to the others too. On Linux the batch goes through
+`mmsg.py` (recvmmsg and sendmmsg, measured a third faster); elsewhere through plain calls that do
+the same.
 
 An address is packed: the `sockaddr` as the kernel writes it, for a datagram's source costs
 nothing that way and is a dictionary key at once.
@@ -26,9 +27,6 @@ from tandem.siptransport import mmsg
 
 BATCH: Final = mmsg.BATCH
 """Datagrams per batch: past 64 a system call saves nothing more."""
-
-MAX_BATCHES: Final = 8
-"""Batches per wake-up, so that a flood on one socket leaves the loop to the others too."""
 
 MAX_DATAGRAM: Final = mmsg.MAX_DATAGRAM
 """Bytes: no UDP datagram is larger."""
@@ -109,7 +107,9 @@ class UdpSocket:
         self._sock = sock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduled = False
-        self._queue: list[tuple[bytes, bytes]] = []
+        self._held = False
+        self._datagrams: list[bytes] = []
+        self._targets: list[bytes] = []
         self.family = sock.family
         self.receiver: Receiver = lambda datagrams, sources: None
         self.lost = 0
@@ -147,38 +147,49 @@ class UdpSocket:
 
     def send(self, data: bytes, target: bytes) -> None:
         """Queue for a packed address of this socket's family; leaves when this turn ends."""
-        queue = self._queue
-        queue.append((data, target))
-        if len(queue) == 1:
-            if not self._scheduled:
+        datagrams = self._datagrams
+        datagrams.append(data)
+        self._targets.append(target)
+        if len(datagrams) == 1:
+            if not self._held and not self._scheduled:
                 self._schedule()
-        elif len(queue) >= BATCH:
+        elif len(datagrams) >= BATCH:
             self._send_queued()
 
     def _schedule(self) -> None:
         self._scheduled = True
         assert self._loop is not None
-        self._loop.call_soon(self.flush)
+        self._loop.call_soon(self._on_turn)
+
+    def _on_turn(self) -> None:
+        self._scheduled = False
+        self.flush()
+
+    def hold(self) -> None:
+        """What is sent from now on waits for `flush`, whoever calls that must be certain to."""
+        self._held = True
 
     def flush(self) -> None:
         """Send what is queued now."""
-        self._scheduled = False
-        if self._queue:
+        self._held = False
+        if self._datagrams:
             self._send_queued()
 
     def _send_queued(self) -> None:
-        queue, self._queue = self._queue, []
-        datagrams, targets = zip(*queue, strict=True)
+        datagrams, self._datagrams = self._datagrams, []
+        targets, self._targets = self._targets, []
         self.lost += self._calls.send(datagrams, targets)
 
     def _readable(self) -> None:
-        for _ in range(MAX_BATCHES):
-            datagrams, sources = self._calls.receive()
-            if not datagrams:
-                return
+        """What the receiver sends through this socket leaves together at the end."""
+        datagrams, sources = self._calls.receive()
+        if not datagrams:
+            return
+        self._held = True
+        try:
             self.receiver(datagrams, sources)
-            if len(datagrams) < BATCH:
-                return
+        finally:
+            self.flush()
 
     def close(self) -> None:
         """Send what is queued and close; a second call does nothing."""

@@ -39,6 +39,14 @@ class UdpLink:
         if packed:
             self._socket.send(data, packed)
 
+    def hold(self) -> None:
+        """A batch begins: what is sent waits for `flush`."""
+        self._socket.hold()
+
+    def flush(self) -> None:
+        """Send what is queued now."""
+        self._socket.flush()
+
     def close(self) -> None:
         """Send what is queued and close."""
         self._socket.close()

@@ -22,7 +22,7 @@ from services.proxy.domain.verdict import Answer, Back, Drop, ToAppserver
 from services.proxy.handlers.drops import Drops
 from services.proxy.ports import Peers, Probes
 from tandem.siptransport.flowtoken import FlowName
-from tandem.siptransport.link import CONTROL, Link
+from tandem.siptransport.link import CONTROL, BatchLink
 
 PROBE_REF: Final = b"probe"
 """The reference in the branch of our own OPTIONS to appservers."""
@@ -39,7 +39,7 @@ class Forwarder:
         edge: Edge,
         appservers: Appservers,
         limiter: Limiter,
-        link: Link,
+        link: BatchLink,
         peers: Peers,
         probes: Probes,
         drops: Drops,
@@ -71,6 +71,19 @@ class Forwarder:
         new: Callable[[bytes], Peer],
     ) -> None:
         """A batch of a UDP socket; `known` are its peers by packed address."""
+        self._link.hold()
+        try:
+            self._batch(datagrams, sources, known, new)
+        finally:
+            self._link.flush()
+
+    def _batch(
+        self,
+        datagrams: list[bytes],
+        sources: list[bytes],
+        known: dict[bytes, Peer],
+        new: Callable[[bytes], Peer],
+    ) -> None:
         fast, send = self._fast_request, self._link.send
         forwarded = 0
         for data, source in zip(datagrams, sources, strict=True):
@@ -84,7 +97,7 @@ class Forwarder:
             if hit is None:
                 self._general(data, peer)
             else:
-                send(*hit)
+                send(hit[0], hit[1])
                 forwarded += 1
         self._counters["received"] += len(datagrams)
         self._counters["requests_in"] += forwarded

@@ -15,7 +15,7 @@ from tandem.bus.memory import MemoryBus
 from tandem.bus.ports import Envelope, Topic
 from tandem.sip.build import response_to
 from tandem.sip.message import Request, Response, parse_message
-from tandem.siptransport.link import MemoryLink
+from tandem.siptransport.link import Hub, MemoryLink
 from tests.support.appserver import PROXY, FakeDirectory, FakeResolver, Phone, account
 
 APPSERVER = "10.0.0.9:5070"
@@ -44,7 +44,7 @@ class Listener:
 class Proxy:
     """The proxy's end of the link: what the appserver sends waits in a queue."""
 
-    def __init__(self, hub: dict[str, MemoryLink]) -> None:
+    def __init__(self, hub: Hub) -> None:
         self.link = MemoryLink(PROXY, hub)
         self.link.receiver = self._receive
         self.messages: asyncio.Queue[Request | Response] = asyncio.Queue()
@@ -74,7 +74,7 @@ class Proxy:
 
 @pytest.fixture
 async def proxy() -> AsyncIterator[Proxy]:
-    hub: dict[str, MemoryLink] = {}
+    hub = Hub()
     made = Proxy(hub)
     bus = MemoryBus("local")
     bus.subscribe(Topic.EVENTS, made.events, name="events")

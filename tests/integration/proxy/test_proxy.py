@@ -17,7 +17,7 @@ from services.proxy.config import ProxyConfig
 from tandem.bus.ports import Topic
 from tandem.runtime.address import HostPort
 from tandem.siptransport.flowtoken import describe
-from tandem.siptransport.link import MemoryLink
+from tandem.siptransport.link import Hub, MemoryLink
 from tandem.siptransport.udp import UdpSocket, pack_address, unpack_address
 from tandem.siptransport.udplink import UdpLink
 from tests.support.proxy import request, response_to, values
@@ -61,7 +61,7 @@ class Site:
     """A proxy, and the appserver's end of a link in memory."""
 
     def __init__(self, hosts: tuple[str, ...], **settings: Any) -> None:
-        hub: dict[str, MemoryLink] = {}
+        hub = Hub()
         self.link = MemoryLink("appserver", hub)
         self.got: asyncio.Queue[bytes] = asyncio.Queue()
         self.link.receiver = lambda data, peer: self.got.put_nowait(data)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
+from tandem.sip.errors import RemoteFault
 from tandem.sip.grammar import clean
 from tandem.sip.message import Message, Request, Response, header_key
 
@@ -50,7 +52,7 @@ def response_to(
     """A response to `request`: its Via, From, To, Call-ID and CSeq lines as they came (§8.2.6.2).
 
     `tag` is added to To where it has none. `headers` are whole lines, already clean. Works on
-    requests whose other headers are malformed; raises BadMessage where a line is no header.
+    requests whose headers are malformed, too: of those, lines that are none are left out.
     """
     lines = _copied_lines(request)
     if tag is not None:
@@ -68,7 +70,10 @@ def _copied_lines(request: Request) -> list[str]:
     if index is not None:
         return [lines[number] for key in _COPIED for number in index.get(key, ())]
     # not looked at yet, perhaps since there is no sense in it: line by line
-    return [line for line in lines if header_key(line.partition(":")[0]) in _COPIED]
+    with suppress(RemoteFault):
+        assert request.index is not None  # an index puts folded lines together
+    named = [(line, line.partition(":")) for line in request.lines]
+    return [line for line, (name, colon, _) in named if colon and header_key(name) in _COPIED]
 
 
 def _tag(lines: list[str], tag: str) -> None:

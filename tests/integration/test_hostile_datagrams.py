@@ -53,6 +53,7 @@ async def stranger(switch: Switch) -> AsyncIterator[Stranger]:
         yield stranger
     now = await counts(switch)
     assert now["tandem_appserver_errors_total"] == 0, switch.errors.read_text()
+    assert now["tandem_proxy_dropped_error_total"] == 0, switch.errors.read_text()
     assert unaccounted(now) == 0, now
     assert "Traceback" not in switch.errors.read_text()
 

@@ -6,6 +6,7 @@ public ──► rate limit ──► fast path ──► link          link ─
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
@@ -24,6 +25,10 @@ from services.proxy.ports import Peers, Probes
 from tandem.siptransport.flowtoken import FlowName
 from tandem.siptransport.link import CONTROL, BatchLink
 
+logger = logging.getLogger(__name__)
+
+MAX_LOGGED_ERRORS: Final = 100
+"""Exceptions logged with their trace; the counter counts all."""
 PROBE_REF: Final = b"probe"
 """The reference in the branch of our own OPTIONS to appservers."""
 FLOW_FAILED: Final = Answer(430)
@@ -95,7 +100,7 @@ class Forwarder:
             bucket.left -= 1
             hit = fast(data, peer)
             if hit is None:
-                self._general(data, peer)
+                self._guarded(data, peer)
             else:
                 send(hit[0], hit[1])
                 forwarded += 1
@@ -112,10 +117,20 @@ class Forwarder:
         bucket.left -= 1
         hit = self._fast_request(data, peer)
         if hit is None:
-            self._general(data, peer)
+            self._guarded(data, peer)
         else:
             self._link.send(*hit)
             self._counters["requests_in"] += 1
+
+    def _guarded(self, data: bytes, peer: Peer) -> None:
+        """The last resort: a fault of this program costs one message, and not those that came
+        with it."""
+        try:
+            self._general(data, peer)
+        except Exception:
+            self._drops.drop("error", peer.name.host)
+            if self._counters["dropped_error"] <= MAX_LOGGED_ERRORS:
+                logger.exception("a message could not be handled")
 
     def _general(self, data: bytes, peer: Peer) -> None:
         """What the fast path left: a response, a keep-alive, or a request that is out of the

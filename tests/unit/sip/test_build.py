@@ -69,3 +69,17 @@ def test_reasons_fall_back_to_their_class() -> None:
 
 def test_record_routes_are_copied_as_they_came() -> None:
     assert record_routes(invite()) == LINES[7:9]
+
+
+def test_a_request_with_a_line_that_is_no_header_is_answered_without_it() -> None:
+    request = Request("INVITE", "sip:bob@b.example", [*LINES, "T", "no header", "From"])
+    response = response_to(request, 400, tag="9")
+    assert response.lines == [*LINES[:3], LINES[3] + ";tag=9", *LINES[4:6]]
+    answer = parse_message(response.to_bytes())
+    assert answer.to.tag == "9"
+
+
+def test_folded_lines_are_copied_whole() -> None:
+    lines = ["Via: SIP/2.0", " /UDP a.example;branch=z9hG4bK1", *LINES[2:]]
+    request = Request("INVITE", "sip:c@d", lines)
+    assert parse_message(response_to(request, 400).to_bytes()).via.branch == "z9hG4bK1"

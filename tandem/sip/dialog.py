@@ -89,8 +89,8 @@ class Dialog:
         malformed Contact or Record-Route."""
         return cls(
             call_id=request.call_id,
-            local_tag=request.from_.tag or "",
-            remote_tag=response.to.tag or "",
+            local_tag=request.from_tag or "",
+            remote_tag=response.to_tag or "",
             local=_value(request, "from"),
             remote=_value(response, "to"),
             remote_target=target_of(response, request.uri),
@@ -165,7 +165,7 @@ class Dialog:
 
 def dialog_id(request: Request) -> tuple[str, str, str]:
     """The dialog that a request of theirs names: its To-tag is ours."""
-    return (request.call_id, request.to.tag or "", request.from_.tag or "")
+    return (request.call_id, request.to_tag or "", request.from_tag or "")
 
 
 def target_of(message: Request | Response, default: str | None = None) -> str:

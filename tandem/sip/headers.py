@@ -14,8 +14,19 @@ from tandem.sip.cseq import CSeq
 from tandem.sip.errors import BadMessage, TooLarge
 from tandem.sip.grammar import TOKEN_RE, clean, split_list
 from tandem.sip.limits import MAX_HEADERS, MAX_LINE, MAX_VIAS
+from tandem.sip.lines import (
+    PLAIN_VIA_RE,
+    address_of,
+    cseq_of,
+    line_value,
+    number_of,
+    required_value,
+    tag_of,
+)
 from tandem.sip.names import KEYS, header_key
 from tandem.sip.via import Via
+
+__all__ = ["Message", "line_value"]
 
 _BLANK: Final = (" ", "\t")
 _LINE_END_RE: Final = re.compile(r"\r\n(?![ \t])")
@@ -23,6 +34,10 @@ _LINE_END_RE: Final = re.compile(r"\r\n(?![ \t])")
 # "MUST contain exactly one": these may not be repeated (§20, §7.3.1)
 _SINGLE: Final = ("from", "to", "call-id", "cseq", "max-forwards", "content-length")
 _MANDATORY: Final = ("via", "from", "to", "call-id", "cseq")
+_NOWHERE: Final[list[int]] = []
+
+MAX_FORWARDS: Final = 255
+"""§20.22: "an integer in the range 0-255"."""
 
 
 # The index's entries for headers of one line: shared, never changed.
@@ -33,11 +48,10 @@ class Message:
     """What requests and responses share. Header names in arguments are in lower case."""
 
     __slots__ = (
-        "_cseq",
-        "_from",
+        "_call_id",
         "_index",
-        "_to",
-        "_via",
+        "_second_transport",
+        "_top",
         "body",
         "lines",
         "start_line",
@@ -61,10 +75,9 @@ class Message:
     def _forget(self) -> None:
         """To be called after `lines` was changed by hand."""
         self._index: dict[str, list[int]] | None = None
-        self._via: Via | None = None
-        self._from: Address | None = None
-        self._to: Address | None = None
-        self._cseq: CSeq | None = None
+        self._call_id: str | None = None
+        self._top: tuple[str, str] | None = None
+        self._second_transport: str | None = None
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -132,15 +145,8 @@ class Message:
 
     def number(self, key: str) -> int | None:
         """The value as delta-seconds or a count; raises BadMessage when it is no number."""
-        text = self.first(key)
-        if text is None:
-            return None
-        digits = text
-        if not text.isdecimal():
-            digits = text.partition(";")[0].partition("(")[0].strip()
-        if not digits.isascii() or not digits.isdecimal() or len(digits) > 12:
-            raise BadMessage(f"Malformed {key}")
-        return int(digits)
+        numbers = self.index.get(key)
+        return number_of(key, self.lines[numbers[0]]) if numbers else None
 
     def raw_lines(self, *keys: str) -> list[str]:
         """The untouched lines of these headers in the order of the message."""
@@ -148,18 +154,17 @@ class Message:
         numbers = [n for key in keys for n in index.get(key, ())]
         return [self.lines[n] for n in (sorted(numbers) if len(keys) > 1 else numbers)]
 
-    def _required(self, key: str) -> str:
-        value = self.first(key)
-        if not value:
+    def _line(self, key: str) -> str:
+        """The first line of a header that must be there."""
+        numbers = self.index.get(key)
+        if not numbers:
             raise BadMessage(f"Missing {key}")
-        return value
+        return self.lines[numbers[0]]
 
     @property
     def via(self) -> Via:
         """The topmost Via; raises BadMessage when it is missing or malformed."""
-        if self._via is None:
-            self._via = Via.parse(split_list(self._required("via"))[0])
-        return self._via
+        return Via.parse(split_list(required_value(self._line("via")))[0])
 
     @property
     def vias(self) -> list[Via]:
@@ -167,30 +172,52 @@ class Message:
         return [Via.parse(item) for item in self.items("via")]
 
     @property
+    def top(self) -> tuple[str, str]:
+        """Branch and sent-by of the topmost Via, as transactions are matched by them."""
+        if self._top is None:
+            via = self.via
+            self._top = (via.branch, via.sent_by)
+        return self._top
+
+    @property
+    def second_transport(self) -> str:
+        """The transport of the Via below the topmost one, or of that where there is no other."""
+        if self._second_transport is None:
+            vias = self.vias
+            self._second_transport = vias[1 if len(vias) > 1 else 0].transport
+        return self._second_transport
+
+    @property
     def from_(self) -> Address:
         """From."""
-        if self._from is None:
-            self._from = Address.parse(self._required("from"))
-        return self._from
+        return address_of(self._line("from"))
 
     @property
     def to(self) -> Address:
         """To."""
-        if self._to is None:
-            self._to = Address.parse(self._required("to"))
-        return self._to
+        return address_of(self._line("to"))
+
+    @property
+    def from_tag(self) -> str | None:
+        """The tag of From, without parsing the rest."""
+        return tag_of(self._line("from"))
+
+    @property
+    def to_tag(self) -> str | None:
+        """The tag of To, without parsing the rest."""
+        return tag_of(self._line("to"))
 
     @property
     def cseq(self) -> CSeq:
         """CSeq."""
-        if self._cseq is None:
-            self._cseq = CSeq.parse(self._required("cseq"))
-        return self._cseq
+        return cseq_of(self._line("cseq"))
 
     @property
     def call_id(self) -> str:
         """Call-ID, compared byte by byte (§8.1.1.4)."""
-        return self._required("call-id")
+        if self._call_id is None:
+            self._call_id = required_value(self._line("call-id"))
+        return self._call_id
 
     @property
     def contacts(self) -> list[Address]:
@@ -201,7 +228,7 @@ class Message:
     def max_forwards(self) -> int | None:
         """Max-Forwards; raises BadMessage outside 0 to 255 (§20.22)."""
         hops = self.number("max-forwards")
-        if hops is not None and hops > 255:
+        if hops is not None and hops > MAX_FORWARDS:
             raise BadMessage("Max-Forwards out of range")
         return hops
 
@@ -269,25 +296,52 @@ class Message:
     def check(self) -> None:
         """Check what every element must be able to rely on (§8.2, §16.3): the headers that each
         message needs are there, once, and well formed. Raises RemoteFault."""
-        index = self.index
-        for key in _MANDATORY:
-            if key not in index:
-                raise BadMessage(f"Missing {key}")
-        for key in _SINGLE:
-            if len(index.get(key, ())) > 1:
-                raise BadMessage(f"Repeated {key}")
+        index, lines = self.index, self.lines
+        try:
+            vias, from_, to = index["via"], index["from"], index["to"]
+            call_id, cseq = index["call-id"], index["cseq"]
+        except KeyError:
+            missing = next(key for key in _MANDATORY if key not in index)
+            raise BadMessage(f"Missing {missing}") from None
+        hops = index.get("max-forwards", _NOWHERE)
+        length = index.get("content-length", _NOWHERE)
+        if len(from_) + len(to) + len(call_id) + len(cseq) > 4 or len(hops) > 1 or len(length) > 1:
+            repeated = next(key for key in _SINGLE if len(index.get(key, ())) > 1)
+            raise BadMessage(f"Repeated {repeated}")
+        self._check_vias(vias)
+        tag_of(lines[from_[0]])
+        tag_of(lines[to[0]])
+        cseq_of(lines[cseq[0]])
+        if hops and number_of("max-forwards", lines[hops[0]]) > MAX_FORWARDS:
+            raise BadMessage("Max-Forwards out of range")
+        if length:
+            number_of("content-length", lines[length[0]])
+        self._call_id = required_value(lines[call_id[0]])
+
+    def _check_vias(self, numbers: list[int]) -> None:
+        """Each is read only as far as most are alike; others are parsed."""
+        lines = self.lines
+        if len(numbers) > MAX_VIAS:
+            raise TooLarge("Too many Via values")
+        plain = PLAIN_VIA_RE.fullmatch
+        top = plain(lines[numbers[0]])
+        second = top
+        for number in numbers[1:]:
+            match = plain(lines[number])
+            if match is None:
+                top = None
+                break
+            if second is top:
+                second = match
+        if top is None or second is None:
+            self._parse_vias()
+        else:
+            self._top = (top[3] or "", top[2].lower())
+            self._second_transport = second[1]
+
+    def _parse_vias(self) -> None:
         vias = self.items("via")
         if len(vias) > MAX_VIAS:
             raise TooLarge("Too many Via values")
         for item in vias:
             Via.parse(item)
-        _ = self.from_, self.to, self.cseq, self.max_forwards, self.number("content-length")
-        _ = self.call_id
-
-
-def line_value(line: str) -> str:
-    """The value of a header line, unfolded and stripped (§7.3.1)."""
-    value = line.partition(":")[2].strip(" \t\r\n")
-    if "\n" not in value:
-        return value
-    return " ".join([part.strip(" \t") for part in value.split("\r\n")])

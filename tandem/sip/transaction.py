@@ -106,7 +106,7 @@ class TransactionLayer:
             self._receive_request(message, hop, now)
 
     def _receive_response(self, response: Response, hop: Hop, now: float) -> None:
-        tx = self._clients.get((response.via.branch, response.cseq.method))
+        tx = self._clients.get((response.top[0], response.cseq.method))
         if tx is None:
             self._user.on_stray_response(response, hop, now)
             return
@@ -240,7 +240,7 @@ class TransactionLayer:
         if not tx.cancelled:
             return
         cancel = _same_transaction(tx.request, "CANCEL")
-        key = (tx.request.via.branch, "CANCEL")
+        key = (tx.request.top[0], "CANCEL")
         if key in self._clients:
             return
         own = self._clients[key] = ClientTransaction(self, key, tx.hop, cancel, _CANCEL, now)
@@ -272,12 +272,12 @@ def _input_of(status: int) -> Input:
 
 def server_key(request: Request, method: str) -> Key:
     """§17.2.3: branch, sent-by and method; without the cookie, what RFC 2543 compared."""
-    via = request.via
-    branch = via.branch
+    branch, sent_by = request.top
     if branch.startswith(MAGIC_COOKIE):
-        return (branch, via.sent_by, method)
+        return (branch, sent_by, method)
     return (
-        str(via), method, request.call_id, request.from_.tag or "", str(request.cseq.number),
+        str(request.via), method, request.call_id, request.from_tag or "",
+        str(request.cseq.number),
         "" if method == "INVITE" else request.uri,
     )  # fmt: skip
 

@@ -135,7 +135,7 @@ class Core:
     def on_request(self, tx: ServerTransaction, now: float) -> None:
         """A new request that is neither REGISTER, ACK nor CANCEL."""
         request = tx.request
-        if request.to.tag:
+        if request.to_tag:
             self._calls.in_dialog(tx, now)
             return
         handler = self._methods.get(request.method)
@@ -238,23 +238,20 @@ class Core:
     def _is_first(self, tx: ServerTransaction, now: float) -> bool:
         """§8.2.2.2: the same request by another way, since somebody before us forked: 482."""
         request = tx.request
-        if not request.from_.tag:
+        if not request.from_tag:
             return True
-        name = f"{request.from_.tag} {request.call_id} {request.cseq} {request.uri}"
+        name = f"{request.from_tag} {request.call_id} {request.cseq} {request.uri}"
         branch = self._seen.get(name, now)
-        if branch is not None and branch != request.via.branch:
+        if branch is not None and branch != request.top[0]:
             self._layer.reply(tx, 482, now)
             return False
-        self._seen.put(name, request.via.branch, now)
+        self._seen.put(name, request.top[0], now)
         return True
 
 
 def _outer_transport(message: Request | Response) -> str:
     """The transport of the client behind the proxy: the Via below the proxy's."""
-    if isinstance(message, Response):
-        return ""
-    vias = message.vias
-    return vias[1].transport if len(vias) > 1 else vias[0].transport
+    return "" if isinstance(message, Response) else message.second_transport
 
 
 def _try_parse(data: bytes) -> Request | None:

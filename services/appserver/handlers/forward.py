@@ -93,7 +93,7 @@ class Forwarder:
             forwarded.tx.request,
             status,
             response.reason,
-            tag=response.to.tag or "none",
+            tag=response.to_tag or "none",
             headers=passed(response),
             body=response.body,
         )

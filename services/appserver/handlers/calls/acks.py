@@ -36,7 +36,7 @@ class InviteContext:
 
     def acked_again(self, board: Board, response: Response) -> bool:
         """Repeat the ACK of a 2xx that had one; False if it had none."""
-        sent = self.acks.get(response.to.tag or "")
+        sent = self.acks.get(response.to_tag or "")
         if sent is None:
             return False
         board.layer.transmit(*sent)

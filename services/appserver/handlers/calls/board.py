@@ -69,7 +69,7 @@ class Board:
 
     def find(self, request: Request) -> Party | None:
         """The party that sent this request in its dialog (RFC 3261 §12.2.2)."""
-        party = self.party(request.to.tag or "", request.from_.tag or "")
+        party = self.party(request.to_tag or "", request.from_tag or "")
         if party is not None and party.leg.dialog.call_id == request.call_id:
             return party
         return None

@@ -123,14 +123,14 @@ class Branch(InviteContext):
             self._last_status = response.status
             records.progressed(self._board, self.setup.call.value, self.number, response)
         # without a To-tag it makes no dialog (an RFC 2543 server)
-        tag = response.to.tag
+        tag = response.to_tag
         party = self.party(response) if tag in self.early or (tag and not self.setup.full) else None
         self.setup.on_progress(party, response, now)
 
     def _on_success(self, tx: ClientTransaction, response: Response, now: float) -> None:
         if self.acked_again(self._board, response):
             return
-        if self.won and self._board.party(self._tag, response.to.tag or "") is not None:
+        if self.won and self._board.party(self._tag, response.to_tag or "") is not None:
             return  # the ACK of the winner waits for the caller's
         if self.over or tx is not self.tx:
             self._refuse_late(tx, response, now)
@@ -165,7 +165,7 @@ class Branch(InviteContext):
 
     def party(self, response: Response) -> Party:
         """Our party of the dialog that this response belongs to, made if it is new."""
-        tag = response.to.tag or ""
+        tag = response.to_tag or ""
         party = self.early.get(tag)
         if party is None:
             assert self.tx is not None

@@ -137,7 +137,7 @@ class Calls:
         self._now = now
         if response.cseq.method != "INVITE" or not 200 <= response.status < 300:
             return
-        party = self._board.party(response.from_.tag or "", response.to.tag or "")
+        party = self._board.party(response.from_tag or "", response.to_tag or "")
         try:
             if party is not None and party.leg.dialog.call_id == response.call_id:
                 send_ack(self._board, party.leg, response.cseq.number, now)

@@ -10,26 +10,28 @@ from tandem.runtime.address import HostPort
 
 # Documentation addresses: connecting a UDP socket sends nothing, it only picks a route.
 _PROBES: Final = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
+_WILDCARDS: Final = ("0.0.0.0", "::")
+_LOOPBACK: Final = ("127.0.0.1", "::1")
 
 
 def own_hosts(listeners: Iterable[HostPort]) -> tuple[str, ...]:
     """The addresses and names by which phones may name these listeners, without brackets."""
     hosts: dict[str, None] = {}
     for listener in listeners:
-        if listener.host in ("0.0.0.0", "::"):
+        if listener.host in _WILDCARDS:
             hosts.update(dict.fromkeys(_machine()))
         else:
             hosts[listener.host] = None
     return tuple(hosts)
 
 
-def outward_address() -> str:
-    """The address that phones in the same network would use, a loopback one without network."""
-    for family, probe in _PROBES:
-        found = _route_to(family, probe)
-        if found:
-            return found
-    return "127.0.0.1"
+def reachable(host: str) -> str:
+    """The address by which phones in the same network reach a listener on `host`: for a wildcard
+    the one of the route outward, a loopback one without network."""
+    for wildcard, loopback, (family, probe) in zip(_WILDCARDS, _LOOPBACK, _PROBES, strict=True):
+        if host == wildcard:
+            return _route_to(family, probe) or loopback
+    return host
 
 
 def _machine() -> list[str]:

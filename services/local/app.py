@@ -16,8 +16,9 @@ from services.appserver.handlers.calls import Calls
 from services.events.app import Events
 from services.events.config import EventsConfig
 from services.events.ports import StorageError
-from services.local.addresses import outward_address, own_hosts
-from services.local.config import LocalConfig
+from services.local.addresses import own_hosts, reachable
+from services.local.config import DEFAULT_DOMAIN, LocalConfig
+from services.local.entrypoints import http_phones
 from services.local.entrypoints.http import make_app
 from services.local.files import DataFolderProblem, certificate, open_data_dir, secret
 from services.provisioning.app import DatabaseProblem, Provisioning
@@ -79,7 +80,11 @@ class Local:
         proxy, appserver = await self._start_switch(bus, provisioning, metrics)
         events.register(metrics)
         _gauges(metrics, appserver)
-        app = make_app([provisioning.router(), events.router()], metrics, provisioning.ready)
+        phones = http_phones.make_router(
+            provisioning.sessions, lambda: proxy.addresses, DEFAULT_DOMAIN
+        )
+        routers = [provisioning.router(), events.router(), phones]
+        app = make_app(routers, metrics, provisioning.ready)
         server = HttpServer(app, self._config.http)
         try:
             server.open()
@@ -211,8 +216,8 @@ def _lines(proxy: Proxy, http: HostPort, password: str | None) -> list[str]:
     for transport, host, port in proxy.addresses:
         lines.append(f"sip {transport} {HostPort(host, port)}")
     lines.append(f"http http://{http}")
-    wildcard = [a for a in proxy.addresses if a[1] in ("0.0.0.0", "::") and a[0] == "udp"]
-    if wildcard:
-        where = HostPort(outward_address(), wildcard[0][2])
-        lines.append(f"phones         set {where} as their server")
+    servers = [a for a in proxy.addresses if a[0] in ("udp", "tls")]
+    if servers:
+        _, host, port = servers[0]
+        lines.append(f"phones         set {HostPort(reachable(host), port)} as their server")
     return lines

@@ -6,13 +6,23 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import (
+    Connection,
+    Engine,
+    String,
+    column,
+    create_engine,
+    event,
+    inspect,
+    select,
+    table,
+)
 from sqlalchemy.engine import make_url
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 VERSION_TABLE: Final = "events_version"
+NEWEST_SCHEMA: Final = "0001"
+"""The revision of the newest step in `migrations/versions`."""
 BUSY_MILLISECONDS: Final = 5000
 """How long SQLite waits for another process's lock."""
 
@@ -27,10 +37,23 @@ def make_engine(url: str) -> Engine:
 
 def migrate(connection: Connection) -> None:
     """Bring the tables up to date."""
+    if _revision(connection) == NEWEST_SCHEMA:
+        return
+    # Here and not above: Alembic takes long to load, and there is seldom something to do.
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    version = column("version_num", String)
+    return connection.scalar(select(version).select_from(table(VERSION_TABLE, version)))
 
 
 def _to_json(value: Any) -> str:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any, Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy import URL, Connection, String, column, event, inspect, make_url, select, table
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -19,9 +14,9 @@ WRITES: Final = "tandem_writes"
 """The execution option of connections that are going to write."""
 POOL_SIZE: Final = 5
 """Connections; SQLite has one writer anyway, and readers are done within a millisecond."""
-_SCRIPTS: Final = "services.provisioning.adapters:migrations"
-
-_log = logging.getLogger(__name__)
+VERSION_TABLE: Final = "alembic_version"
+NEWEST_SCHEMA: Final = "0001"
+"""The revision of the newest step in `migrations/versions`."""
 
 
 async def open_database(url: str, *, wait_seconds: float) -> AsyncEngine:
@@ -87,19 +82,17 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", _SCRIPTS)
-    config.attributes["connection"] = connection
-    scripts = ScriptDirectory.from_config(config)
-    current = MigrationContext.configure(connection).get_current_revision()
-    if current not in {None, *(script.revision for script in scripts.walk_revisions())}:
-        raise DatabaseProblem(
-            f"The database was written by a newer Tandem (schema {current}); "
-            "run that version, or name another database in TANDEM_DATABASE_URL."
-        )
-    if current != scripts.get_current_head():
-        _log.info("database schema %s → %s", current, scripts.get_current_head())
-        command.upgrade(config, "head")
+    if _revision(connection) != NEWEST_SCHEMA:
+        from services.provisioning.adapters.migrations.upgrade import upgrade  # it takes long
+
+        upgrade(connection)
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    version = column("version_num", String)
+    return connection.scalar(select(version).select_from(table(VERSION_TABLE, version)))
 
 
 def _advice(url: URL, fault: BaseException) -> str:

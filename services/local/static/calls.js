@@ -1,0 +1,39 @@
+// Calls under way, call records, and what happened in one call.
+"use strict";
+
+import { api } from "./api.js";
+import { $, bare, button, clock, dateAndTime, el, fillTable, seconds } from "./dom.js";
+import { eventLine } from "./events.js";
+
+const LIST_COUNT = 100;
+const RECORD_COUNT = 25;
+
+export async function refreshCalls() {
+  const [calls, records] = await Promise.all([
+    api("GET", `/calls?count=${LIST_COUNT}`),
+    api("GET", `/cdrs?count=${RECORD_COUNT}`),
+  ]);
+  fillTable("calls", calls, (c) => [
+    clock(c.started_at), bare(c.caller), bare(c.destination),
+    c.state + (c.answered_by ? ` by ${bare(c.answered_by)}` : ""), steps(c),
+  ], "No call is under way.");
+  const shown = { items: records.items, total: records.items.length };
+  fillTable("cdrs", shown, (c) => [
+    dateAndTime(c.created_at), bare(c.caller), bare(c.destination),
+    el("td", `${c.status} ${c.status_reason}`, c.status < 300 ? "good" : "bad"),
+    c.end_reason, c.answered_at ? seconds(c.duration) : "–", steps(c),
+  ], "No call was made yet.");
+}
+
+function steps(call) {
+  const cell = el("td", null, "actions");
+  cell.append(button("Steps", () => showSteps(call)));
+  return cell;
+}
+
+async function showSteps(call) {
+  const { events } = await api("GET", `/calls/${encodeURIComponent(call.id)}`);
+  $("steps-title").textContent = `${bare(call.caller)} → ${bare(call.destination)}`;
+  $("steps").replaceChildren(...events.map(eventLine));
+  $("steps-dialog").showModal();
+}

@@ -84,7 +84,13 @@ class Proxy:
         if self._streams is None:
             return Counter(self._counters)
         lost = sum(listener.socket.lost for listener in self._peers.listeners)
-        more = {"responses_out": self._forwarder.responses_out, "send_failed": lost}
+        forwarder = self._forwarder
+        more = {
+            "requests_out": forwarder.requests_out,
+            "responses_in": forwarder.responses_in,
+            "responses_out": forwarder.responses_out,
+            "send_failed": lost,
+        }
         more |= {f"streams_{name}": n for name, n in asdict(self._streams.counters).items()}
         return Counter(self._counters) + Counter(more)
 

@@ -49,6 +49,12 @@ class World:
         """The verdict of the general way."""
         return self.inbound.request(data, peer or self.peer)
 
+    def forwarded_to(self, data: bytes, peer: Peer | None = None) -> tuple[bytes, str]:
+        """What the general way sends, and to which appserver."""
+        verdict = self.general(data, peer)
+        assert isinstance(verdict, ToAppserver), verdict
+        return verdict.data, verdict.appserver
+
     def forwarded(self, data: bytes, peer: Peer | None = None) -> bytes:
         """What the general way sends to the appserver."""
         verdict = self.general(data, peer)

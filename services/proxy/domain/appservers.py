@@ -43,3 +43,7 @@ class Appservers:
         """The appserver for this Call-ID, None while none is active."""
         table = self._table
         return table[zlib.crc32(call_id) % BUCKETS] if table else None
+
+    def prefer(self, owner: str, call_id: bytes) -> str | None:
+        """The owner of a dialog while it is active, else the one for this Call-ID."""
+        return owner if owner in self.active else self.pick(call_id)

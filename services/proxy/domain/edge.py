@@ -17,9 +17,11 @@ import base64
 import ipaddress
 import re
 import zlib
+from binascii import b2a_base64
 from collections.abc import Iterable
 from typing import Final
 
+from services.proxy.domain.known import KnownRoutes
 from services.proxy.domain.peer import Peer
 from tandem.siptransport.flowtoken import FlowName, TokenKey
 
@@ -35,6 +37,11 @@ DIALOG_METHODS: Final = frozenset({b"INVITE", b"SUBSCRIBE", b"REFER", b"NOTIFY"}
 """Requests that make a dialog, or may (RFC 3261 §12, RFC 6665 §4.4.1)."""
 SPECIAL_METHODS: Final = DIALOG_METHODS | {b"REGISTER"}
 """Requests that get a line of ours beside the Via."""
+
+
+OUTWARD: Final = b""
+"""In the place of a method in `Peer.extras`: the Record-Route of any request to the peer."""
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
 def b64(data: bytes) -> bytes:
@@ -60,8 +67,10 @@ class Edge:
         self.own: set[str] = {link.lower()}
         """`host:port` of every address that is ours, lower case."""
         self.loop_seed = int.from_bytes(key.mac(b"loop " + node.encode())[:4], "big")
+        self.known = KnownRoutes()
         self._owners: dict[str, str] = {}
         self._refs: dict[str, bytes] = {}
+        self._named: dict[bytes, str] = {}
 
     # -- peers -----------------------------------------------------------------------------
 
@@ -121,8 +130,11 @@ class Edge:
 
     def record_route_out(self, peer: Peer, appserver: str) -> bytes:
         """The Record-Route line of a request towards `peer`: the public side topmost."""
-        line = f"{self.outer_route(peer, appserver)}>, <{self.inner_route(peer)}"
-        return f"Record-Route: <{line}>\r\n".encode()
+        line = peer.extras.get((OUTWARD, appserver))
+        if line is None:
+            text = f"{self.outer_route(peer, appserver)}>, <{self.inner_route(peer)}"
+            line = peer.extras[OUTWARD, appserver] = f"Record-Route: <{text}>\r\n".encode()
+        return line
 
     def inner_route(self, peer: Peer) -> str:
         """The URI by which appservers reach this peer through us."""
@@ -155,8 +167,7 @@ class Edge:
         if ref is None:
             ref = self._refs[appserver] = b64(appserver.encode())
         inside = b"%s.%s." % (ref, loop)
-        mac = b64(self.key.mac(inside + tail))
-        return b"%s%s%s.%s\r\n" % (peer.via_out, inside, mac, tail)
+        return b"%s%s%s.%s\r\n" % (peer.via_out, inside, self._mac(inside + tail), tail)
 
     def read_via_out(self, branch: bytes) -> str | None:
         """The appserver that the branch of a response from outside names; None for a forgery."""
@@ -164,6 +175,16 @@ class Edge:
         if not branch.startswith(MARK) or len(parts) != 4:
             return None
         ref, loop, mac, tail = parts
-        if mac != b64(self.key.mac(b"%s.%s.%s" % (ref, loop, tail))):
+        return self.signed(ref, loop, mac, tail)
+
+    def signed(self, ref: bytes, loop: bytes, mac: bytes, tail: bytes) -> str | None:
+        """The same by the parts of the branch."""
+        if mac != self._mac(b"%s.%s.%s" % (ref, loop, tail)):
             return None
-        return unb64(ref).decode()
+        name = self._named.get(ref)
+        if name is None:
+            name = self._named[ref] = unb64(ref).decode()  # we wrote it: there are few
+        return name
+
+    def _mac(self, data: bytes) -> bytes:
+        return b2a_base64(self.key.mac(data), newline=False).translate(_URL_SAFE)

@@ -12,6 +12,7 @@ from typing import Final
 
 from services.proxy.domain.appservers import Appservers
 from services.proxy.domain.edge import MARK, SPECIAL_METHODS, Edge
+from services.proxy.domain.known import Inward
 from services.proxy.domain.peer import Peer
 
 # Via is the first header, alone in its line, its only parameters branch and rport; then without
@@ -34,6 +35,18 @@ _SPECIAL_RE: Final = re.compile(
 _VERSION_LENGTH: Final = len(b" SIP/2.0\r\n")
 _OWN_BRANCH: Final = MARK[7:]
 
+_ROUTES_RE: Final = re.compile(rb"(?:Route: [^\r]++\r\n)++")
+# A response to what we sent: our Via alone or before a comma, with what RFC 3261 §18.2.1 and
+# RFC 3581 let its receiver put in, then the appserver's.
+_STAMPS: Final = rb"(?:;r(?:port|eceived)(?:=[0-9A-Fa-f.:\[\]]*+)?+)*+"
+_ANSWER_RE: Final = re.compile(
+    rb"SIP/2\.0 [1-6][0-9][0-9] [^\r]*+\r\n"
+    rb"Via: (SIP/2\.0/[A-Z]{2,3} [A-Za-z0-9.:\-\[\]]+" + _STAMPS
+    + rb";branch=z9hG4bK-t-([A-Za-z0-9_\-]+)\.([0-9a-f]{8})\.([A-Za-z0-9_\-]{12})"
+    + rb"\.([A-Za-z0-9\-.!%*_+`'~]+)" + _STAMPS + rb"(?:, ?|\r\nVia: ))SIP/2\.0/"
+)  # fmt: skip
+_BLANKS: Final = b" \t"
+
 LESS_ONE: Final = {b"%d" % hops: b"%d" % (hops - 1) for hops in range(1, 256)}
 """Max-Forwards as it comes, to as it goes. 0 has no entry: it needs an answer."""
 
@@ -44,17 +57,33 @@ class FastPath:
     def __init__(self, edge: Edge, appservers: Appservers) -> None:
         self._edge = edge
         self._seed = edge.loop_seed
+        self._signed = edge.signed
         self._pick = appservers.pick
+        self._prefer = appservers.prefer
+        self._inward = edge.known.inward
         self._own_via = b"Via: SIP/2.0/UDP %s;branch=%s" % (edge.link.encode(), MARK)
 
-    def request(self, data: bytes, peer: Peer) -> tuple[bytes, str] | None:
-        """A request from outside, for an appserver."""
+    def in_dialog(self, data: bytes, peer: Peer) -> tuple[bytes, str] | None:
+        """A request from outside whose only Route lines are ours, and were read before."""
+        at = data.find(b"\r\nRoute: ", 0, data.find(b"\r\n\r\n") + 2) + 2
+        match = _ROUTES_RE.match(data, at) if at > 1 else None
+        if match is None or data[match.end()] in _BLANKS:
+            return None
+        known = self._inward.get(match[0])
+        if known is None:
+            return None
+        return self.request(data[:at] + data[match.end() :], peer, known)
+
+    def request(
+        self, data: bytes, peer: Peer, known: Inward | None = None
+    ) -> tuple[bytes, str] | None:
+        """A request from outside, for an appserver; `known` is what its Routes said that were
+        taken away before."""
         match = _START_RE.match(data)
         if match is None:
             return None
         method, uri, sent_by, rport, branch, late_rport, hops, late_call, call_id = match.groups()
-        find = data.find
-        at = match.end()
+        find, at = data.find, match.end()
         end = find(b"\r\n\r\n", at)
         if hops is not None:
             hops_at, hops_end = match.span(7)
@@ -62,10 +91,10 @@ class FastPath:
             hops_at = find(b"\r\nMax-Forwards: ", at, end) + 16
             hops_end = find(b"\r\n", hops_at) if hops_at > 15 else hops_at
             hops = data[hops_at:hops_end]
-        hops = LESS_ONE.get(hops)
+        less = LESS_ONE.get(hops)
         if (
             end < 0
-            or hops is None
+            or less is None
             or find(MARK, at, end) >= 0
             or branch[:3] == _OWN_BRANCH
             or _SPECIAL_RE.search(data, at, end + 2) is not None
@@ -78,16 +107,22 @@ class FastPath:
             stamp, cut, rest = peer.received, match.end(5), match.end(5)
         else:
             return None
-        appserver = self._pick(call_id or late_call)
+        loop = zlib.crc32(uri, self._seed)
+        extra = b""
+        if known is not None:
+            loop = zlib.crc32(known.text, loop)
+            appserver = self._prefer(known.owner, call_id or late_call)
+        else:
+            appserver = self._pick(call_id or late_call)
+            if method in SPECIAL_METHODS and appserver is not None:
+                kept = peer.extras.get((method, appserver))
+                extra = kept or self._edge.extra(peer, method, appserver)
         if appserver is None:
             return None
-        extra = peer.extras.get((method, appserver)) if method in SPECIAL_METHODS else b""
-        if extra is None:
-            extra = self._edge.extra(peer, method, appserver)
         via_at = match.end(2) + _VERSION_LENGTH
         return b"".join((
-            data[:via_at], peer.via_in, b"%08x." % zlib.crc32(uri, self._seed), branch, b"\r\n",
-            extra, data[via_at:cut], stamp, data[rest:hops_at], hops, data[hops_end:],
+            data[:via_at], peer.via_in, b"%08x." % loop, branch, b"\r\n",
+            extra, data[via_at:cut], stamp, data[rest:hops_at], less, data[hops_end:],
         )), appserver  # fmt: skip
 
     def response(self, data: bytes) -> tuple[bytes, bytes] | None:
@@ -101,3 +136,13 @@ class FastPath:
         if data.find(b",", ref_at, end) >= 0 or data[end + 2 : end + 3] in b" \t":
             return None
         return data[:at] + data[end + 2 :], data[ref_at : data.find(b".", ref_at, end)]
+
+    def answer(self, data: bytes) -> tuple[bytes, str] | None:
+        """A response from outside, for an appserver."""
+        match = _ANSWER_RE.match(data)
+        if match is None or data.find(b"\r\n\r\n", match.end()) < 0:
+            return None
+        appserver = self._signed(*match.group(2, 3, 4, 5))
+        if appserver is None:
+            return None
+        return data[: match.start(1)] + data[match.end(1) :], appserver

@@ -8,6 +8,7 @@ from typing import Final
 from services.proxy.domain.appservers import Appservers
 from services.proxy.domain.edge import MARK, SPECIAL_METHODS, Edge
 from services.proxy.domain.fast import LESS_ONE
+from services.proxy.domain.learn import learn_inward
 from services.proxy.domain.peer import Peer
 from services.proxy.domain.routes import OwnRoutes, is_own, own_routes, read_uri, routes_text
 from services.proxy.domain.scan import Edit, Head, drop_items, scan, splice
@@ -108,6 +109,7 @@ class Inbound:
         appserver = self._choose(head, routes)
         if appserver is None:
             return Answer(503, headers=(RETRY_AFTER,))
+        learn_inward(self._edge, head, routes)
         edits = [*stamp(via, peer), *hop_edits(head), *drop_items(head, "route", routes.count)]
         lines = self._via_line(head, via, uri, peer)
         if method in SPECIAL_METHODS and routes.owner is None:
@@ -118,9 +120,7 @@ class Inbound:
     def _choose(self, head: Head, routes: OwnRoutes) -> str | None:
         """(1) The owner that our Route names, while it is active; (2) here is the place for
         next-call hints (DESIGN §5); (3) the Call-ID's."""
-        if routes.owner is not None and routes.owner in self._appservers.active:
-            return routes.owner
-        return self._appservers.pick(head.value("call-id") or b"")
+        return self._appservers.prefer(routes.owner or "", head.value("call-id") or b"")
 
     def _via_line(self, head: Head, via: TopVia, uri: bytes, peer: Peer) -> bytes:
         edge = self._edge

@@ -11,6 +11,7 @@ from typing import Final
 
 from services.proxy.domain.edge import DIALOG_METHODS, Edge
 from services.proxy.domain.inbound import hop_edits, without_branch
+from services.proxy.domain.learn import learn_outward
 from services.proxy.domain.peer import Peer
 from services.proxy.domain.routes import RouteUri, own_routes, read_uri, routes_text
 from services.proxy.domain.scan import Head, drop_items, scan, splice
@@ -52,6 +53,7 @@ def plan(edge: Edge, data: bytes) -> Plan | Answer | Drop:
         destination = _of_uri(head, routes.count, uri)
     if destination is None:
         return Drop("ack_unroutable") if method == b"ACK" else UNROUTABLE
+    learn_outward(edge, head, uri, routes, destination)
     in_dialog = routes.owner is not None
     return Plan(head, method, uri, routes.count, destination, in_dialog)
 

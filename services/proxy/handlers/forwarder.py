@@ -16,6 +16,7 @@ from services.proxy.domain.answers import build_answer
 from services.proxy.domain.appservers import Appservers
 from services.proxy.domain.edge import Edge
 from services.proxy.domain.fast import FastPath
+from services.proxy.domain.fast_out import FastOut
 from services.proxy.domain.inbound import Inbound
 from services.proxy.domain.limiter import Limiter
 from services.proxy.domain.peer import Peer
@@ -59,12 +60,17 @@ class Forwarder:
         self._drops = drops
         self._counters = counters
         self._clock = clock
+        self.responses_in = 0
         self.responses_out = 0
+        self.requests_out = 0
         """Counted here, for a dictionary costs more than the rest of the bookkeeping."""
         self._inbound = Inbound(edge, appservers)
         fast = FastPath(edge, appservers)
         self._fast_request = fast.request
         self._fast_response = fast.response
+        self._fast_in_dialog = fast.in_dialog
+        self._fast_answer = fast.answer
+        self._fast_out = FastOut(edge)
 
     # -- from outside ----------------------------------------------------------------------
 
@@ -145,15 +151,23 @@ class Forwarder:
             self._request_in(data.lstrip(b"\r\n"), peer)
 
     def _response_in(self, data: bytes, peer: Peer) -> None:
-        verdict = responses.from_public(self._edge, data)
-        if isinstance(verdict, Drop):
-            self._drops.drop(verdict.reason, peer.name.host)
-            return
+        hit = self._fast_answer(data)
+        if hit is None:
+            verdict = responses.from_public(self._edge, data)
+            if isinstance(verdict, Drop):
+                self._drops.drop(verdict.reason, peer.name.host)
+                return
+            hit = verdict.data, verdict.appserver
         peer.bucket.left += 1  # it answers what we sent: it costs its sender nothing
-        self._counters["responses_in"] += 1
-        self._link.send(verdict.data, verdict.appserver)
+        self.responses_in += 1
+        self._link.send(hit[0], hit[1])
 
     def _request_in(self, data: bytes, peer: Peer) -> None:
+        hit = self._fast_in_dialog(data, peer)
+        if hit is not None:
+            self._counters["requests_in"] += 1
+            self._link.send(hit[0], hit[1])
+            return
         verdict = self._inbound.request(data, peer)
         if isinstance(verdict, ToAppserver):
             self._counters["requests_in"] += 1
@@ -221,6 +235,13 @@ class Forwarder:
             self._peers.keepalive(peer)
 
     def _request_out(self, data: bytes, appserver: str) -> None:
+        passage = self._fast_out.plan(data)
+        if passage is not None:
+            to = self._peers.reach(passage.destination)
+            if to is not None:
+                out = self._fast_out.write(passage, to, appserver)
+                self._sent(out, to, passage.method, data, appserver)
+                return
         plan = outbound.plan(self._edge, data)
         if isinstance(plan, Drop):
             self._drops.drop(plan.reason, appserver)
@@ -239,11 +260,15 @@ class Forwarder:
         if out is None:
             self._drops.drop("link_unparseable", appserver)
             return
-        self._counters["requests_out"] += 1
+        self._sent(out, peer, plan.method, data, appserver)
+
+    def _sent(self, out: bytes, peer: Peer, method: bytes, request: bytes, appserver: str) -> None:
+        """Send it; `request` is what the appserver gave, to be answered when that fails."""
+        self.requests_out += 1
         if peer.sender(out, peer.address) is False:
-            self.answer_link(data, UNREACHABLE, appserver)
-        elif peer.name.transport != "udp" and plan.method != b"ACK":
-            self._peers.expect(peer, data, appserver)
+            self.answer_link(request, UNREACHABLE, appserver)
+        elif method != b"ACK" and peer.name.transport != "udp":
+            self._peers.expect(peer, request, appserver)
 
     def answer_link(self, data: bytes, verdict: Answer, appserver: str) -> None:
         """Answer a request of an appserver (never an ACK)."""

@@ -78,8 +78,10 @@ def _copied_lines(request: Request) -> list[str]:
 
 def _tag(lines: list[str], tag: str) -> None:
     for number, line in enumerate(lines):
-        if header_key(line.partition(":")[0]) == "to":
-            if not _TAG_RE.search(line, line.rfind(">") + 1):
+        name = line[:3]
+        if name == "To:" or (name != "Via" and header_key(line.partition(":")[0]) == "to"):
+            # nearly all that have none end with their URI
+            if line[-1:] == ">" or not _TAG_RE.search(line, line.rfind(">") + 1):
                 lines[number] = f"{line.rstrip()};tag={tag}"
             return
 

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from tandem.sip.address import Address
 from tandem.sip.errors import BadMessage
+from tandem.sip.grammar import split_list
+from tandem.sip.lines import KEPT
 from tandem.sip.message import Request, Response
 from tandem.sip.uri import Uri
 
@@ -72,7 +75,7 @@ class Dialog:
             local_tag=local_tag,
             # "If the request has no From tag (RFC 2543), the remote tag is null": ""
             remote_tag=remote.tag or "",
-            local=str(request.to.with_tag(local_tag)),
+            local=_tagged(request, local_tag),
             remote=_value(request, "from"),
             remote_target=target_of(request),
             route_set=_routes_of(request),
@@ -170,12 +173,23 @@ def dialog_id(request: Request) -> tuple[str, str, str]:
 
 def target_of(message: Request | Response, default: str | None = None) -> str:
     """The URI of the one Contact; `default` where there is none. Raises BadMessage."""
-    contacts = message.values("contact")
-    if not contacts:
+    contact = message.first("contact")
+    if contact is None:
         if default is None:
             raise BadMessage("Missing contact")
         return default
-    return _as_request_uri(Address.parse_list(contacts[:1])[0].uri)
+    return _target(contact)
+
+
+@lru_cache(maxsize=KEPT)
+def _target(contact: str) -> str:
+    return _as_request_uri(Address.parse(split_list(contact)[0]).uri)
+
+
+def _tagged(request: Request, tag: str) -> str:
+    """To with our tag, which it has not."""
+    value = _value(request, "to")
+    return f"{value};tag={tag}" if value[-1:] == ">" else str(request.to.with_tag(tag))
 
 
 def _value(message: Request | Response, key: str) -> str:
@@ -184,7 +198,15 @@ def _value(message: Request | Response, key: str) -> str:
 
 def _routes_of(message: Request | Response) -> tuple[str, ...]:
     """The Record-Route items, checked now so that `Dialog.request` can rely on them."""
-    routes = tuple(message.items("record-route"))
+    routes: tuple[str, ...] = ()
+    for value in message.values("record-route"):
+        routes += _checked_routes(value)
+    return routes
+
+
+@lru_cache(maxsize=KEPT)
+def _checked_routes(value: str) -> tuple[str, ...]:
+    routes = tuple(split_list(value))
     for route in routes:
         Address.parse(route)
     return routes
@@ -197,6 +219,7 @@ def _as_request_uri(uri: Uri) -> str:
     return str(uri)
 
 
+@lru_cache(maxsize=KEPT)
 def _is_loose(route: str) -> bool:
     uri: Uri = Address.parse(route).uri
     return uri.param("lr") is not None

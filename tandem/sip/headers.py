@@ -124,19 +124,28 @@ class Message:
 
     def values(self, key: str) -> list[str]:
         """The value of each line of this header, unfolded and stripped."""
-        numbers = self.index.get(key)
+        index = self._index
+        if index is None:
+            index = self._make_index()
+        numbers = index.get(key)
         return [line_value(self.lines[n]) for n in numbers] if numbers else []
 
     def items(self, key: str) -> list[str]:
         """The comma-separated items of all lines of this header."""
-        numbers = self.index.get(key)
+        index = self._index
+        if index is None:
+            index = self._make_index()
+        numbers = index.get(key)
         if not numbers:
             return []
         return [item for n in numbers for item in split_list(line_value(self.lines[n]))]
 
     def first(self, key: str) -> str | None:
         """The value of the first line of this header, None when there is none."""
-        numbers = self.index.get(key)
+        index = self._index
+        if index is None:
+            index = self._make_index()
+        numbers = index.get(key)
         return line_value(self.lines[numbers[0]]) if numbers else None
 
     def tokens(self, key: str) -> set[str]:
@@ -145,18 +154,25 @@ class Message:
 
     def number(self, key: str) -> int | None:
         """The value as delta-seconds or a count; raises BadMessage when it is no number."""
-        numbers = self.index.get(key)
+        index = self._index
+        if index is None:
+            index = self._make_index()
+        numbers = index.get(key)
         return number_of(key, self.lines[numbers[0]]) if numbers else None
 
     def raw_lines(self, *keys: str) -> list[str]:
         """The untouched lines of these headers in the order of the message."""
-        index = self.index
-        numbers = [n for key in keys for n in index.get(key, ())]
-        return [self.lines[n] for n in (sorted(numbers) if len(keys) > 1 else numbers)]
+        index, lines = self.index, self.lines
+        if len(keys) == 1:
+            return [lines[n] for n in index.get(keys[0], ())]
+        return [lines[n] for n in sorted([n for key in keys for n in index.get(key, ())])]
 
     def _line(self, key: str) -> str:
         """The first line of a header that must be there."""
-        numbers = self.index.get(key)
+        index = self._index
+        if index is None:
+            index = self._make_index()
+        numbers = index.get(key)
         if not numbers:
             raise BadMessage(f"Missing {key}")
         return self.lines[numbers[0]]

@@ -23,12 +23,13 @@ from tandem.sip.transaction_machine import (
     State,
     Timers,
     Transaction,
+    hop,
 )
 from tandem.sip.via import MAGIC_COOKIE
 
 __all__ = [
     "ClientTransaction", "Hop", "ServerTransaction", "State", "Timers", "TransactionLayer",
-    "TransactionUser",
+    "TransactionUser", "hop",
 ]  # fmt: skip
 
 MAX_TRANSACTIONS: Final = 200_000

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
@@ -49,6 +50,9 @@ class Timers:
 class State(Enum):
     """The states of all four machines."""
 
+    # by identity, as they are compared: Enum's own hash is a call in Python for each look-up
+    __hash__ = object.__hash__
+
     CALLING = auto()
     TRYING = auto()
     PROCEEDING = auto()
@@ -60,6 +64,8 @@ class State(Enum):
 
 class Input(Enum):
     """What can happen to a machine."""
+
+    __hash__ = object.__hash__
 
     PROVISIONAL = auto()
     """A 1xx: received by a client machine, to be sent by a server machine."""
@@ -85,6 +91,12 @@ class Hop:
 
     peer: str
     reliable: bool
+
+
+@lru_cache(maxsize=1024)
+def hop(peer: str, reliable: bool) -> Hop:
+    """A hop; there are few, and many messages."""
+    return Hop(peer, reliable)
 
 
 class Host(Protocol):

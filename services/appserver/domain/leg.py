@@ -4,11 +4,12 @@ numbers, so that it can be stored, sent and taken up by another appserver (DESIG
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from tandem.sip.dialog import Dialog
 from tandem.sip.message import Request
-from tandem.sip.transaction import Hop
+from tandem.sip.transaction import Hop, hop
 
 OUR_ROUTES: Final = 2
 """Record-Routes that our proxy puts on every dialog: its internal side (the flow's token is the
@@ -24,6 +25,11 @@ class Way:
     """Route values above those of the dialog's route set."""
     skip: int = 0
     """How many values of the route set it takes the place of."""
+
+
+@lru_cache(maxsize=1024)
+def _pinned_way(proxy: str, reliable: bool) -> Way:
+    return Way(hop(proxy, reliable))
 
 
 @dataclass(slots=True)
@@ -51,7 +57,7 @@ class Leg:
 
     def pinned_way(self) -> Way:
         """The way of a pinned leg: the whole route set through the proxy that we know."""
-        return Way(Hop(self.proxy, self.reliable))
+        return _pinned_way(self.proxy, self.reliable)
 
     def next_uri(self) -> str:
         """Where a request of an unpinned leg goes once our own proxy is left out: the next Route

@@ -23,7 +23,7 @@ from services.appserver.ports import Calls, Judge
 from tandem.sip.build import response_to
 from tandem.sip.errors import RemoteFault
 from tandem.sip.message import MalformedRequest, Request, Response, parse_message
-from tandem.sip.transaction import ClientTransaction, Hop, ServerTransaction, TransactionLayer
+from tandem.sip.transaction import ClientTransaction, Hop, ServerTransaction, TransactionLayer, hop
 from tandem.siptransport.link import CONTROL
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class Core:
         message = parse_message(data)
         message.check()
         reliable = self._link_reliable and _outer_transport(message) != "UDP"
-        self._layer.receive(message, Hop(peer, reliable), now)
+        self._layer.receive(message, hop(peer, reliable), now)
 
     def _control(self, data: bytes) -> None:
         if data.startswith(_FLOW_CLOSED):

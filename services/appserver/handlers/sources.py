@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Final
+
 from services.appserver.domain.authentication import Source
 from services.appserver.domain.location import token_of
 from tandem.sip.message import Request
 from tandem.siptransport.flowtoken import describe
+
+MAX_KNOWN: Final = 4096
+"""Flows whose source is remembered, under 1 kB each."""
 
 
 def source_of(request: Request) -> Source:
@@ -13,11 +19,13 @@ def source_of(request: Request) -> Source:
     REGISTER, else in Record-Route) and has put `received` and `rport` into the client's Via."""
     header = "path" if request.method == "REGISTER" else "record-route"
     value = request.first(header)
-    found = describe(token_of(value)) if value else None
-    if found is None:
-        return _by_via(request)
-    _, transport, host, port = found
-    return _source(transport, host, str(port))
+    return (_of_token(value) if value else None) or _by_via(request)
+
+
+@lru_cache(maxsize=MAX_KNOWN)
+def _of_token(value: str) -> Source | None:
+    found = describe(token_of(value))
+    return None if found is None else _source(found[1], found[2], str(found[3]))
 
 
 def _by_via(request: Request) -> Source:

@@ -45,7 +45,7 @@ def uac(status: int = 200, *extra: str) -> Dialog:
 def test_the_uas_takes_tags_target_and_number_from_the_request() -> None:
     dialog = uas()
     assert dialog.id == ("call@test", "mine", "a")
-    assert dialog.local == '"Bob" <sip:bob@example.test>;tag=mine'
+    assert dialog.local == "Bob <sip:bob@example.test>;tag=mine"
     assert dialog.remote == '"Alice, A." <sip:alice@example.test>;tag=a;custom=1'
     assert dialog.remote_target == "sip:alice@192.0.2.1:5070"
     assert (dialog.local_seq, dialog.remote_seq) == (0, 5)

@@ -49,12 +49,13 @@ class Board:
     def open(self, call: LiveCall) -> None:
         """A call begins."""
         self.calls[call.value.id] = call
-        self.owners.update(set(call.value.owners))
+        for owner in call.value.owners:
+            self.owners[owner] += 1
 
     def close(self, call: LiveCall) -> None:
         """A call is over; its parties may still have a BYE to come."""
         if self.calls.pop(call.value.id, None) is not None:
-            for owner in set(call.value.owners):
+            for owner in call.value.owners:
                 self.owners[owner] -= 1
                 if not self.owners[owner]:
                     del self.owners[owner]

@@ -20,7 +20,8 @@ from services.appserver.handlers.calls.ending import send_bye
 from services.appserver.handlers.calls.live import Party
 from tandem.sip.dialog import Dialog
 from tandem.sip.message import Request, Response
-from tandem.sip.transaction import ClientTransaction, Hop
+from tandem.sip.transaction import ClientTransaction
+from tandem.sip.transaction import hop as link_hop
 
 if TYPE_CHECKING:
     from services.appserver.handlers.calls.setup import Setup
@@ -70,7 +71,9 @@ class Branch(InviteContext):
         invite.unsized = True
         call = setup.call.value
         records.forwarded(self._board, call, self.number, self.target.uri, hop.text, self._call_id)
-        self.tx = self._board.layer.request(invite, Hop(hop.proxy, hop.reliable), now, context=self)
+        self.tx = self._board.layer.request(
+            invite, link_hop(hop.proxy, hop.reliable), now, context=self
+        )
 
     def give_up(self, now: float) -> None:
         """Somebody else answered, or nobody is interested any more: CANCEL."""

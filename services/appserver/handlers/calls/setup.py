@@ -115,7 +115,7 @@ class Setup:
             call_id=base.call_id,
             local_tag=tag,
             remote_tag=base.remote_tag,
-            local=retagged(base.local, tag),
+            local=base.local if tag == base.local_tag else retagged(base.local, tag),
             remote=base.remote,
             remote_target=base.remote_target,
             route_set=base.route_set,

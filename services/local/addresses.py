@@ -34,6 +34,29 @@ def reachable(host: str) -> str:
     return host
 
 
+def unusable(listeners: Iterable[tuple[str, HostPort]]) -> tuple[str, HostPort] | None:
+    """The first of these (option, address) that can't be listened on now, for an explanation."""
+    for option, listener in listeners:
+        kinds = [socket.SOCK_STREAM, *([socket.SOCK_DGRAM] if option == "sip" else [])]
+        if not all(_can_bind(listener, kind) for kind in kinds):
+            return option, listener
+    return None
+
+
+def _can_bind(listener: HostPort, kind: socket.SocketKind) -> bool:
+    family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
+    try:
+        with socket.socket(family, kind) as probe:
+            if kind is socket.SOCK_STREAM:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family is socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind((listener.host, listener.port))
+    except OSError:
+        return False
+    return True
+
+
 def _machine() -> list[str]:
     found = ["127.0.0.1", "::1", "localhost", socket.gethostname()]
     found += [host for family, probe in _PROBES if (host := _route_to(family, probe))]

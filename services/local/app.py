@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -16,13 +17,14 @@ from services.appserver.handlers.calls import Calls
 from services.events.app import Events
 from services.events.config import EventsConfig
 from services.events.ports import StorageError
-from services.local.addresses import own_hosts, reachable
+from services.local.addresses import own_hosts, reachable, unusable
 from services.local.config import DEFAULT_DOMAIN, LocalConfig
 from services.local.entrypoints import http_phones
 from services.local.entrypoints.http import make_app
-from services.local.files import DataFolderProblem, certificate, open_data_dir, secret
+from services.local.files import DataFolder, DataFolderProblem, certificate, secret
 from services.provisioning.app import DatabaseProblem, Provisioning
 from services.provisioning.config import ProvisioningConfig
+from services.provisioning.domain.errors import Invalid
 from services.proxy.app import Proxy
 from services.proxy.config import ProxyConfig
 from tandem.bus.memory import MemoryBus
@@ -45,18 +47,24 @@ class StartProblem(Exception):
     """Tandem can't start; the text is one line that says why and what to do."""
 
 
+class SettingProblem(StartProblem):
+    """Tandem can't start with these settings."""
+
+
 class Local:
     """The switch of one PC."""
 
     def __init__(self, config: LocalConfig) -> None:
         self._config = config
+        self._folder = DataFolder(config.data_dir)
         self._running: list[tuple[str, Callable[[], Awaitable[object]]]] = []
 
     async def start(self) -> list[str]:
         """Start everything; returns the lines to show. Raises StartProblem; call `stop` then
         too, for what had started."""
         try:
-            open_data_dir(self._config.data_dir)
+            self._folder.open()
+            self._started("the data folder", partial(_call, self._folder.close))
             return await self._start()
         except (DataFolderProblem, DatabaseProblem, StorageError) as problem:
             raise StartProblem(str(problem)) from None
@@ -106,7 +114,10 @@ class Local:
         self._started("provisioning", provisioning.stop)
         await provisioning.start()
         await provisioning.ensure_domains(config.domains)
-        return provisioning, await provisioning.ensure_administrator(config.admin_password)
+        try:
+            return provisioning, await provisioning.ensure_administrator(config.admin_password)
+        except Invalid as fault:
+            raise SettingProblem(f"TANDEM_ADMIN_PASSWORD: {fault}") from None
 
     async def _start_events(self, bus: MemoryBus, provisioning: Provisioning) -> Events:
         url = _sqlite(self._config.data_dir / "events.db")
@@ -121,8 +132,7 @@ class Local:
         self, bus: MemoryBus, provisioning: Provisioning, metrics: Metrics
     ) -> tuple[Proxy, AppServer]:
         config = self._config
-        listeners = (*config.sip, *config.tls, *config.ws, *config.wss)
-        hosts = own_hosts(listeners)
+        hosts = own_hosts(listener for _, listener in config.listeners)
         key = secret(config.data_dir / "secret.key").hex()
         hub = Hub()
         appserver = AppServer(
@@ -143,7 +153,7 @@ class Local:
         self._started("the appserver", appserver.stop)
         await appserver.start()
         self._started("the proxy", proxy.stop)
-        await self._open(proxy, listeners)
+        await self._open(proxy)
         metrics.counters("tandem_appserver", appserver.counters, "What the appserver did")
         metrics.counters("tandem_proxy", lambda: proxy.counters, "What the proxy did")
         return proxy, appserver
@@ -167,14 +177,14 @@ class Local:
             domains=config.domains,
         )
 
-    async def _open(self, proxy: Proxy, listeners: tuple[HostPort, ...]) -> None:
+    async def _open(self, proxy: Proxy) -> None:
         try:
             await proxy.start()
         except ssl.SSLError as error:
-            raise StartProblem(f"the TLS certificate or key can't be used: {error}") from None
+            raise SettingProblem(f"--tls-cert or --tls-key can't be used: {error}") from None
         except OSError as error:
-            wanted = ", ".join(map(str, listeners))
-            raise StartProblem(_taken("sip", wanted, error)) from None
+            option, listener = unusable(self._config.listeners) or ("sip", "an address")
+            raise StartProblem(_taken(option, listener, error)) from None
 
 
 def _gauges(metrics: Metrics, appserver: AppServer) -> None:
@@ -205,6 +215,8 @@ def _taken(option: str, address: object, error: OSError) -> str:
         return f"not allowed to listen on {address}; choose a port above 1023 with --{option}"
     if error.errno == errno.EADDRNOTAVAIL:
         return f"{address} is no address of this machine; choose another with --{option}"
+    if isinstance(error, socket.gaierror):
+        return f"{address} is not found; give a numeric address with --{option}"
     return f"can't listen on {address}: {error.strerror or error}"
 
 

@@ -10,9 +10,10 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from services.local.config import LocalConfig, default_data_dir
+from tandem import __version__
 from tandem.runtime import logs
 from tandem.runtime.address import HostPort
 from tandem.runtime.lifecycle import bounded, settle, stop_signal
@@ -20,6 +21,8 @@ from tandem.runtime.lifecycle import bounded, settle, stop_signal
 SERVICES: Final = ("proxy", "appserver", "provisioning", "events")
 WRONG_SETTING: Final = 2
 CANNOT_START: Final = 1
+PRIVATE: Final = 0o077
+"""The umask: databases hold password hashes, whoever made their folder."""
 
 EPILOG: Final = """\
 examples:
@@ -47,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         return _complain(str(error), WRONG_SETTING)
     logs.set_up(options.log_level)
+    os.umask(PRIVATE)
     try:
         return asyncio.run(_run(config))
     except KeyboardInterrupt:
@@ -58,7 +62,7 @@ async def _run(config: LocalConfig) -> int:
     gc.disable()
     async with stop_signal() as stop:
         # Not at the top: this loads every library there is, and --help needs none of them.
-        from services.local.app import Local, StartProblem
+        from services.local.app import Local, SettingProblem, StartProblem
 
         local = Local(config)
         try:
@@ -68,6 +72,8 @@ async def _run(config: LocalConfig) -> int:
             settle()
             print("ready: press Ctrl-C to stop", flush=True)
             await stop.wait()
+        except SettingProblem as problem:
+            return _complain(str(problem), WRONG_SETTING)
         except StartProblem as problem:
             return _complain(str(problem), CANNOT_START)
         finally:
@@ -126,8 +132,16 @@ def _listen(text: str) -> HostPort:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+class _Parser(argparse.ArgumentParser):
+    """Complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG_SETTING, f"tandem: {message} (see {self.prog} --help)\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tandem", description="A programmable SIP switch.")
+    parser = _Parser(prog="tandem", description="A programmable SIP switch.")
+    parser.add_argument("--version", action="version", version=f"tandem {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     local = commands.add_parser(
         "local",

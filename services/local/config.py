@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,10 +43,30 @@ class LocalConfig:
     def __post_init__(self) -> None:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("--tls-cert and --tls-key go together")
+        for option, listener in self.listeners:
+            if not _numeric(listener.host):
+                raise ValueError(f"--{option} {listener}: give a numeric address")
+        for option, path in (("tls-cert", self.tls_cert), ("tls-key", self.tls_key)):
+            if path is not None and not os.access(path, os.R_OK):
+                raise ValueError(f"--{option} {path}: there is no such file that can be read")
         if not self.sip and not self.tls and not self.ws and not self.wss:
             raise ValueError("nothing to listen on: give --sip, --tls, --ws or --wss")
         if not self.digest_algorithms or set(self.digest_algorithms) - set(ALGORITHMS):
             raise ValueError(f"TANDEM_DIGEST_ALGORITHMS: must be some of {', '.join(ALGORITHMS)}")
+
+    @property
+    def listeners(self) -> list[tuple[str, HostPort]]:
+        """Where it listens for SIP, each with the option that says so."""
+        ways = {"sip": self.sip, "tls": self.tls, "ws": self.ws, "wss": self.wss}
+        return [(option, listener) for option, places in ways.items() for listener in places]
+
+
+def _numeric(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:

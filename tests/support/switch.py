@@ -91,15 +91,28 @@ class Switch:
         """`host:port` of the listener of this transport."""
         return next(a for t, a in self.addresses if t == transport and a.startswith("[") == ipv6)
 
+    async def kill(self) -> None:
+        """End it without a warning, as a power cut does."""
+        await self.api.close()
+        assert self._process is not None
+        assert self._reader is not None
+        self._process.kill()
+        await self._process.wait()
+        await self._reader
+        self._process = None
+
     async def stop(self) -> None:
         """SIGTERM; it must end by itself, with status 0 and without a traceback."""
         await self.api.close()
-        process = self._process
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+        await self.ended()
+
+    async def ended(self) -> None:
+        """Wait for its end after a signal; as `stop` in what it demands."""
+        process, self._process = self._process, None
         if process is None:
             return
-        self._process = None
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
         try:
             status = await asyncio.wait_for(process.wait(), STOP_SECONDS)
         except TimeoutError:

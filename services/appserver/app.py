@@ -138,7 +138,7 @@ class AppServer:
         self._link.receiver = self.receive
         self.bindings.start(self._clock())
         self._arm()
-        self._bus.publish(Topic.EVENTS, NodeStarted(what=self.config.node_id, version=VERSION))
+        self._bus.publish(Topic.EVENTS, NodeStarted(what="appserver", version=VERSION))
 
     async def stop(self) -> None:
         """Take no more messages; bindings and calls stay as they are."""

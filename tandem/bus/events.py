@@ -7,6 +7,7 @@ for administrators alone. `text()` is the line that a console shows. No event ho
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, ClassVar
 
 _ENVELOPE = frozenset({"owners", "call_id"})
@@ -31,7 +32,12 @@ class Event:
 
     def data(self) -> dict[str, Any]:
         """The payload for programs, JSON types only."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _ENVELOPE}
+        return {name: getattr(self, name) for name in _payload_names(type(self))}
+
+
+@cache
+def _payload_names(kind: type[Event]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind) if field.name not in _ENVELOPE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +270,7 @@ class NodeStarted(Event):
     service = "appserver"
     type = "node.started"
     what: str
+    """The kind of node, as `service`; which one it is, its envelope says."""
     version: str
 
     def text(self) -> str:

@@ -21,11 +21,33 @@ REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
 def clean_text(text: str, limit: int = MAX_TEXT) -> str:
     """`text` without lone surrogates and NUL, at most `limit` characters."""
+    if text.isprintable() and text.isascii() and len(text) <= limit:
+        return text
     if len(text) > limit:
         text = text[: limit - 1] + "…"
     if not text.isascii():
         text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text.replace("\0", REPLACEMENT) if "\0" in text else text
+
+
+def clean_object(value: dict[str, Any]) -> dict[str, Any]:
+    """As `clean`, for the payload of an event, which is nearly always flat and clean: then it comes
+    back as it is."""
+    for item in value.values():
+        kind = type(item)
+        if kind is str:
+            if not (item.isprintable() and item.isascii()) or len(item) > MAX_TEXT:
+                break
+        elif kind is float:
+            if not math.isfinite(item):
+                break
+        elif kind is not int and item is not None:
+            break
+    else:
+        if len(value) <= MAX_ITEMS:
+            return value
+    cleaned: dict[str, Any] = clean(value)
+    return cleaned
 
 
 def clean(value: Any, depth: int = 0) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from services.events.domain.clean import clean, clean_text
+from services.events.domain.clean import clean_object, clean_text
 from services.events.domain.times import rfc3339
 from tandem.bus.events import Event
 from tandem.bus.ports import Envelope
@@ -83,5 +83,5 @@ def draft(envelope: Envelope) -> Draft:
         owners=tuple(clean_text(owner, MAX_NAME) for owner in event.owners if owner),
         call_id=clean_text(event.call_id, MAX_NAME) if event.call_id else None,
         message=clean_text(event.text(), MAX_MESSAGE),
-        data=clean(event.data()),
+        data=clean_object(event.data()),
     )

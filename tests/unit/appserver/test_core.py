@@ -26,7 +26,7 @@ async def site() -> AsyncIterator[Site]:
 
 async def test_the_node_announces_itself(site: Site) -> None:
     (event,) = site.bus.take(NodeStarted)
-    assert event.what == "as1"
+    assert (event.service, event.what) == ("appserver", "appserver")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,14 @@ import math
 
 import pytest
 
-from services.events.domain.clean import MAX_DEPTH, MAX_ITEMS, MAX_TEXT, clean, clean_text
+from services.events.domain.clean import (
+    MAX_DEPTH,
+    MAX_ITEMS,
+    MAX_TEXT,
+    clean,
+    clean_object,
+    clean_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -49,3 +56,24 @@ def test_what_is_wide_or_deep_is_bounded() -> None:
     for _ in range(MAX_DEPTH + 50):
         nested = [nested]
     assert "bottom" not in json.dumps(clean(nested))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"s": "plain", "n": 1, "f": 1.5, "none": None, "yes": True},
+        {"s": "Käse"},
+        {"s": "\udcff"},
+        {"s": "a\0b", "n": 1},
+        {"s": "two\nlines"},
+        {"s": "x" * (MAX_TEXT + 1)},
+        {"f": math.nan},
+        {"f": math.inf},
+        {"t": ("a", "\udc80")},
+        {"b": b"\xff"},
+        {str(n): n for n in range(MAX_ITEMS + 1)},
+    ],
+)
+def test_the_short_way_of_flat_objects_is_the_long_way(value: dict[str, object]) -> None:
+    assert clean_object(value) == clean(value)

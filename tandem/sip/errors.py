@@ -13,6 +13,8 @@ response, an event or a counted drop.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class SipError(Exception):
     """Whatever goes wrong in the SIP core."""
@@ -21,29 +23,29 @@ class SipError(Exception):
 class RemoteFault(SipError):
     """The fault of the message's sender; `status` and `reason` are what to answer it with."""
 
-    status = 400
+    usual_status: ClassVar[int] = 400
+    """Of a class of faults; one fault may have its own."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, status: int = 0) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.status: int = status or self.usual_status
 
 
 class BadMessage(RemoteFault):
     """Malformed: RFC 3261 §21.4.1 says 400, with a reason phrase that names the problem."""
 
-    status = 400
-
 
 class TooLarge(RemoteFault):
     """A limit is exceeded: RFC 3261 §21.5.7."""
 
-    status = 513
+    usual_status: ClassVar[int] = 513
 
 
 class UnsupportedVersion(RemoteFault):
     """Neither SIP/2.0 nor anything that we could speak: RFC 3261 §21.5.6."""
 
-    status = 505
+    usual_status: ClassVar[int] = 505
 
 
 class LocalFault(SipError):

@@ -89,9 +89,8 @@ class MalformedRequest(BadMessage):
     """A message whose start line is broken; `request` is as much of it as an answer needs."""
 
     def __init__(self, reason: str, request: Request, status: int = 400) -> None:
-        super().__init__(reason)
+        super().__init__(reason, status)
         self.request = request
-        self.status = status
 
 
 def parse_message(data: bytes) -> Request | Response:
@@ -147,7 +146,9 @@ def _request(start_line: str, lines: list[str], body: bytes) -> Request:
     request = Request(method, uri, lines, body)
     if version != "SIP/2.0" and version.upper() != "SIP/2.0":
         if VERSION_RE.fullmatch(version):
-            raise MalformedRequest("Version Not Supported", request, UnsupportedVersion.status)
+            raise MalformedRequest(
+                "Version Not Supported", request, UnsupportedVersion.usual_status
+            )
         raise MalformedRequest("Malformed request line", request)
     if (
         not uri

@@ -88,7 +88,7 @@ def memory_per_binding(switch: Switch, known: int) -> float:
         switch.add_account(f"u{number}", PASSWORD)
     before = resident_bytes(switch.pid)
     load(switch.sip_port, known + MEMORY_USERS, 10)
-    total = switch.call("GET", "/api/v1/bindings?count=1")["total"]
+    total = int(switch.call("GET", "/api/v1/bindings?count=1")["total"])
     return (resident_bytes(switch.pid) - before) / max(1, total - known)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tandem.sip.address import Address
-from tandem.sip.errors import BadMessage
+from tandem.sip.errors import BadMessage, TooLarge
+from tandem.sip.limits import MAX_VIAS
 from tandem.sip.lines import PLAIN_VIA_RE, line_value, number_of, tag_of
 from tandem.sip.message import Message
 from tandem.sip.via import Via
@@ -114,6 +115,14 @@ def test_vias_as_nearly_all_spell_them_need_no_parsing() -> None:
     assert match is not None
     assert match.groups() == ("UDP", "a:5060", "z9hG4bK1")
     assert Via.parse("SIP/2.0/UDP a:5060").sent_by == match[2]
+
+
+@pytest.mark.parametrize("separator", ["\r\nVia: ", ", "])
+def test_there_are_only_so_many_vias(separator: str) -> None:
+    vias = separator.join(f"SIP/2.0/UDP a;branch={n}" for n in range(MAX_VIAS + 1))
+    message = Message("x", [*f"Via: {vias}".split("\r\n"), *BASE])
+    with pytest.raises(TooLarge):
+        message.check()
 
 
 def test_what_was_read_is_forgotten_when_a_line_changes() -> None:

@@ -26,6 +26,7 @@ from tandem.sip.transaction_machine import (
     Table,
     Timers,
     Transaction,
+    hop,
 )
 from tests.support.transactions import RELIABLE, UNRELIABLE, answer, request
 
@@ -427,3 +428,9 @@ def test_a_server_that_has_not_answered_has_nothing_to_repeat() -> None:
     host = Notes()
     machine(InviteServerTransaction, host).feed(Input.REQUEST, request(), 0.0)
     assert host.done == []
+
+
+def test_the_hops_of_many_messages_are_one_value() -> None:
+    assert hop("10.0.0.1:5070", True) == Hop("10.0.0.1:5070", True)
+    assert hop("10.0.0.1:5070", True) is hop("10.0.0.1:5070", True)
+    assert hop("10.0.0.1:5070", True) != hop("10.0.0.1:5070", False)

@@ -12,10 +12,10 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from tandem.sip.build import response_to
 from tandem.sip.deadlines import Deadlines
+from tandem.sip.hop import Hop, hop
 from tandem.sip.message import Request, Response
 from tandem.sip.transaction_machine import (
     ClientTransaction,
-    Hop,
     Input,
     InviteClientTransaction,
     InviteServerTransaction,
@@ -23,7 +23,6 @@ from tandem.sip.transaction_machine import (
     State,
     Timers,
     Transaction,
-    hop,
 )
 from tandem.sip.via import MAGIC_COOKIE
 

@@ -19,11 +19,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from tandem.sip.errors import LocalFault
+from tandem.sip.hop import Hop
 from tandem.sip.message import Request, Response
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ class Timers:
 class State(Enum):
     """The states of all four machines."""
 
-    # by identity, as they are compared: Enum's own hash is a call in Python for each look-up
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # Enum's own is a call in Python for each look-up
 
     CALLING = auto()
     TRYING = auto()
@@ -82,21 +81,6 @@ class Input(Enum):
     RETRANSMIT = auto()
     END = auto()
     """The time of this state is over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hop:
-    """Where a message came from or goes to: a peer of the link, and whether the way there
-    (to the far end's transport) is reliable."""
-
-    peer: str
-    reliable: bool
-
-
-@lru_cache(maxsize=1024)
-def hop(peer: str, reliable: bool) -> Hop:
-    """A hop; there are few, and many messages."""
-    return Hop(peer, reliable)
 
 
 class Host(Protocol):
@@ -318,10 +302,7 @@ INVITE_SERVER: Final[Table] = {
     (_S.PROCEEDING, _I.REQUEST): (_S.PROCEEDING, (_send_last,)),
     (_S.PROCEEDING, _I.PROVISIONAL): (_S.PROCEEDING, (_send,)),
     (_S.PROCEEDING, _I.SUCCESS): (_S.ACCEPTED, (_send, _retransmit, _patience)),
-    (_S.PROCEEDING, _I.FAILURE): (
-        _S.COMPLETED,
-        (_send, _retransmit_unless_reliable, _patience),
-    ),
+    (_S.PROCEEDING, _I.FAILURE): (_S.COMPLETED, (_send, _retransmit_unless_reliable, _patience)),
     (_S.PROCEEDING, _I.ACK): (_S.PROCEEDING, ()),
     (_S.ACCEPTED, _I.REQUEST): (_S.ACCEPTED, ()),
     (_S.ACCEPTED, _I.PROVISIONAL): (_S.ACCEPTED, ()),

@@ -10,6 +10,7 @@ import pytest
 
 from tandem.sip.deadlines import Deadlines
 from tandem.sip.errors import LocalFault
+from tandem.sip.hop import Hop, hop
 from tandem.sip.message import Request, Response
 from tandem.sip.transaction_machine import (
     INVITE_CLIENT,
@@ -17,7 +18,6 @@ from tandem.sip.transaction_machine import (
     OTHER_CLIENT,
     OTHER_SERVER,
     ClientTransaction,
-    Hop,
     Input,
     InviteClientTransaction,
     InviteServerTransaction,
@@ -26,7 +26,6 @@ from tandem.sip.transaction_machine import (
     Table,
     Timers,
     Transaction,
-    hop,
 )
 from tests.support.transactions import RELIABLE, UNRELIABLE, answer, request
 

@@ -69,9 +69,14 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
     # We begin transactions ourselves: the driver's own way would never be immediate.
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
+    try:
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+    except BaseException:
+        # the pool does not know this connection yet, and its thread would outlive the loop
+        connection.close()
+        raise
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import sqlite3
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, String, column, event, inspect, make_url, select, table
@@ -22,6 +25,8 @@ NEWEST_SCHEMA: Final = "0001"
 async def open_database(url: str, *, wait_seconds: float) -> AsyncEngine:
     """An engine on a database with the newest schema. Raises DatabaseProblem."""
     engine = _engine(url, wait_seconds)
+    if engine.dialect.name == "sqlite":
+        await asyncio.to_thread(_probe, engine.url)
     try:
         async with engine.connect() as connection:
             await connection.execution_options(**{WRITES: True})
@@ -33,6 +38,16 @@ async def open_database(url: str, *, wait_seconds: float) -> AsyncEngine:
             raise DatabaseProblem(_advice(engine.url, fault)) from fault
         raise
     return engine
+
+
+def _probe(url: URL) -> None:
+    # A connection of aiosqlite that can't be opened leaves a thread that may outlive the loop, and
+    # then complains on standard error: so it is tried without it.
+    try:
+        with contextlib.closing(sqlite3.connect(url.database or ":memory:")) as connection:
+            connection.execute("PRAGMA schema_version")
+    except sqlite3.Error as fault:
+        raise DatabaseProblem(_advice(url, fault)) from fault
 
 
 def _engine(url: str, wait_seconds: float) -> AsyncEngine:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import ipaddress
 import socket
 import struct
 import sys
@@ -43,13 +42,16 @@ _V6: Final = struct.Struct("=H2s4x16s4x")
 
 def pack_address(host: str, port: int) -> bytes:
     """The packed form of a numeric host (brackets allowed) and port; raises ValueError."""
-    ip = ipaddress.ip_address(host.strip("[]"))
-    number = port.to_bytes(2, "big") if 0 < port < 65536 else b""
-    if not number:
+    if not 0 < port < 65536:
         raise ValueError(f"port out of range: {port}")
-    if ip.version == 4:
-        return _V4.pack(socket.AF_INET, number, ip.packed)
-    return _V6.pack(socket.AF_INET6, number, ip.packed)
+    number = port.to_bytes(2, "big")
+    try:
+        if ":" in host:
+            raw = socket.inet_pton(socket.AF_INET6, host.strip("[]"))
+            return _V6.pack(socket.AF_INET6, number, raw)
+        return _V4.pack(socket.AF_INET, number, socket.inet_pton(socket.AF_INET, host))
+    except OSError:
+        raise ValueError(f"no numeric address: {host!r}") from None
 
 
 def unpack_address(packed: bytes) -> tuple[str, int]:

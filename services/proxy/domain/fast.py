@@ -20,7 +20,7 @@ from services.proxy.domain.peer import Peer
 # is matched in one piece needs no second look. Max-Forwards may also come later.
 _START_RE: Final = re.compile(
     rb"([A-Z]{2,20}) ([!-~]+) SIP/2\.0\r\n"
-    rb"Via: SIP/2\.0/[A-Z]{2,3} ([A-Za-z0-9.:\-\[\]]+)"
+    rb"Via: SIP/2\.0/[A-Z]{2,3} ((?:[A-Za-z0-9.\-]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{1,5})?+)"
     rb"(;rport)?;branch=z9hG4bK([A-Za-z0-9\-.!%*_+`'~]{1,100})(;rport)?\r\n"
     rb"(?:Contact: [^\r]++\r\n)?+(?:Max-Forwards: ([0-9]++)\r\n)?+(?:Contact: [^\r]++\r\n)?+"
     rb"(?:From: [^\r]++\r\nTo|To: [^\r]++\r\nFrom): [^\r]++\r\n"
@@ -41,7 +41,8 @@ _ROUTES_RE: Final = re.compile(rb"(?:Route: [^\r]++\r\n)++")
 _STAMPS: Final = rb"(?:;r(?:port|eceived)(?:=[0-9A-Fa-f.:\[\]]*+)?+)*+"
 _ANSWER_RE: Final = re.compile(
     rb"SIP/2\.0 [1-6][0-9][0-9] [^\r]*+\r\n"
-    rb"Via: (SIP/2\.0/[A-Z]{2,3} [A-Za-z0-9.:\-\[\]]+" + _STAMPS
+    rb"Via: (SIP/2\.0/[A-Z]{2,3} "
+    rb"(?:[A-Za-z0-9.\-]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{1,5})?+" + _STAMPS
     + rb";branch=z9hG4bK-t-([A-Za-z0-9_\-]+)\.([0-9a-f]{8})\.([A-Za-z0-9_\-]{12})"
     + rb"\.([A-Za-z0-9\-.!%*_+`'~]+)" + _STAMPS + rb"(?:, ?|\r\nVia: ))SIP/2\.0/"
 )  # fmt: skip

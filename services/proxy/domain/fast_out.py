@@ -19,7 +19,7 @@ from services.proxy.domain.verdict import Destination
 # Via, Route, and then without a gap the headers that every request has.
 _START_RE: Final = re.compile(
     rb"([A-Z]{2,20}) ([!-~]+) SIP/2\.0\r\n"
-    rb"Via: SIP/2\.0/[A-Z]{2,3} [A-Za-z0-9.:\-\[\]]+"
+    rb"Via: SIP/2\.0/[A-Z]{2,3} (?:[A-Za-z0-9.\-]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{1,5})?+"
     rb";branch=z9hG4bK([A-Za-z0-9\-.!%*_+`'~]{1,100})\r\n"
     rb"((?:Route: [^\r]++\r\n)++)?+(?:Max-Forwards: ([0-9]++)\r\n)?+"
     rb"From: [^\r]++\r\nTo: [^\r]++\r\nCall-ID: [^\r]++\r\nCSeq: [^\r]++\r\n"

@@ -124,7 +124,9 @@ class Browser:
 
     async def text(self, css: str) -> str:
         """The text that is shown in the first such element; empty if there is none."""
-        source = "const e = document.querySelector(arguments[0]); return e ? e.innerText : ''"
+        source = "const e = document.querySelector(arguments[0]);"
+        # innerText of an element that is not shown is all of its text
+        source += "return e && e.checkVisibility() ? e.innerText : ''"
         return str(await self.script(source, css))
 
     async def shows(self, css: str, text: str) -> str:

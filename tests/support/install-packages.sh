@@ -3,8 +3,9 @@
 # says which of them are missing; their tests are then skipped (and fail under CI=true).
 set -euo pipefail
 
-programs=(sipp baresip kamailio nsd)
-declare -A package=([sipp]=sip-tester [baresip]=baresip-core [kamailio]=kamailio [nsd]=nsd)
+programs=(sipp baresip kamailio nsd chromium chromedriver)
+declare -A package=([sipp]=sip-tester [baresip]=baresip-core [kamailio]=kamailio [nsd]=nsd
+    [chromium]=chromium [chromedriver]=chromium-driver)
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
 
 missing=()

@@ -13,6 +13,8 @@ PACKAGES: Final = {
     "baresip": "baresip-core",
     "kamailio": "kamailio",
     "nsd": "nsd",
+    "chromium": "chromium",
+    "chromedriver": "chromium-driver",
 }
 """Programs and the Debian packages that hold them; install-packages.sh installs them all."""
 

@@ -78,6 +78,8 @@ class WebPhone:
         self.contact = f"sip:{user}@{secrets.token_hex(4)}.invalid;transport=ws"
         self.algorithms: list[str] = []
         """Of the last challenges."""
+        self.user_agent = "tests web phone"
+        self.display = ""
         self._socket: ClientConnection | None = None
         self._pump: asyncio.Task[None] | None = None
         self._responses: asyncio.Queue[Response] = asyncio.Queue()
@@ -162,16 +164,19 @@ class WebPhone:
         self._seq += 1
         to = f"sip:{self.user}@{self.domain}" if method == "REGISTER" else uri
         head = [
-            f"From: <sip:{self.user}@{self.domain}>;tag={self._tag}",
+            f"From: {self._quoted_display()}<sip:{self.user}@{self.domain}>;tag={self._tag}",
             f"To: <{to}>",
             f"Call-ID: {call_id}",
             f"CSeq: {self._seq} {method}",
             f"Contact: <{self.contact}>",
             "Max-Forwards: 70",
-            "User-Agent: tests web phone",
+            f"User-Agent: {self.user_agent}",
             *lines,
         ]
         return Request(method, uri, head, body)
+
+    def _quoted_display(self) -> str:
+        return f'"{self.display}" ' if self.display else ""
 
     def learn(self, response: Response, algorithm: str | None = None) -> None:
         """Take a challenge: that of `algorithm`, else the strongest."""

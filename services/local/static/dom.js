@@ -85,7 +85,7 @@ function noteRow(columns, text) {
 // Ask in a dialog. Resolves to null when the user thinks better of it, else to what was typed.
 export function ask({ title, text, action, password = false }) {
   const dialog = $("ask");
-  const input = dialog.querySelector("input");
+  const input = dialog.querySelector("input[type=password]");
   $("ask-title").textContent = title;
   $("ask-text").textContent = text;
   $("ask-yes").textContent = action;

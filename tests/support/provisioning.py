@@ -86,13 +86,13 @@ class Rig:
         return await self.login(username, CUSTOMER_PASSWORD)
 
 
-def quick_config(folder: Path) -> ProvisioningConfig:
+def quick_config(folder: Path, wait_seconds: float = 30.0) -> ProvisioningConfig:
     """A database in `folder`, and password hashes that take no time."""
     return ProvisioningConfig(
         database_url=f"sqlite+aiosqlite:///{folder / 'tandem.db'}",
         session_cache_seconds=5.0,
         location_flush_seconds=0.05,
-        database_wait_seconds=0.2,
+        database_wait_seconds=wait_seconds,
         argon2_time_cost=1,
         argon2_memory_kib=64,
         argon2_parallelism=1,
@@ -105,10 +105,13 @@ async def running(
     domains: Sequence[str] = ("local",),
     clock: Clock | None = None,
     password: str | None = ADMIN_PASSWORD,
+    *,
+    wait_seconds: float = 30.0,
 ) -> AsyncIterator[Rig]:
-    """The service between start and stop."""
+    """The service between start and stop. `wait_seconds` is for tests of a database that does not
+    answer; others wait as long as a busy machine takes."""
     bus, clock = MemoryBus("test"), clock or Clock()
-    service = Provisioning(quick_config(folder), bus, clock)
+    service = Provisioning(quick_config(folder, wait_seconds), bus, clock)
     rig = Rig(service, bus, clock, folder)
     try:
         await service.start()

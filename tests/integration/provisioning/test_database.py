@@ -94,7 +94,7 @@ async def test_a_database_that_can_not_be_used_is_told_in_one_line(
 
 
 async def test_a_locked_database_costs_a_503_and_changes_nothing(tmp_path: Path) -> None:
-    async with running(tmp_path) as rig, await rig.admin() as admin:
+    async with running(tmp_path, wait_seconds=0.2) as rig, await rig.admin() as admin:
         body = {"username": "desk", "password": "rosebud"}
         other = sqlite3.connect(tmp_path / "tandem.db")
         other.execute("BEGIN EXCLUSIVE")

@@ -21,7 +21,7 @@ $(VENV)/bin/python:
 	  { rm -rf $(VENV); echo "Python's venv module is missing (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
 
 $(VENV)/.ready: requirements.lock pyproject.toml | $(VENV)/bin/python
-	@echo "Setting up $(VENV) ..."
+	@echo "Setting up $(VENV) (once, about a minute) ..."
 	@$(PIP) install --quiet --require-hashes -r requirements.lock
 	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@

@@ -75,9 +75,6 @@ class DomainRows(Rows[ServedDomain], Protocol):
 class AccountRows(Rows[SipAccount], Protocol):
     """SIP accounts, by id."""
 
-    async def by_name(self, username: str, domain: str) -> SipAccount | None:
-        """The account with this user name, whatever its case, in this canonical domain."""
-
     async def for_switch(self, username: str, domain: str) -> Account | None:
         """The same as the appserver wants it, with what it needs to know of the owner."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -13,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.support.installs import require
 
 _CONFIG = """
 server:
@@ -48,7 +49,7 @@ START_TIMEOUT = 10.0
 def dns_server(folder: Path, origin: str, zone: str) -> Iterator[tuple[str, int]]:
     """Run NSD with the records of `zone` (zone file lines under `origin`); gives its address.
     Without NSD the test is skipped, and under CI=true it fails."""
-    program = _program()
+    program = require("nsd")
     port = _free_port()
     (folder / "zone").write_text(_SOA.format(origin=origin) + zone)
     user = "root" if os.getuid() == 0 else ""
@@ -62,15 +63,6 @@ def dns_server(folder: Path, origin: str, zone: str) -> Iterator[tuple[str, int]
     finally:
         process.terminate()
         process.wait(START_TIMEOUT)
-
-
-def _program() -> str:
-    program = shutil.which("nsd") or shutil.which("nsd", path="/usr/sbin:/usr/local/sbin")
-    if program is not None:
-        return program
-    if os.environ.get("CI") == "true":
-        pytest.fail("NSD is not installed (Debian: apt-get install nsd)")
-    pytest.skip("NSD is not installed (Debian: apt-get install nsd)")
 
 
 def _free_port() -> int:

@@ -112,10 +112,6 @@ class LocationTable:
             if flow_token(binding) == token and not binding.received.startswith("udp:")
         ]
 
-    def of_owner(self, owner: str) -> list[Binding]:
-        """All of a customer's: a walk through the table, for rare administrative changes."""
-        return [binding for binding in self.all() if binding.owner == owner]
-
     def expire(self, wall: float) -> list[Binding]:
         """Remove and return what has expired."""
         gone: list[Binding] = []

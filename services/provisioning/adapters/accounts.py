@@ -61,14 +61,6 @@ class SqlAccounts(ScopedRows[SipAccount]):
             columns[_HA1_COLUMNS[algorithm]] = value
         return columns
 
-    async def by_name(self, username: str, domain: str) -> SipAccount | None:
-        """The account of this AOR."""
-        columns = self.table.c
-        found = await self.all_where(
-            (columns.username_key == username.lower()) & (columns.domain == domain.lower())
-        )
-        return found[0] if found else None
-
     async def for_switch(self, username: str, domain: str) -> Account | None:
         """One query for what each REGISTER and INVITE needs."""
         columns, customer = self.table.c, tables.customers.c

@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 20
 
-setup: $(VENV)/.ready ## make .venv with all that Tandem needs
+setup: $(VENV)/.ready-protos ## make .venv with all that Tandem needs
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -26,11 +26,15 @@ $(VENV)/.ready: requirements.lock pyproject.toml | $(VENV)/bin/python
 	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
+$(VENV)/.ready-protos: $(shell find protos -name '*.proto') protos/build.py $(VENV)/.ready
+	@$(BIN)/python protos/build.py
+	@touch $@
+
+$(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready-protos
 	@$(PIP) install --quiet --require-hashes -r requirements-dev.lock
 	@touch $@
 
-run: $(VENV)/.ready ## set up and start Tandem on this PC (options: ARGS="--sip 0.0.0.0:5070")
+run: $(VENV)/.ready-protos ## set up and start Tandem on this PC (options: ARGS="--sip 0.0.0.0:5070")
 	@exec $(BIN)/tandem local $(ARGS)
 
 check: $(VENV)/.ready-dev ## lint, types, import rules, unit and contract tests
@@ -56,9 +60,10 @@ lock: $(VENV)/.ready-dev ## pin all dependencies anew
 	$(BIN)/uv pip compile pyproject.toml --extra dev -c requirements.lock --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o requirements-dev.lock
 
-protos: ## generate the gRPC stubs
-	@echo "Nothing to generate: in this release the services share one process."
+protos: $(VENV)/.ready ## generate the gRPC stubs from protos/ into tandem/stubs
+	@$(BIN)/python protos/build.py
+	@touch $(VENV)/.ready-protos
 
 clean: ## remove all that was made here, but no data
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) tandem/stubs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -282,6 +282,148 @@ class NodeStarted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStopped(Event):
+    """A node ended in good order."""
+
+    service = "appserver"
+    type = "node.stopped"
+    what: str
+
+    def text(self) -> str:
+        return f"{self.what} stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeDraining(Event):
+    """A node takes no new calls, or takes part again."""
+
+    service = "appserver"
+    type = "node.draining"
+    what: str
+    draining: bool
+
+    def text(self) -> str:
+        return f"{self.what} {'takes no new calls' if self.draining else 'takes calls again'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeLost(Event):
+    """A node fell silent without a good-bye."""
+
+    service = "events"
+    type = "node.lost"
+    what: str
+    lost: str
+    """The id of the node that is lost."""
+    incarnation: int
+    calls: int
+    """Calls that it had, as far as is known; their records follow."""
+
+    def text(self) -> str:
+        return f"{self.what} {self.lost} is lost, and {self.calls} calls with it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessagesLost(Event):
+    """A node could not hand messages to the broker and had to give them up."""
+
+    service = "appserver"
+    type = "bus.lost"
+    topic: str
+    count: int
+    reason: str
+    """`outbox full` or `too old`."""
+
+    def text(self) -> str:
+        return f"{self.count} message(s) on {self.topic} lost: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackWaiting(Event):
+    """A call waits for a provider to call back."""
+
+    service = "appserver"
+    type = "call.callback_waiting"
+    hint: str
+    users: tuple[str, ...]
+    pattern: str
+    seconds: float
+    """How long it waits at most."""
+
+    def text(self) -> str:
+        return f"Waiting {self.seconds:.0f} s for a call to {', '.join(self.users)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackTriggered(Event):
+    """The provider was asked to call back."""
+
+    service = "appserver"
+    type = "call.callback_triggered"
+    host: str
+    """Whom we asked."""
+    status: int
+    """The HTTP status; 0: none came."""
+    silent_proxies: tuple[str, ...]
+    """Proxies that had not acknowledged the hint by then."""
+    acknowledged_ms: float
+    """Milliseconds from publishing the hint to the last acknowledgement that was waited for."""
+
+    def text(self) -> str:
+        silent = f"; silent: {', '.join(self.silent_proxies)}" if self.silent_proxies else ""
+        return f"Asked {self.host} to call back: {self.status or 'no answer'}{silent}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackMatched(Event):
+    """The call that was waited for came, and is joined to the caller."""
+
+    service = "appserver"
+    type = "call.callback_matched"
+    hint: str
+    caller: str
+    sip_call_id: str
+    waited: float
+    """Seconds from the trigger to the match."""
+
+    def text(self) -> str:
+        return f"Called back by {self.caller} after {self.waited:.1f} s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackFailed(Event):
+    """The wait for a callback ended without one."""
+
+    service = "appserver"
+    type = "call.callback_failed"
+    reason: str
+
+    def text(self) -> str:
+        return f"No callback: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SipTrace(Event):
+    """A SIP message, in full but for credentials: while somebody watches its customer, and the
+    last messages of a call that failed."""
+
+    service = "appserver"
+    type = "sip.trace"
+    direction: str
+    """`in` or `out`."""
+    remote: str
+    """Where it came from or went to, `udp:203.0.113.7:5060` where that is known."""
+    sip_call_id: str
+    at: float
+    """Unix time in seconds when it passed."""
+    message: str
+
+    def text(self) -> str:
+        first = self.message.partition("\r\n")[0]
+        return f"{'From' if self.direction == 'in' else 'To'} {self.remote}: {first}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoginFailed(Event):
     """Somebody gave a wrong web password."""
 
@@ -300,5 +442,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         RegistrationAdded, RegistrationRefreshed, RegistrationRemoved, RegistrationFailed,
         AuthenticationFailed, CallStarted, CallForwarded, CallProgress, LegFailed, CallAnswered,
         CallChanged, CallEnded, CallRecord, MessageDropped, NodeStarted, LoginFailed,
+        NodeStopped, NodeDraining, NodeLost, MessagesLost, CallbackWaiting, CallbackTriggered,
+        CallbackMatched, CallbackFailed, SipTrace,
     )
 }  # fmt: skip

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any, Final
 
-from tandem.bus.ports import Envelope, Handler, Topic
+from tandem.bus.ports import Envelope, Handler, Keep, Topic
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +136,12 @@ class MemoryBus:
         for subscription in subscriptions:
             subscription.put(envelope)
 
-    def subscribe(self, topic: Topic, handler: Handler, *, name: str) -> None:
+    def on_resumed(self, callback: Callable[[], None]) -> None:
+        """Nothing is ever cut off here."""
+
+    def subscribe(
+        self, topic: Topic, handler: Handler, *, name: str, keep: Keep = Keep.LIVE
+    ) -> None:
         """Deliver to `handler` from `start` on all that is published from now on."""
         subscription = Subscription(
             topic, name, handler, limit=self._queue_limit, linger=LINGER.get(topic, 0.0)

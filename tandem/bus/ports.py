@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any, Protocol
 
 
@@ -17,6 +17,7 @@ class Topic(StrEnum):
     DIRECTORY = "directory"
     EVENTS = "events"
     INTEREST = "interest"
+    FEED = "feed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +31,26 @@ class Envelope:
     node: str
     """The id of the node that published."""
     payload: Any
-    """One of the payload classes of `tandem.bus.events`, `.location` or `.directory`."""
+    """One of the payload classes of `tandem.bus`: events, location, nodes, hints, interest."""
+    trace: str = ""
+    """The W3C traceparent of what caused it, "" for none."""
 
 
 Handler = Callable[[Sequence[Envelope]], Awaitable[None]]
-"""Takes a batch in order. An exception is logged and counted; the batch is not given again."""
+"""Takes a batch in order. After an exception a batch of Keep.LIVE is counted and gone; one of
+Keep.NODE or Keep.SHARED comes again after a pause, so a handler must bear what it has seen."""
+
+
+class Keep(Enum):
+    """What becomes of messages while a subscriber, or the broker, is away."""
+
+    LIVE = "live"
+    """They are lost: for what is said again, or is worth nothing later."""
+    NODE = "node"
+    """They wait for this node: through a restart of the broker, and of the node within ten
+    minutes. A clean `close` ends that."""
+    SHARED = "shared"
+    """They wait for whoever subscribes by this name; of several nodes, one gets each batch."""
 
 
 class Publisher(Protocol):
@@ -47,9 +63,16 @@ class Publisher(Protocol):
 class Bus(Publisher, Protocol):
     """The whole port."""
 
-    def subscribe(self, topic: Topic, handler: Handler, *, name: str) -> None:
-        """Have `handler` get everything that is published on `topic` from now on. `name` is for
-        metrics and logs (and is the queue's name where there are queues)."""
+    def subscribe(
+        self, topic: Topic, handler: Handler, *, name: str, keep: Keep = Keep.LIVE
+    ) -> None:
+        """Have `handler` get everything that is published on `topic` from now on, what this node
+        publishes included. `name` is for metrics and logs (and is the queue's name where there are
+        queues): unique in the cluster, but for Keep.SHARED."""
+
+    def on_resumed(self, callback: Callable[[], None]) -> None:
+        """Call back each time that deliveries go on after they were cut off: what was said
+        meanwhile on Keep.LIVE is lost, so ask anew."""
 
     async def start(self) -> None:
         """Begin to deliver."""

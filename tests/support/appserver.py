@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from services.appserver.config import AppServerConfig
 from services.appserver.domain.plan import CallPlan
 from services.appserver.ports import CallHost, CallsFactory, OutsideHop
 from tandem.bus.location import Binding
-from tandem.bus.ports import Envelope, Handler, Topic
+from tandem.bus.ports import Envelope, Handler, Keep, Topic
 from tandem.rpc.directory import Account, Directory, DirectoryUnavailable, Domain
 from tandem.sip.digest import ALGORITHMS, Challenge, answer, choose, ha1
 from tandem.sip.message import Request, Response, parse_message
@@ -67,12 +67,18 @@ class FakeBus:
     def __init__(self) -> None:
         self.published: list[tuple[Topic, Any]] = []
         self.handlers: dict[Topic, Handler] = {}
+        self.resumed: list[Callable[[], None]] = []
 
     def publish(self, topic: Topic, payload: Any) -> None:
         self.published.append((topic, payload))
 
-    def subscribe(self, topic: Topic, handler: Handler, *, name: str) -> None:
+    def subscribe(
+        self, topic: Topic, handler: Handler, *, name: str, keep: Keep = Keep.LIVE
+    ) -> None:
         self.handlers[topic] = handler
+
+    def on_resumed(self, callback: Callable[[], None]) -> None:
+        self.resumed.append(callback)
 
     async def start(self) -> None: ...
 

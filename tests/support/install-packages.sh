@@ -3,10 +3,14 @@
 # says which of them are missing; their tests are then skipped (and fail under CI=true).
 set -euo pipefail
 
-programs=(sipp baresip kamailio nsd chromium chromedriver)
+programs=(sipp baresip kamailio nsd chromium chromedriver rabbitmq-server initdb mariadbd kubectl)
 declare -A package=([sipp]=sip-tester [baresip]=baresip-core [kamailio]=kamailio [nsd]=nsd
-    [chromium]=chromium [chromedriver]=chromium-driver)
+    [chromium]=chromium [chromedriver]=chromium-driver [rabbitmq-server]=rabbitmq-server
+    [initdb]=postgresql [mariadbd]=mariadb-server [kubectl]=kubernetes-client)
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
+for folder in /usr/lib/postgresql/*/bin; do
+    PATH="$PATH:$folder"
+done
 
 missing=()
 for program in "${programs[@]}"; do

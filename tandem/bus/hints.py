@@ -1,0 +1,53 @@
+"""Next-call hints as they travel: "the next call for this user is mine" (DESIGN §5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hint:
+    """An appserver waits for a call. Each live proxy keeps it until it expires or is withdrawn."""
+
+    id: str
+    """Unique among all hints of all nodes."""
+    node: str
+    """The appserver that waits."""
+    appserver: str
+    """Its end of the internal link, `host:port`."""
+    customer: str
+    """The user name of the customer whose call waits."""
+    users: tuple[str, ...]
+    """Lower-case user parts of the Request-URI that the call may be addressed to: all accounts and
+    provider contacts of the customer, also in their `anything.username` form."""
+    domains: tuple[str, ...] = ()
+    """Hosts of the Request-URI that it may be addressed to, lower case; empty: any."""
+    pattern: str = ""
+    """What the caller's user part (From, else P-Asserted-Identity) must look like: `?` is one
+    character, `*` any number of them, a leading + counts for nothing; "": anybody."""
+    expires_at: float
+    """Unix time in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class HintAcknowledged:
+    """A proxy has the hint, and its next INVITE will find it."""
+
+    hint: str
+    proxy: str
+    """The proxy's node id."""
+
+
+@dataclass(frozen=True, slots=True)
+class HintWithdrawn:
+    """The hint holds no longer. `reason`: `matched`, `timeout`, `caller gone`, `stopped`."""
+
+    hint: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HintsWanted:
+    """A proxy starts, or was cut off from the broker: appservers publish their live hints anew."""
+
+    proxy: str

@@ -6,6 +6,8 @@ import os
 
 from hypothesis import settings
 
+pytest_plugins = ["tests.support.databases"]
+
 # A run of CI tells about the change, not about the luck of this day's examples; at home every run
 # looks somewhere new.
 settings.register_profile("ci", derandomize=True, deadline=None)

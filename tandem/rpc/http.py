@@ -15,15 +15,17 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from fastapi import FastAPI, HTTPException
+from fastapi import APIRouter, FastAPI, HTTPException
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tandem import __version__
 from tandem.rpc.directory import DirectoryUnavailable
 from tandem.rpc.sessions import Principal, Sessions
+from tandem.runtime.metrics import CONTENT_TYPE, Metrics
 
 _log = logging.getLogger(__name__)
 
@@ -123,6 +125,34 @@ def install(app: FastAPI, *, max_body_bytes: int = MAX_BODY_BYTES) -> None:
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(DirectoryUnavailable, _on_unavailable)
     app.add_middleware(_Guard, max_body_bytes=max_body_bytes)
+
+
+def make_service_app(
+    title: str,
+    routers: Sequence[APIRouter],
+    metrics: Metrics,
+    ready: Callable[[], Awaitable[bool]],
+) -> FastAPI:
+    """The HTTP surface of one service: its routers (none will do), /health/live, /health/ready and
+    /metrics. `ready` tells whether it can do its work."""
+    app = FastAPI(title=title, version=__version__, docs_url=None, redoc_url=None)
+    install(app)
+    for router in routers:
+        app.include_router(router)
+
+    @app.get("/health/live", include_in_schema=False)
+    async def live() -> PlainTextResponse:
+        return PlainTextResponse("alive\n")
+
+    @app.get("/health/ready", include_in_schema=False)
+    async def is_ready() -> PlainTextResponse:
+        return PlainTextResponse("ready\n") if await ready() else PlainTextResponse("no\n", 503)
+
+    @app.get("/metrics", include_in_schema=False)
+    async def show_metrics() -> Response:
+        return Response(metrics.render(), media_type=CONTENT_TYPE)
+
+    return app
 
 
 def bearer_token(connection: HTTPConnection, *, in_query: bool = False) -> str | None:

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from services.appserver.config import AppServerConfig
 from services.appserver.domain.authentication import Authenticator
@@ -25,15 +25,22 @@ from services.appserver.handlers.core import Core
 from services.appserver.handlers.outside import Outside
 from services.appserver.handlers.planner import Planner
 from services.appserver.handlers.tools import Tools
+from services.appserver.handlers.traces import Traces
+from services.appserver.handlers.watch import Looks, Statistics, Watch
 from services.appserver.ports import CallHost, Calls, CallsFactory, Resolver
 from tandem.bus.events import NodeStarted
 from tandem.bus.ports import Bus, Envelope, Topic
 from tandem.rpc.directory import Account, Directory, DirectoryChanged, DirectoryUnavailable
 from tandem.runtime.ids import RandomIds
 from tandem.sip.deadlines import Deadlines
+from tandem.sip.errors import RemoteFault
+from tandem.sip.message import parse_message
 from tandem.sip.nonce import NonceCounter, NonceSource
 from tandem.sip.transaction import TransactionLayer
 from tandem.siptransport.link import Link
+
+if TYPE_CHECKING:
+    from tandem.runtime.telemetry import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +65,23 @@ class AppServer:
         calls: CallsFactory = B2bua,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        tracing: Tracing | None = None,
     ) -> None:
         self.config = config
         self._bus = bus
+        self.statistics = Statistics()
+        self.traces = Traces(bus, wall, self._owners_of)
+        looks: list[Looks] = [self.statistics, self.traces]
+        if tracing is not None:
+            # not at the top: most switches are not traced, and OpenTelemetry takes time to load
+            from services.appserver.handlers.spans import CallSpans
+
+            looks.insert(0, CallSpans(tracing, self.traces))
+        self._publisher = Watch(bus, *looks)
+        self._tracing = tracing
         self._directory = directory
         self._link = link
+        self._send = self.traces.sending(link.send)
         self._clock = clock
         self.deadlines = Deadlines()
         self._timer: asyncio.TimerHandle | None = None
@@ -74,9 +93,9 @@ class AppServer:
         self.tools = self._make_tools(wall)
         self.counters = self.tools.counters
         self.bindings = Bindings(self.tools)
-        self._core = Core(self.tools, self.bindings, link.reliable)
+        self._core = Core(self.tools, self.bindings, self.traces, link.reliable)
         self.layer = TransactionLayer(
-            link.send, self._core, self.deadlines, sent_by=link.address, new_token=self._new_token
+            self._send, self._core, self.deadlines, sent_by=link.address, new_token=self._new_token
         )
         ways = Outside(resolver, self._spawn, clock)
         self.calls: Calls = calls(self._call_host(wall, ways))
@@ -99,19 +118,20 @@ class AppServer:
             accounts=accounts,
             authenticator=_authenticator(config),
             table=self.location,
-            publisher=self._bus,
+            publisher=self._publisher,
             deadlines=self.deadlines,
-            send=self._link.send,
+            send=self._send,
             clock=self._clock,
             wall=wall,
             new_token=self._new_token,
+            tracing=self._tracing,
         )
 
     def _call_host(self, wall: Callable[[], float], ways: Outside) -> CallHost:
         return CallHost(
             layer=self.layer,
             deadlines=self.deadlines,
-            publisher=self._bus,
+            publisher=self._publisher,
             config=self.config,
             link_address=self._link.address,
             link_reliable=self._link.reliable,
@@ -128,6 +148,9 @@ class AppServer:
         configured domains serve, and the rest is caught up with."""
         self._bus.subscribe(Topic.LOCATION, self._on_location, name=f"{self.config.node_id}-loc")
         self._bus.subscribe(Topic.DIRECTORY, self._on_directory, name=f"{self.config.node_id}-dir")
+        self._bus.subscribe(
+            Topic.INTEREST, self.traces.on_interest, name=f"{self.config.node_id}-interest"
+        )
         try:
             async with asyncio.timeout(START_SECONDS):
                 self.domains.load(await self._directory.domains())
@@ -208,6 +231,21 @@ class AppServer:
             self._arm()
 
     # -- the bus -------------------------------------------------------------------------------
+
+    def _owners_of(self, data: bytes) -> tuple[str, ...]:
+        """The customers of the accounts in From and To, as far as they are at hand."""
+        try:
+            message = parse_message(data)
+            uris = (message.from_.uri, message.to.uri)
+        except RemoteFault:
+            return ()
+        found = []
+        for uri in uris:
+            domain = self.domains.serviced(uri.host, uri.port) if uri.is_sip else None
+            account = domain and self.tools.accounts.get(uri.unescaped_user, domain, self._clock())
+            if isinstance(account, Account) and account.owner not in found:
+                found.append(account.owner)
+        return tuple(found)
 
     async def _on_location(self, batch: Sequence[Envelope]) -> None:
         for envelope in batch:

@@ -7,22 +7,74 @@ class Counters:
 
 metrics.counters("tandem_proxy", counters, "What the proxy did")
 metrics.gauge("tandem_calls", lambda: len(calls), "Calls under way")
+metrics.histogram("tandem_post_dial_delay_seconds", delays, "From INVITE to ringing")
 metrics.render()      # Prometheus text: tandem_proxy_forwarded_total …
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from inspect import isroutine
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 NO_LABELS: Final[Mapping[str, str]] = {}
+
+
+class Histogram:
+    """How often values fell where; `bounds` grow."""
+
+    __slots__ = ("_bounds", "_counts", "sum")
+
+    def __init__(self, bounds: Iterable[float]) -> None:
+        self.sum = 0.0
+        self._bounds = tuple(bounds)
+        self._counts = [0] * (len(self._bounds) + 1)
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self.sum += value
+
+    @property
+    def count(self) -> int:
+        """How many values were observed."""
+        return sum(self._counts)
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """(upper bound, how many values are not above it), as Prometheus wants them."""
+        found, seen = [], 0
+        for bound, count in zip((*map(str, self._bounds), "+Inf"), self._counts, strict=True):
+            seen += count
+            found.append((bound, float(seen)))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Histogram:
+    name: str
+    source: Histogram
+    help: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Labelled:
+    name: str
+    label: str
+    read: Callable[[], Mapping[str, int]]
+    help: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +99,8 @@ class Metrics(Collector):
     def __init__(self) -> None:
         self._counters: list[_Counters] = []
         self._gauges: list[_Gauge] = []
+        self._histograms: list[_Histogram] = []
+        self._labelled: list[_Labelled] = []
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -70,6 +124,19 @@ class Metrics(Collector):
         """Show what `read` returns at each scrape."""
         self._gauges.append(_Gauge(name, read, help, labels))
 
+    def histogram(
+        self, name: str, source: Histogram, help: str, labels: Mapping[str, str] = NO_LABELS
+    ) -> None:
+        """Show a histogram."""
+        self._histograms.append(_Histogram(name, source, help, labels))
+
+    def labelled(
+        self, name: str, label: str, read: Callable[[], Mapping[str, int]], help: str
+    ) -> None:
+        """Show what `read` returns at each scrape as the counter `NAME_total{LABEL="key"}`: for
+        few and known keys."""
+        self._labelled.append(_Labelled(name, label, read, help))
+
     def render(self) -> bytes:
         """The Prometheus text format, UTF-8."""
         return generate_latest(self._registry)
@@ -89,6 +156,19 @@ class Metrics(Collector):
             family = families.get(gauge.name) or GaugeMetricFamily(gauge.name, gauge.help)
             families[gauge.name] = family
             family.add_sample(gauge.name, dict(gauge.labels), gauge.read())
+        for histogram in self._histograms:
+            shown = families.get(histogram.name) or HistogramMetricFamily(
+                histogram.name, histogram.help, labels=tuple(histogram.labels)
+            )
+            families[histogram.name] = shown
+            assert isinstance(shown, HistogramMetricFamily)
+            source = histogram.source
+            shown.add_metric(tuple(histogram.labels.values()), source.buckets(), source.sum)
+        for one in self._labelled:
+            counter = CounterMetricFamily(one.name, one.help, labels=(one.label,))
+            families[one.name] = counter
+            for key, value in one.read().items():
+                counter.add_metric((key,), value)
         return families.values()
 
 

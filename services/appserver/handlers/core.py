@@ -19,6 +19,7 @@ from services.appserver.handlers.forward import Copy, Forwarder
 from services.appserver.handlers.planner import Planner
 from services.appserver.handlers.registrar import Registrar
 from services.appserver.handlers.tools import Tools
+from services.appserver.handlers.traces import Traces
 from services.appserver.ports import Calls, Judge
 from tandem.sip.build import response_to
 from tandem.sip.errors import RemoteFault
@@ -46,8 +47,11 @@ _IN_DIALOG_ONLY: Final = frozenset({"BYE", "INFO", "PRACK", "UPDATE"})
 class Core:
     """The transaction user of an appserver. `attach` completes it before the first message."""
 
-    def __init__(self, tools: Tools, bindings: Bindings, link_reliable: bool) -> None:
+    def __init__(
+        self, tools: Tools, bindings: Bindings, traces: Traces, link_reliable: bool
+    ) -> None:
         self._tools = tools
+        self._traces = traces
         self._bindings = bindings
         self._registrar = Registrar(tools, bindings)
         self._link_reliable = link_reliable
@@ -82,6 +86,8 @@ class Core:
         self._tools.counters.received += 1
         try:
             if data.startswith(_REGISTER):
+                if self._traces.watching:
+                    self._traces.heard_outside(data, peer)
                 self._registrar.receive(data, peer, now)
             elif data.startswith(CONTROL):
                 self._control(data)
@@ -95,6 +101,7 @@ class Core:
     def _receive(self, data: bytes, peer: str, now: float) -> None:
         message = parse_message(data)
         message.check()
+        self._traces.heard(message.call_id, data, peer)
         reliable = self._link_reliable and _outer_transport(message) != "UDP"
         self._layer.receive(message, hop(peer, reliable), now)
 

@@ -9,6 +9,7 @@ was found so far, and goes on when the answer is there; a CANCEL ends it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -46,6 +47,7 @@ from services.appserver.ports import OutsideHop
 from tandem.bus.events import AuthenticationFailed
 from tandem.bus.ports import Topic
 from tandem.rpc.directory import Account
+from tandem.sip.message import Request
 from tandem.sip.transaction import ServerTransaction, TransactionLayer
 
 BUSY: Final = Refusal(503, "Too many requests wait", ("Retry-After: 5",))
@@ -226,6 +228,13 @@ class Planner:
 
     # -- waiting and ending --------------------------------------------------------------------
 
+    def _traced(self, request: Request) -> AbstractContextManager[None]:
+        """What is fetched meanwhile belongs to this request's trace."""
+        tracing = self._tools.tracing
+        if tracing is None:
+            return nullcontext()
+        return tracing.because_of(request.call_id, request.top[0])
+
     def _missing(
         self, inquiry: Inquiry, miss: Miss, username: str, domain: str, now: float
     ) -> None:
@@ -238,7 +247,9 @@ class Planner:
             if self._parked.pop(inquiry.tx, None) is not None:
                 self._go_on(inquiry, self._tools.clock())
 
-        if self._tools.accounts.wait(username, domain, resume):
+        with self._traced(inquiry.tx.request):
+            waits = self._tools.accounts.wait(username, domain, resume)
+        if waits:
             self._park(inquiry, now)
         else:
             self._tools.counters.overload += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from services.appserver.config import AppServerConfig
 from services.appserver.domain.authentication import Authenticator
@@ -12,6 +13,9 @@ from services.appserver.domain.location import LocationTable
 from services.appserver.handlers.accounts import AccountCache
 from tandem.bus.ports import Publisher
 from tandem.sip.deadlines import Deadlines
+
+if TYPE_CHECKING:
+    from tandem.runtime.telemetry import Tracing
 
 
 @dataclass(slots=True)
@@ -52,4 +56,6 @@ class Tools:
     """Unix seconds."""
     new_token: Callable[[], str]
     """Random text for tags and branches."""
+    tracing: Tracing | None = None
+    """Set when calls are traced."""
     counters: Counters = field(default_factory=Counters)

@@ -1,0 +1,271 @@
+"""SIP traces: what passed, for those who watch, and why a call failed, for afterwards.
+
+A ring for each SIP Call-ID keeps the last messages of a call that is being set up, as they are.
+They become events only if the call fails, or while somebody watches its customer (Topic.INTEREST);
+when the call is answered they are forgotten, and a few later ones kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from tandem.bus.events import (
+    CallAnswered,
+    CallEnded,
+    CallForwarded,
+    CallRecord,
+    CallStarted,
+    Event,
+    SipTrace,
+)
+from tandem.bus.interest import Interest
+from tandem.bus.ports import Envelope, Publisher, Topic
+
+MAX_RINGS: Final = 20_000
+"""Rings kept, of two legs or so a call; above it the oldest gives way."""
+MAX_STRANGE: Final = 2_000
+"""Rings kept of INVITEs that have not become a call of anybody: challenged ones, and scanners'."""
+RING: Final = 16
+"""Messages of one leg: INVITE, challenge, INVITE, ringing, answer, and some more."""
+RING_UP: Final = 4
+"""Messages of one leg of an answered call: what is said inside of it, and how it ended."""
+FAILED_PER_SECOND: Final = 2.0
+FAILED_BURST: Final = 20.0
+"""Failed calls of one customer whose messages are published: a phone that redials all day must
+not fill the log."""
+MAX_BUCKETS: Final = 10_000
+EVERYBODY: Final = "*"
+QUIET: Final = frozenset({486, 487, 600, 603})
+"""Failures that need no explanation: busy, cancelled, declined."""
+
+_OPTIONS: Final = b" OPTIONS\r\n"
+_CALL_ID_RE: Final = re.compile(rb"\r\n(?:call-id|i)[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
+_BRANCH_RE: Final = re.compile(
+    rb"\r\n(?:via|v)[ \t]*:[^\r\n,]*?;branch=([^;,\r\n \t]+)", re.IGNORECASE
+)
+_SECRET_RE: Final = re.compile(
+    r"((?:^|\n)(?:proxy-)?authorization:[^\r\n]*?\bresponse=)\"?[^\",\r\n]*\"?"
+    r"|((?:^|\n)a=(?:crypto:\d+ \S+ inline:|key-mgmt:|ice-pwd:|k=))[^\r\n]*",
+    re.IGNORECASE,
+)
+
+Message = tuple[float, str, str, bytes]
+"""(Unix time, `in` or `out`, the proxy at the other end of the link, the bytes)."""
+OwnersOf = Callable[[bytes], tuple[str, ...]]
+"""The customers whom a message outside of calls concerns."""
+
+
+class Ring:
+    """The last messages of one leg."""
+
+    __slots__ = ("call_id", "limit", "messages", "owners", "remote")
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.limit = RING
+        self.owners: tuple[str, ...] = ()
+        self.call_id = ""
+        self.remote = ""
+
+
+class Traces:
+    """The rings, and the customers who are watched."""
+
+    def __init__(
+        self, publisher: Publisher, wall: Callable[[], float], owners_of: OwnersOf
+    ) -> None:
+        self.watching = False
+        """Whether anybody watches: then messages outside of calls are looked at, too."""
+        self._publisher = publisher
+        self._wall = wall
+        self._owners_of = owners_of
+        self._rings: OrderedDict[str, Ring] = OrderedDict()
+        self._strange: deque[str] = deque()
+        self._legs: dict[str, list[str]] = {}
+        self._watched: dict[str, float] = {}
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._rings)
+
+    # -- messages ------------------------------------------------------------------------------
+
+    def heard(self, call_id: str, data: bytes, peer: str) -> None:
+        """A message came in."""
+        ring = self._rings.get(call_id)
+        if ring is None:
+            if not data.startswith(b"INVITE "):
+                if self.watching:
+                    self._outside("in", data, peer)
+                return
+            ring = self._make(call_id)
+        self._keep(ring, "in", data, peer)
+
+    def heard_outside(self, data: bytes, peer: str) -> None:
+        """A message came in that belongs to no call; to be called only while `watching`."""
+        self._outside("in", data, peer)
+
+    def sending(self, send: Callable[[bytes, str], None]) -> Callable[[bytes, str], None]:
+        """`send`, with an eye on what leaves."""
+        rings = self._rings
+
+        def traced(data: bytes, peer: str) -> None:
+            send(data, peer)
+            call_id = call_id_of(data)
+            ring = rings.get(call_id)
+            if ring is not None:
+                self._keep(ring, "out", data, peer)
+            elif data.startswith(b"INVITE "):
+                self._keep(self._make(call_id), "out", data, peer)
+            elif self.watching:
+                self._outside("out", data, peer)
+
+        return traced
+
+    def branch(self, sip_call_id: str) -> str:
+        """The topmost Via branch of the first message of a leg, "" if it is not kept."""
+        ring = self._rings.get(sip_call_id)
+        found = _BRANCH_RE.search(ring.messages[0][3]) if ring and ring.messages else None
+        return found.group(1).decode("ascii", "replace") if found else ""
+
+    def _make(self, call_id: str) -> Ring:
+        ring = self._rings[call_id] = Ring()
+        if len(self._rings) > MAX_RINGS:
+            self._rings.popitem(last=False)
+        self._strange.append(call_id)
+        if len(self._strange) > MAX_STRANGE:
+            oldest = self._strange.popleft()
+            if oldest in self._rings and not self._rings[oldest].call_id:
+                del self._rings[oldest]
+        return ring
+
+    def _keep(self, ring: Ring, direction: str, data: bytes, peer: str) -> None:
+        messages = ring.messages
+        if ring.limit is RING_UP and _OPTIONS in data:
+            return  # somebody asks whether the other end is still there
+        if len(messages) >= ring.limit:
+            del messages[min(1, ring.limit - RING_UP)]  # the INVITE stays until the answer
+        message = (self._wall(), direction, peer, data)
+        messages.append(message)
+        if self.watching and self._is_watched(ring.owners):
+            self._publish(ring, message)
+
+    # -- events of calls -----------------------------------------------------------------------
+
+    def look(self, event: Event) -> None:
+        """Learn from a call's event whose messages these are, and how it went."""
+        if isinstance(event, CallStarted):
+            self._belongs(event, event.sip_call_id, event.source)
+        elif isinstance(event, CallForwarded):
+            self._belongs(event, event.sip_call_id, event.next_hop)
+        elif isinstance(event, CallAnswered):
+            for name in self._legs.get(event.call_id or "", ()):
+                if name in self._rings:
+                    self._rings[name].messages, self._rings[name].limit = [], RING_UP
+        elif isinstance(event, CallRecord):
+            self._ended(event)
+        elif isinstance(event, CallEnded) and event.status >= 300 and event.status not in QUIET:
+            self._explain(event)
+
+    def _belongs(self, event: Event, sip_call_id: str, remote: str) -> None:
+        ring = self._rings.get(sip_call_id)
+        if ring is None or event.call_id is None:
+            return
+        known = ring.call_id == event.call_id
+        ring.call_id, ring.owners, ring.remote = event.call_id, event.owners, remote
+        legs = self._legs.setdefault(event.call_id, [])
+        if sip_call_id not in legs:
+            legs.append(sip_call_id)
+        if not known and self.watching and self._is_watched(event.owners):
+            for message in ring.messages:
+                self._publish(ring, message)
+
+    def _explain(self, event: CallEnded) -> None:
+        if not event.owners or (self.watching and self._is_watched(event.owners)):
+            return  # nobody's, or published already
+        if not self._may_tell(event.owners[0]):
+            return
+        rings = [
+            self._rings[n] for n in self._legs.get(event.call_id or "", ()) if n in self._rings
+        ]
+        told = [(message, ring) for ring in rings for message in ring.messages]
+        for message, ring in sorted(told, key=lambda item: item[0][0]):
+            self._publish(ring, message)
+
+    def _ended(self, event: CallRecord) -> None:
+        for name in self._legs.pop(event.call_id or "", ()):
+            self._rings.pop(name, None)
+        self._rings.pop(event.sip_call_id, None)
+
+    def _may_tell(self, owner: str) -> bool:
+        now = self._wall()
+        left, since = self._buckets.pop(owner, (FAILED_BURST, now))
+        left = min(FAILED_BURST, left + max(0.0, now - since) * FAILED_PER_SECOND)
+        self._buckets[owner] = (max(0.0, left - 1), now)
+        if len(self._buckets) > MAX_BUCKETS:
+            self._buckets.popitem(last=False)
+        return left >= 1
+
+    # -- who watches ---------------------------------------------------------------------------
+
+    async def on_interest(self, batch: Sequence[Envelope]) -> None:
+        """The subscriber of Topic.INTEREST."""
+        now = self._wall()
+        for envelope in batch:
+            if isinstance(envelope.payload, Interest):
+                until = self._watched.get(envelope.payload.customer, 0.0)
+                self._watched[envelope.payload.customer] = max(until, envelope.payload.until)
+        self.forget(now)
+
+    def forget(self, now: float) -> None:
+        """Drop those who watch no longer; `now` is Unix time."""
+        self._watched = {name: until for name, until in self._watched.items() if until > now}
+        self.watching = bool(self._watched)
+
+    def _is_watched(self, owners: tuple[str, ...]) -> bool:
+        now = self._wall()
+        found = any(self._watched.get(name, 0.0) > now for name in (*owners, EVERYBODY))
+        if not found:
+            self.forget(now)
+        return found
+
+    def _outside(self, direction: str, data: bytes, peer: str) -> None:
+        owners = self._owners_of(data)
+        if self._is_watched(owners):
+            ring = Ring()
+            ring.owners = owners
+            self._publish(ring, (self._wall(), direction, peer, data))
+
+    # -- telling -------------------------------------------------------------------------------
+
+    def _publish(self, ring: Ring, message: Message) -> None:
+        at, direction, peer, data = message
+        event = SipTrace(
+            owners=ring.owners,
+            call_id=ring.call_id or None,
+            direction=direction,
+            remote=ring.remote or peer,
+            sip_call_id=call_id_of(data),
+            at=at,
+            message=redacted(data),
+        )
+        self._publisher.publish(Topic.EVENTS, event)
+
+
+def call_id_of(data: bytes) -> str:
+    """The Call-ID of a message, "" for none."""
+    start = data.find(b"\r\nCall-ID: ")
+    if start >= 0:
+        return data[start + 11 : data.find(b"\r\n", start + 11)].decode("utf-8", "replace")
+    found = _CALL_ID_RE.search(data)
+    return found.group(1).strip().decode("utf-8", "replace") if found else ""
+
+
+def redacted(data: bytes) -> str:
+    """The text of a message without what would serve a thief: digest answers, media keys."""
+    return _SECRET_RE.sub(
+        lambda m: (m.group(1) or m.group(2)) + "***", data.decode("utf-8", "replace")
+    )

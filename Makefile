@@ -7,7 +7,7 @@ ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check unit integration bench protos lock clean packages
+.PHONY: help setup run cluster test check unit integration bench protos lock clean packages
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 20
@@ -36,6 +36,9 @@ $(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready-protos
 
 run: $(VENV)/.ready-protos ## set up and start Tandem on this PC (options: ARGS="--sip 0.0.0.0:5070")
 	@exec $(BIN)/tandem local $(ARGS)
+
+cluster: $(VENV)/.ready-protos ## start two of everything on this PC, for trying it (options: ARGS="--port-base 21000")
+	@exec $(BIN)/python -m deploy.local $(ARGS)
 
 check: $(VENV)/.ready-dev ## lint, types, import rules, unit and contract tests
 	$(BIN)/ruff check .

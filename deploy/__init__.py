@@ -1,0 +1,1 @@
+"""How Tandem is put on machines: one machine for trying it, Kubernetes, images."""

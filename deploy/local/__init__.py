@@ -1,0 +1,1 @@
+"""A cluster on one machine, for trying it: `make cluster`, or `python -m deploy.local`."""

@@ -1,0 +1,296 @@
+"""A whole cluster of real processes on loopback, whose parts tests may kill and start again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from deploy.local.child import Child
+from deploy.local.cluster import LocalCluster
+from deploy.local.plan import Plan
+from deploy.local.servers import Missing, Postgres, Rabbit
+from tests.support.api import Api
+from tests.support.waiting import eventually
+
+ADMIN_PASSWORD: Final = "correct horse battery"
+DOMAIN: Final = "example.test"
+QUICK: Final[Mapping[str, Mapping[str, str]]] = {
+    "proxy": {"TANDEM_RATE_LIMIT": "0"},
+    "provisioning": {
+        "TANDEM_ARGON2_TIME_COST": "1",
+        "TANDEM_ARGON2_MEMORY_KIB": "1024",
+        "TANDEM_LOCATION_FLUSH_SECONDS": "0.2",
+    },
+}
+"""Settings by kind of node: tests come from one address and are in a hurry."""
+START_SECONDS: Final = 60.0
+TRACES: Final = ("Traceback (most recent call last)", "never retrieved", "was never awaited")
+"""What no log of a node may hold."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One process of the cluster. Addresses are `host:port` and stay over restarts."""
+
+    name: str
+    kind: str
+    child: Child
+    ports: Mapping[str, int]
+
+    def at(self, use: str) -> str:
+        """The address of a use: sip, tls, ws, wss, internal, http or grpc."""
+        return f"127.0.0.1:{self.ports[f'{self.name}.{use}']}"
+
+    @property
+    def sip(self) -> str:
+        """A proxy's public UDP and TCP address."""
+        return self.at("sip")
+
+    @property
+    def internal(self) -> str:
+        """Its end of the internal link."""
+        return self.at("internal")
+
+    @property
+    def http(self) -> str:
+        """The base URL of its HTTP server."""
+        return f"http://{self.at('http')}"
+
+    @property
+    def grpc(self) -> str:
+        """The address of its gRPC server."""
+        return self.at("grpc")
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """Its TANDEM_* settings."""
+        return {k: v for k, v in self.child.env.items() if k.startswith("TANDEM_")}
+
+    @property
+    def log(self) -> str:
+        """All it wrote, earlier runs included."""
+        return self.child.log.read_text(errors="replace")
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self.child.running
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.child.kill()
+
+    async def terminate(self, seconds: float = 30.0) -> int:
+        """SIGTERM; it must end by itself. Returns the exit status."""
+        went = await self.child.terminate(seconds)
+        assert went, f"{self.name} did not stop: {self.child.last_words()}"
+        status = self.child.status
+        assert status is not None
+        return status
+
+    def spawn(self, **settings: str) -> None:
+        """Start it again, with further settings for good, without waiting."""
+        self.child.env = {**self.child.env, **settings}
+        self.child.spawn()
+
+    async def start(self, **settings: str) -> None:
+        """Start it again on the same ports and wait until it says `ready`."""
+        self.spawn(**settings)
+        await self.child.ready(START_SECONDS)
+
+    async def metrics(self) -> dict[str, float]:
+        """What /metrics says: `name` or `name{label="value"}` to value."""
+        async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
+            answer = await client.get(f"{self.http}/metrics")
+        answer.raise_for_status()
+        found: dict[str, float] = {}
+        for family in text_string_to_metric_families(answer.text):
+            for sample in family.samples:
+                labels = ",".join(f'{k}="{v}"' for k, v in sorted(sample.labels.items()))
+                found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+        return found
+
+    async def health(self) -> int:
+        """The status of /health/ready; 0: no answer."""
+        async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
+            try:
+                return (await client.get(f"{self.http}/health/ready")).status_code
+            except httpx.HTTPError:
+                return 0
+
+
+class Cluster:
+    """Two of everything, or as many as asked for; everything on loopback, free ports.
+
+    Use it from any event loop; only the clients of `log_in` belong to the loop of their test.
+    """
+
+    def __init__(
+        self,
+        *,
+        proxies: int = 2,
+        appservers: int = 2,
+        provisionings: int = 1,
+        events: int = 2,
+        domains: tuple[str, ...] = (DOMAIN,),
+        env: Mapping[str, Mapping[str, str]] | None = None,
+        tls: tuple[Path, Path] | None = None,
+        broker_url: str = "",
+        database_urls: dict[str, str] | None = None,
+    ) -> None:
+        """`env`: settings by kind of node or, stronger, by name. `tls`: certificate and key.
+        `broker_url`, `database_urls` (`provisioning`, `events`): servers that run already."""
+        extra = {kind: dict(settings) for kind, settings in QUICK.items()}
+        for where, settings in (env or {}).items():
+            extra[where] = {**extra.get(where, {}), **settings}
+        plan = Plan(
+            proxies=proxies,
+            appservers=appservers,
+            provisionings=provisionings,
+            events=events,
+            domains=domains,
+            extra=extra,
+        )
+        if tls is not None:
+            plan = replace(plan, tls_cert=tls[0], tls_key=tls[1])
+        # Not pytest's folder: the servers run as users that may not enter it.
+        self.path = Path(tempfile.mkdtemp(prefix="tandem-cluster-"))
+        self.path.chmod(0o711)
+        self.local = LocalCluster(
+            self.path,
+            plan,
+            admin_password=ADMIN_PASSWORD,
+            broker_url=broker_url,
+            database_urls=database_urls,
+        )
+        self.nodes: dict[str, Node] = {}
+        self.api = Api("http://invalid.invalid")
+        """Provisioning's REST API as the administrator, after `log_in`."""
+        self.events_apis: list[Api] = []
+        """The same token at each events node."""
+
+    def __getitem__(self, name: str) -> Node:
+        """A node by name: `proxy1`, `appserver2`, `provisioning1`, `events2`."""
+        return self.nodes[name]
+
+    def of_kind(self, kind: str) -> list[Node]:
+        """All nodes of a kind, by number."""
+        return [self.nodes[name] for name in self.local.plan.names(kind)]
+
+    @property
+    def proxies(self) -> list[Node]:
+        """All proxies, by number."""
+        return self.of_kind("proxy")
+
+    @property
+    def appservers(self) -> list[Node]:
+        """All appservers, by number."""
+        return self.of_kind("appserver")
+
+    @property
+    def events(self) -> list[Node]:
+        """All events nodes, by number."""
+        return self.of_kind("events")
+
+    @property
+    def provisioning(self) -> Node:
+        """The first provisioning node."""
+        return self.nodes["provisioning1"]
+
+    @property
+    def broker(self) -> Rabbit:
+        """The private broker: `.kill()`, `.spawn()`, `await .ready()`, `await .stop()`."""
+        assert self.local.broker is not None
+        return self.local.broker
+
+    @property
+    def database(self) -> Postgres:
+        """The private PostgreSQL: as the broker, and `.run_sql(...)`, `.read_only(True)`."""
+        assert self.local.database is not None
+        return self.local.database
+
+    async def start(self) -> None:
+        """Start all and wait for it. A server that is not installed skips the test; under CI=true
+        it fails."""
+        try:
+            self.local.prepare()
+        except Missing as missing:
+            if os.environ.get("CI", "").lower() == "true":
+                pytest.fail(str(missing))
+            pytest.skip(str(missing))
+        kinds = {
+            name: k
+            for k in ("proxy", "appserver", "provisioning", "events")
+            for name in self.local.plan.names(k)
+        }
+        ports = self.local.shared.ports
+        self.nodes = {n: Node(n, kinds[n], child, ports) for n, child in self.local.nodes.items()}
+        await self.local.start()
+
+    async def log_in(self) -> None:
+        """Make `api` and `events_apis` for the running loop, logged in as the administrator, and
+        wait until every node is ready."""
+        for node in self.nodes.values():
+            if node.running:
+                await self.is_ready(node)
+        self.api = Api(self.provisioning.http)
+        await self.api.log_in("admin", ADMIN_PASSWORD)
+        self.events_apis = [Api(node.http) for node in self.events]
+        for api in self.events_apis:
+            api.client.headers["Authorization"] = self.api.client.headers["Authorization"]
+
+    async def log_out(self) -> None:
+        """Close the clients of this loop."""
+        for api in (self.api, *self.events_apis):
+            await api.close()
+        self.events_apis = []
+
+    async def is_ready(self, node: Node, seconds: float = 30.0) -> None:
+        """Wait until its /health/ready says so."""
+
+        async def look() -> bool:
+            return await node.health() == 200
+
+        await eventually(look, f"{node.name} to be ready: {node.child.last_words()}", seconds)
+
+    async def add_customer(self, username: str, password: str, **fields: object) -> dict[str, Any]:
+        """A customer."""
+        answer = await self.api.client.post(
+            "/api/v1/customers", json={"username": username, "password": password, **fields}
+        )
+        answer.raise_for_status()
+        made: dict[str, Any] = answer.json()
+        return made
+
+    async def customer_api(self, username: str, password: str) -> Api:
+        """Provisioning's API as this customer; the caller closes it."""
+        api = Api(self.provisioning.http)
+        await api.log_in(username, password)
+        return api
+
+    async def stop(self) -> None:
+        """SIGTERM to all in order. Every process that still ran must end by itself with status 0
+        and without a traceback in its log; then nothing is left."""
+        ran = [node for node in self.nodes.values() if node.running]
+        try:
+            await self.local.stop()
+            for node in ran:
+                assert node.child.status == 0, (
+                    f"{node.name} {node.child.status}: {node.log[-3000:]}"
+                )
+            for node in self.nodes.values():
+                assert not any(t in node.log for t in TRACES), f"{node.name}: {node.log[-6000:]}"
+        finally:
+            self.local.kill_all()
+            kept = os.environ.get("TANDEM_KEEP_CLUSTER")  # to look at the logs of a failed test
+            if not kept:
+                shutil.rmtree(self.path, ignore_errors=True)

@@ -111,8 +111,12 @@ class TokenRows(Protocol):
 class BindingRows(Protocol):
     """The durable copy of the bindings."""
 
-    async def page(self, offset: int, count: int, now: float) -> Page[Binding]:
-        """A piece of those that have not expired, by AOR."""
+    async def page(self, offset: int, count: int, now: float, aor: str = "") -> Page[Binding]:
+        """A piece of those that have not expired, of all or of one AOR, by AOR."""
+
+    async def after(self, last: str, count: int, now: float) -> tuple[Sequence[Binding], str]:
+        """Up to `count` of those that have not expired, and what to give as `last` for those
+        that follow ("" for the first, and at the end)."""
 
     async def live(self, now: float) -> Sequence[Binding]:
         """All that have not expired."""

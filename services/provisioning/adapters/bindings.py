@@ -15,7 +15,7 @@ from dataclasses import fields
 from itertools import islice
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Row, String, bindparam, delete, insert, select
+from sqlalchemy import Row, String, and_, bindparam, delete, insert, select
 
 from services.provisioning.adapters import tables
 from services.provisioning.adapters.rows import ScopedRows
@@ -54,9 +54,26 @@ class SqlBindings(ScopedRows[Binding]):
             for name, value in columns.items()
         }
 
-    async def page(self, offset: int, count: int, now: float | None = None) -> Page[Binding]:
-        """A piece of those that have not expired."""
-        return await self.page_where(self.table.c.expires_at > (now or 0.0), offset, count)
+    async def page(
+        self, offset: int, count: int, now: float | None = None, aor: str = ""
+    ) -> Page[Binding]:
+        """A piece of those that have not expired, of all or of one AOR."""
+        condition = self.table.c.expires_at > (now or 0.0)
+        if aor:
+            condition = and_(condition, self.table.c.aor == aor)
+        return await self.page_where(condition, offset, count)
+
+    async def after(self, last: str, count: int, now: float) -> tuple[Sequence[Binding], str]:
+        """Up to `count` of those that have not expired, in an order of no meaning, and what to
+        give as `last` for those that follow ("" for the first, and at the end)."""
+        statement = (
+            select(self.table)
+            .where(self.readable(), self.key > last, self.table.c.expires_at > now)
+            .order_by(self.key)
+            .limit(count)
+        )
+        rows = (await self.connection.execute(statement)).all()
+        return await self.load(rows), rows[-1].key if len(rows) == count else ""
 
     async def live(self, now: float) -> Sequence[Binding]:
         """All that have not expired."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -78,11 +78,26 @@ class LocationCopy:
             await work.bindings.purge(now)
             await work.tokens.purge(now)
 
-    async def page(self, caller: Principal, offset: int, count: int) -> Page[Binding]:
-        """A piece of the caller's live bindings."""
+    async def page(
+        self, caller: Principal, offset: int, count: int, aor: str = ""
+    ) -> Page[Binding]:
+        """A piece of the caller's live bindings, or of those of one AOR."""
         await self.flush()
         async with self._store.read(Scope.of(caller)) as work:
-            return await work.bindings.page(offset, count, self._clock())
+            return await work.bindings.page(offset, count, self._clock(), aor)
+
+    async def pieces(self) -> AsyncIterator[Sequence[Binding]]:
+        """All live bindings, BATCH at a time, each read in a short transaction of its own: what
+        changes meanwhile may be missing, and comes over the location topic. Raises
+        DirectoryUnavailable."""
+        await self.flush()
+        now, last = self._clock(), ""
+        while True:
+            async with self._store.read(EVERYTHING) as work:
+                piece, last = await work.bindings.after(last, BATCH, now)
+            yield piece
+            if not last:
+                return
 
     async def live(self) -> list[Binding]:
         """All live bindings. Raises DirectoryUnavailable."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from tandem.bus.directory import DirectoryChanged as DirectoryChanged
 from tandem.bus.location import Binding
 
 
@@ -64,13 +65,3 @@ class Directory(Protocol):
 
 class DirectoryUnavailable(Exception):
     """Provisioning or its database does not answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class DirectoryChanged:
-    """Published on Topic.DIRECTORY when an account, a customer or a domain changed."""
-
-    kind: str
-    """`sip-account`, `customer` or `domain`."""
-    key: str
-    """`username@domain` of the account, the customer's user name, or the domain's name."""

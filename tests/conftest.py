@@ -6,6 +6,9 @@ import os
 
 from hypothesis import settings
 
+from tests.support.rabbit import rabbit as rabbit
+from tests.support.rabbit import rabbit_server as rabbit_server
+
 pytest_plugins = ["tests.support.databases"]
 
 # A run of CI tells about the change, not about the luck of this day's examples; at home every run

@@ -14,6 +14,8 @@ PACKAGES: Final = {
     "sipp": "sip-tester",
     "baresip": "baresip-core",
     "kamailio": "kamailio",
+    "rabbitmq-server": "rabbitmq-server",
+    "epmd": "erlang-base",
     "nsd": "nsd",
     "chromium": "chromium",
     "chromedriver": "chromium-driver",

@@ -1,0 +1,183 @@
+"""Provisioning as other services see it: `Directory` and `Sessions` over gRPC.
+
+Every call ends within its deadline, and everything that goes wrong is DirectoryUnavailable: that
+provisioning is away is for the caller to bear, however it shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import grpc
+
+from tandem.bus.location import Binding
+from tandem.rpc.directory import Account, DirectoryUnavailable, Domain
+from tandem.rpc.messages import account_in, bindings_in, domains_in, principal_in
+from tandem.rpc.sessions import Principal
+from tandem.stubs.directory.v1 import directory_pb2 as pb
+from tandem.stubs.directory.v1.directory_pb2_grpc import DirectoryStub
+
+ATTEMPT_SECONDS: Final = 1.0
+ATTEMPTS: Final = 2
+"""All methods only read, so a server that fails one is not the last that is asked: together they
+take at most 2 s, four retransmissions of a phone's request."""
+PIECE_SECONDS: Final = 10.0
+"""How long the next piece of a snapshot may take."""
+SNAPSHOT_SECONDS: Final = 120.0
+"""How long all of it may take."""
+FRESH_SECONDS: Final = 5.0
+"""How long a verified token is believed without asking again."""
+STALE_SECONDS: Final = 60.0
+"""And how long when provisioning does not answer: a console must outlive its restart."""
+UNKNOWN_SECONDS: Final = 2.0
+"""How long an unknown token stays unknown without asking again."""
+PAUSE_SECONDS: Final = 1.0
+"""Between two attempts to verify one token while provisioning is away and we know it."""
+MAX_TOKENS: Final = 10_000
+"""Tokens that are remembered, about 300 bytes each."""
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class RemoteDirectory:
+    """Implements `tandem.rpc.directory.Directory`."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = DirectoryStub(channel)
+
+    async def account(self, username: str, domain: str) -> Account | None:
+        """The account of this user name, whatever its case, in this canonical domain."""
+        request = _account_request(username, domain)
+        if request is None:
+            return None
+        answer = await _asked(
+            "GetAccount", lambda: self._stub.GetAccount(request, timeout=ATTEMPT_SECONDS)
+        )
+        return account_in(answer.account) if answer.HasField("account") else None
+
+    async def domains(self) -> list[Domain]:
+        """All domains, the default one first."""
+        request = pb.ListDomainsRequest()
+        answer = await _asked(
+            "ListDomains", lambda: self._stub.ListDomains(request, timeout=ATTEMPT_SECONDS)
+        )
+        return domains_in(answer.domains)
+
+    async def bindings(self) -> list[Binding]:
+        """All bindings that have not expired."""
+        return await _asked("ListBindings", self._snapshot)
+
+    async def _snapshot(self) -> list[Binding]:
+        found: list[Binding] = []
+        call = self._stub.ListBindings(pb.ListBindingsRequest(), timeout=SNAPSHOT_SECONDS)
+        try:
+            pieces = aiter(call)
+            while (piece := await _next_piece(pieces)) is not None:
+                found += bindings_in(piece.bindings)
+        finally:
+            call.cancel()
+        return found
+
+
+@dataclass(slots=True)
+class _Known:
+    principal: Principal | None
+    until: float
+    """When to ask again."""
+    dies: float
+    """When it is no longer believed, answer or not."""
+
+
+class RemoteSessions:
+    """Implements `tandem.rpc.sessions.Sessions`."""
+
+    def __init__(
+        self, channel: grpc.aio.Channel, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stub = DirectoryStub(channel)
+        self._clock = clock
+        self._known: OrderedDict[bytes, _Known] = OrderedDict()
+
+    async def verify(self, token: str) -> Principal | None:
+        """The holder, or None. Raises DirectoryUnavailable for a token that nothing is known
+        about."""
+        raw = token.encode("utf-8", "replace")
+        key = hashlib.sha256(raw).digest()
+        known = self._known.get(key)
+        if known is not None and self._clock() < known.until:
+            return known.principal
+        request = pb.VerifyTokenRequest(token=raw.decode())
+        try:
+            answer = await _asked(
+                "VerifyToken", lambda: self._stub.VerifyToken(request, timeout=ATTEMPT_SECONDS)
+            )
+        except DirectoryUnavailable:
+            return self._stale(key)
+        principal = principal_in(answer.principal) if answer.HasField("principal") else None
+        self._remember(key, principal)
+        return principal
+
+    def forget(self, username: str) -> None:
+        """Ask again for this customer's tokens: the customer has changed."""
+        for known in self._known.values():
+            if known.principal is not None and known.principal.username == username:
+                known.until = 0.0
+
+    def _stale(self, key: bytes) -> Principal | None:
+        known, now = self._known.get(key), self._clock()
+        if known is None or now >= known.dies:
+            raise DirectoryUnavailable("nobody can tell whose token this is")
+        known.until = min(now + PAUSE_SECONDS, known.dies)
+        return known.principal
+
+    def _remember(self, key: bytes, principal: Principal | None) -> None:
+        now = self._clock()
+        if principal is None:
+            known = _Known(None, now + UNKNOWN_SECONDS, now + UNKNOWN_SECONDS)
+        else:
+            known = _Known(principal, now + FRESH_SECONDS, now + STALE_SECONDS)
+        self._known[key] = known
+        self._known.move_to_end(key)
+        if len(self._known) > MAX_TOKENS:
+            self._known.popitem(last=False)
+
+
+async def _asked(method: str, ask: Callable[[], Awaitable[T]]) -> T:
+    """The answer of the first server that has one. Raises DirectoryUnavailable."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return await ask()
+        except grpc.aio.AioRpcError as fault:
+            reason = f"{fault.code().name} {fault.details() or ''}".strip()
+            if fault.code() is grpc.StatusCode.UNAUTHENTICATED:
+                _log.error("provisioning does not know us: the cluster keys differ")
+                attempt = ATTEMPTS
+        except TimeoutError:
+            reason = "nothing came for too long"
+        except grpc.aio.UsageError as fault:
+            raise DirectoryUnavailable(f"{method}: {fault}") from fault
+        if attempt == ATTEMPTS:
+            break
+    raise DirectoryUnavailable(f"provisioning does not answer {method}: {reason}")
+
+
+async def _next_piece(
+    pieces: AsyncIterator[pb.ListBindingsResponse],
+) -> pb.ListBindingsResponse | None:
+    async with asyncio.timeout(PIECE_SECONDS):
+        return await anext(pieces, None)
+
+
+def _account_request(username: str, domain: str) -> pb.GetAccountRequest | None:
+    try:
+        return pb.GetAccountRequest(username=username, domain=domain)
+    except UnicodeEncodeError:
+        return None  # what is no Unicode is the name of no account

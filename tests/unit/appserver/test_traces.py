@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from services.appserver.handlers.traces import MAX_STRANGE, RING_UP, Traces, call_id_of, redacted
+from tandem.bus.events import (
+    CallAnswered,
+    CallEnded,
+    CallForwarded,
+    CallRecord,
+    CallStarted,
+    SipTrace,
+)
+from tandem.bus.interest import Interest
+from tandem.bus.ports import Envelope, Topic
+
+PROXY = "192.0.2.1:5070"
+ALICE = ("alice",)
+
+
+def message(first: str, call_id: str = "in@phone", cseq: str = "1 INVITE") -> bytes:
+    return (
+        f"{first}\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKfirst\r\nCall-ID: {call_id}\r\n"
+        f"CSeq: {cseq}\r\n\r\n"
+    ).encode()
+
+
+INVITE = message("INVITE sip:bob@example.com SIP/2.0")
+BUSY = message("SIP/2.0 404 Not Found")
+
+
+class Scene:
+    """Traces with all round them."""
+
+    def __init__(self, *owners: str) -> None:
+        self.now = 1000.0
+        self.published: list[SipTrace] = []
+        self.sent: list[bytes] = []
+        self.traces = Traces(self, lambda: self.now, lambda data: owners)
+        self.send = self.traces.sending(lambda data, peer: self.sent.append(data))
+
+    def publish(self, topic: Topic, payload: Any) -> None:
+        assert topic is Topic.EVENTS
+        self.published.append(payload)
+
+    async def watch(self, customer: str, seconds: float = 15.0) -> None:
+        interest = Interest(customer, self.now + seconds)
+        await self.traces.on_interest([Envelope("1", self.now, "events1", interest)])
+
+    def hear(self, data: bytes) -> None:
+        self.traces.heard(call_id_of(data), data, PROXY)
+
+    def start(
+        self, call: str = "c1", sip_call_id: str = "in@phone", owners: tuple[str, ...] = ALICE
+    ) -> None:
+        self.traces.look(
+            CallStarted(
+                owners=owners, call_id=call, direction="out", caller="sip:alice@example.com",
+                destination="sip:bob@example.com", source="udp:203.0.113.7:5060",
+                sip_call_id=sip_call_id,
+            )
+        )  # fmt: skip
+
+    def forward(self, call: str = "c1", sip_call_id: str = "out@us") -> None:
+        self.traces.look(
+            CallForwarded(
+                owners=ALICE, call_id=call, leg=1, target="sip:bob@192.0.2.8",
+                next_hop="udp:192.0.2.8:5060", sip_call_id=sip_call_id,
+            )
+        )  # fmt: skip
+
+    def end(self, status: int, call: str = "c1", owners: tuple[str, ...] = ALICE) -> None:
+        self.traces.look(
+            CallEnded(owners=owners, call_id=call, status=status, reason="failed", duration=0.0)
+        )
+        self.traces.look(
+            CallRecord(
+                owners=owners, call_id=call, direction="out", caller="", caller_name="",
+                destination="", source="", sip_call_id="in@phone", answered_by="", created_at=0.0,
+                progress_at=None, progress_status=None, answered_at=None, ended_at=0.0,
+                status=status, status_reason="", end_reason="", duration=0.0, ring_duration=0.0,
+                legs=1,
+            )
+        )  # fmt: skip
+
+    @property
+    def shown(self) -> list[str]:
+        return [f"{t.direction} {t.message.partition(' ')[0]}" for t in self.published]
+
+
+def test_a_failed_call_is_explained_by_the_messages_of_all_its_legs_in_order() -> None:
+    scene = Scene()
+    scene.hear(INVITE)
+    scene.start()
+    scene.now += 1
+    scene.send(message("INVITE sip:bob@192.0.2.8 SIP/2.0", "out@us"), PROXY)
+    scene.forward()
+    scene.now += 1
+    scene.hear(message("SIP/2.0 404 Not Found", "out@us"))
+    scene.now += 1
+    scene.send(BUSY, PROXY)
+    assert scene.published == []
+    scene.end(404)
+    assert scene.shown == ["in INVITE", "out INVITE", "in SIP/2.0", "out SIP/2.0"]
+    assert [t.remote for t in scene.published][:2] == ["udp:203.0.113.7:5060", "udp:192.0.2.8:5060"]
+    assert {t.call_id for t in scene.published} == {"c1"}
+    assert {t.owners for t in scene.published} == {ALICE}
+    assert [t.at for t in scene.published] == [1000.0, 1001.0, 1002.0, 1003.0]
+    assert len(scene.traces) == 0
+
+
+@pytest.mark.parametrize("status", [200, 486, 487, 603])
+def test_a_call_that_went_well_or_explains_itself_leaves_nothing(status: int) -> None:
+    scene = Scene()
+    scene.hear(INVITE)
+    scene.start()
+    scene.end(status)
+    assert scene.published == []
+    assert len(scene.traces) == 0
+
+
+def test_a_call_of_nobody_is_not_published() -> None:
+    scene = Scene()
+    scene.hear(INVITE)
+    scene.start(owners=())
+    scene.end(404, owners=())
+    assert scene.published == []
+
+
+def test_a_phone_that_redials_all_day_does_not_fill_the_log() -> None:
+    scene = Scene()
+    for number in range(200):
+        scene.hear(INVITE)
+        scene.start(f"c{number}")
+        scene.end(404, f"c{number}")
+    assert 1 <= len(scene.published) <= 30
+    scene.published.clear()
+    scene.now += 60
+    scene.hear(INVITE)
+    scene.start("later")
+    scene.end(404, "later")
+    assert scene.shown == ["in INVITE"]
+
+
+async def test_who_watches_sees_the_messages_as_they_pass_and_those_that_had_passed() -> None:
+    scene = Scene()
+    await scene.watch("alice")
+    scene.hear(INVITE)
+    assert scene.published == []  # whose it is, nobody knows yet
+    scene.start()
+    assert scene.shown == ["in INVITE"]
+    scene.send(message("SIP/2.0 180 Ringing"), PROXY)
+    assert scene.shown == ["in INVITE", "out SIP/2.0"]
+    scene.end(404)
+    assert len(scene.published) == 2  # not once more
+
+
+async def test_others_are_not_shown_to_who_watches_one() -> None:
+    scene = Scene("bob")
+    await scene.watch("alice")
+    scene.hear(INVITE)
+    scene.start(owners=("bob",))
+    scene.traces.heard_outside(message("REGISTER sip:example.com SIP/2.0"), PROXY)
+    assert scene.published == []
+
+
+async def test_messages_outside_of_calls_are_shown_to_who_watches() -> None:
+    scene = Scene("alice")
+    await scene.watch("alice")
+    scene.traces.heard_outside(
+        message("REGISTER sip:example.com SIP/2.0", "r", "1 REGISTER"), PROXY
+    )
+    scene.send(message("SIP/2.0 200 OK", "r", "1 REGISTER"), PROXY)
+    assert scene.shown == ["in REGISTER", "out SIP/2.0"]
+    assert scene.published[0].remote == PROXY
+
+
+async def test_an_administrator_may_watch_everybody() -> None:
+    scene = Scene()
+    await scene.watch("*")
+    scene.traces.heard_outside(message("OPTIONS sip:example.com SIP/2.0", "o"), PROXY)
+    assert scene.shown == ["in OPTIONS"]
+
+
+async def test_interest_that_is_not_repeated_ends() -> None:
+    scene = Scene("alice")
+    await scene.watch("alice", 15)
+    scene.now += 16
+    scene.traces.heard_outside(message("REGISTER sip:example.com SIP/2.0"), PROXY)
+    assert scene.published == []
+    assert not scene.traces.watching
+
+
+def test_the_first_message_stays_and_the_last_ones() -> None:
+    scene = Scene()
+    scene.hear(INVITE)
+    scene.start()
+    for number in range(100):
+        scene.hear(message(f"INFO sip:{number} SIP/2.0"))
+    scene.end(500)
+    assert scene.published[0].message.startswith("INVITE ")
+    assert scene.published[-1].message.startswith("INFO sip:99 ")
+    assert len(scene.published) <= 16
+
+
+def test_an_answered_call_keeps_little() -> None:
+    scene = Scene()
+    scene.hear(INVITE)
+    scene.start()
+    scene.traces.look(CallAnswered(owners=ALICE, call_id="c1", leg=1, target="sip:bob"))
+    for number in range(10):
+        scene.hear(message(f"OPTIONS sip:{number} SIP/2.0", cseq=f"{number} OPTIONS"))
+        scene.hear(message(f"INFO sip:{number} SIP/2.0", cseq=f"{number} INFO"))
+    scene.end(500)
+    assert len(scene.published) == RING_UP
+    assert all(t.message.startswith("INFO") for t in scene.published)
+
+
+def test_invites_that_become_no_call_are_forgotten() -> None:
+    scene = Scene()
+    for number in range(MAX_STRANGE + 100):
+        scene.hear(message("INVITE sip:x SIP/2.0", f"{number}@scanner"))
+    assert len(scene.traces) <= MAX_STRANGE + 1
+
+
+def test_the_branch_of_the_first_message_is_known() -> None:
+    scene = Scene()
+    scene.hear(INVITE)
+    assert scene.traces.branch("in@phone") == "z9hG4bKfirst"
+    assert scene.traces.branch("unknown") == ""
+
+
+def test_no_secret_is_published() -> None:
+    text = redacted(
+        b"REGISTER sip:example.com SIP/2.0\r\n"
+        b'Authorization: Digest username="alice", response="0123456789abcdef", uri="u"\r\n'
+        b"proxy-authorization: Digest response=feed, qop=auth\r\n\r\n"
+        b"v=0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:c2VjcmV0|2^20\r\na=ice-pwd:hidden\r\n"
+    )
+    for secret in ("0123456789abcdef", "feed", "c2VjcmV0", "hidden"):
+        assert secret not in text
+    assert 'username="alice"' in text
+    assert 'uri="u"' in text
+    assert "qop=auth" in text
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"OPTIONS x SIP/2.0\r\ni: abc\r\n\r\n",
+        b"OPTIONS x SIP/2.0\r\nCALL-ID:abc \r\n\r\n",
+        b"OPTIONS x SIP/2.0\r\nCall-ID: abc\r\n\r\n",
+    ],
+)
+def test_a_call_id_is_found_in_any_spelling(data: bytes) -> None:
+    assert call_id_of(data) == "abc"

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
+
+from tandem.runtime.telemetry import Tracing, from_traceparent, trace_id, traceparent
+
+CALL = "3848276298220188511@atlanta.example.com"
+BRANCH = "z9hG4bK-t-abc"
+
+
+class Node:
+    """One process of a cluster."""
+
+    def __init__(self, service: str, sample: float = 1.0) -> None:
+        self._exporter = InMemorySpanExporter()
+        self.tracing = Tracing(
+            service, f"{service}1", "http://127.0.0.1:9", sample=sample, exporter=self._exporter
+        )
+
+    def spans(self) -> dict[str, ReadableSpan]:
+        """All that were made, by name; ends the tracing."""
+        self.tracing.close()
+        return {span.name: span for span in self._exporter.get_finished_spans()}
+
+
+def test_a_request_is_one_trace_on_all_nodes_though_the_message_says_nothing_of_it() -> None:
+    proxy, appserver = Node("proxy"), Node("appserver")
+    proxy.tracing.passage("INVITE", CALL, BRANCH, {}).end()
+    call = appserver.tracing.arrival("INVITE", CALL, BRANCH, {})
+    leg = appserver.tracing.departure("INVITE", call, {"tandem.leg": 1})
+    leg.end()
+    call.end()
+    passed = proxy.spans()["INVITE request"]
+    made = appserver.spans()
+    arrived, sent = made["INVITE request"], made["INVITE local"]
+    assert {s.context.trace_id for s in (passed, arrived, sent) if s.context} == {trace_id(CALL)}
+    assert arrived.parent is not None
+    assert passed.context is not None
+    assert arrived.parent.span_id == passed.context.span_id
+    assert sent.parent == arrived.context
+    assert (arrived.kind, sent.kind) == (SpanKind.SERVER, SpanKind.CLIENT)
+    assert dict(sent.attributes or {}) == {"tandem.leg": 1}
+
+
+def test_what_is_asked_of_another_service_belongs_to_the_call() -> None:
+    appserver, provisioning = Node("appserver"), Node("provisioning")
+    with appserver.tracing.because_of(CALL, BRANCH):
+        asked = appserver.tracing.call("Directory/GetAccount", SpanKind.CLIENT)
+        told = traceparent(asked)
+        asked.end()
+    provisioning.tracing.call("GetAccount", SpanKind.SERVER, told).end()
+    client = appserver.spans()["Directory/GetAccount"]
+    server = provisioning.spans()["GetAccount"]
+    assert client.context is not None
+    assert server.context is not None
+    assert server.context.trace_id == client.context.trace_id == trace_id(CALL)
+    assert server.parent is not None
+    assert server.parent.span_id == client.context.span_id
+
+
+def test_nodes_agree_on_which_calls_are_left_out() -> None:
+    proxy, appserver = Node("proxy", sample=0.5), Node("appserver", sample=0.5)
+    calls = [f"{number}@example.com" for number in range(400)]
+    kept = [
+        {
+            call
+            for call in calls
+            if node.tracing.arrival("INVITE", call, BRANCH, {}).get_span_context().trace_flags
+        }
+        for node in (proxy, appserver)
+    ]
+    assert kept[0] == kept[1]
+    assert 100 < len(kept[0]) < 300
+    proxy.spans()
+    appserver.spans()
+
+
+@pytest.mark.parametrize("text", ["", "00", "00-zz-zz-01", "00-1-2-01", "a-b-c-d-e"])
+def test_a_traceparent_that_is_none_is_no_place(text: str) -> None:
+    assert from_traceparent(text) is None

@@ -318,6 +318,8 @@ class NodeLost(Event):
     incarnation: int
     calls: int
     """Calls that it had, as far as is known; their records follow."""
+    times: int = 0
+    """How often this incarnation was found lost before: it may only have been cut off."""
 
     def text(self) -> str:
         return f"{self.what} {self.lost} is lost, and {self.calls} calls with it"

@@ -32,6 +32,7 @@ from tandem.bus.events import NodeStarted
 from tandem.bus.ports import Bus, Envelope, Topic
 from tandem.rpc.directory import Account, Directory, DirectoryChanged, DirectoryUnavailable
 from tandem.runtime.ids import RandomIds
+from tandem.runtime.metrics import Metrics
 from tandem.sip.deadlines import Deadlines
 from tandem.sip.errors import RemoteFault
 from tandem.sip.message import parse_message
@@ -140,6 +141,24 @@ class AppServer:
             next_hops=ways.next_hops,
             judge=ways.judge,
         )
+
+    def register(self, metrics: Metrics) -> None:
+        """Show what this appserver did, and what is under way: all of that returns to zero when
+        nobody calls."""
+        metrics.counters("tandem_appserver", self.counters, "What the appserver did")
+        metrics.labelled("tandem_requests", "method", lambda: self._core.requests, "Requests")
+        answers = self.layer.answers
+        metrics.labelled(
+            "tandem_answers",
+            "status",
+            lambda: {f"{n}xx": count for n, count in enumerate(answers) if n},
+            "Answers to requests",
+        )
+        self.statistics.register(metrics)
+        metrics.gauge("tandem_calls", lambda: len(self.calls), "Calls under way")
+        metrics.gauge("tandem_transactions", lambda: len(self.layer), "Transactions under way")
+        metrics.gauge("tandem_bindings", lambda: self.location.count, "Bindings known")
+        metrics.gauge("tandem_traces", lambda: len(self.traces), "Legs whose messages are kept")
 
     # -- life ----------------------------------------------------------------------------------
 

@@ -154,7 +154,7 @@ class Local:
         await appserver.start()
         self._started("the proxy", proxy.stop)
         await self._open(proxy)
-        metrics.counters("tandem_appserver", appserver.counters, "What the appserver did")
+        appserver.register(metrics)
         metrics.counters("tandem_proxy", lambda: proxy.counters, "What the proxy did")
         return proxy, appserver
 
@@ -189,11 +189,9 @@ class Local:
 
 def _gauges(metrics: Metrics, appserver: AppServer) -> None:
     """What is under way: all of it returns to zero when nobody calls."""
-    calls, layer = appserver.calls, appserver.layer
+    calls = appserver.calls
     assert isinstance(calls, Calls), "what was given to the appserver above"
-    metrics.gauge("tandem_calls", lambda: len(calls), "Calls under way")
     metrics.gauge("tandem_dialogs", lambda: calls.dialogs, "Dialogs known")
-    metrics.gauge("tandem_transactions", lambda: len(layer), "Transactions under way")
 
 
 async def _call(function: Callable[[], None]) -> None:

@@ -88,6 +88,8 @@ class TransactionLayer:
         self._user = user
         self._via = f"SIP/2.0/UDP {sent_by};branch={MAGIC_COOKIE}"
         self._new_token = new_token
+        self.answers = [0] * 7
+        """Answers to requests by the hundreds of their status, provisional ones included."""
         self._servers: dict[Key, ServerTransaction] = {}
         self._clients: dict[Key, ClientTransaction] = {}
 
@@ -164,6 +166,7 @@ class TransactionLayer:
     def respond(self, tx: ServerTransaction, response: Response, now: float) -> None:
         """Send an answer. One that comes after the final answer is thrown away."""
         if (tx.state, what := _input_of(response.status)) in tx.table:
+            self.answers[response.status // 100] += 1
             tx.feed(what, response, now)
 
     def reply(

@@ -9,6 +9,7 @@ bytes ──► REGISTER: the registrar (no transaction)
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import Final
 
 from services.appserver.domain.plan import CallPlan
@@ -39,6 +40,9 @@ MAX_MERGE: Final = 50_000
 MAX_LOGGED_ERRORS: Final = 100
 """Exceptions logged with their trace; the counter counts all."""
 
+COUNTED: Final = frozenset(ALLOW.split(", ")) | {"SUBSCRIBE", "PUBLISH"}
+"""Methods that are counted by name: anybody can invent more."""
+
 _REGISTER: Final = b"REGISTER "
 _FLOW_CLOSED: Final = CONTROL + b"FLOW-CLOSED "
 _IN_DIALOG_ONLY: Final = frozenset({"BYE", "INFO", "PRACK", "UPDATE"})
@@ -55,6 +59,8 @@ class Core:
         self._bindings = bindings
         self._registrar = Registrar(tools, bindings)
         self._link_reliable = link_reliable
+        self.requests: Counter[str] = Counter()
+        """Requests by method; not those that come again, and neither ACK, CANCEL nor REGISTER."""
         self._seen: Recent[str, str] = Recent(MERGE_SECONDS, MAX_MERGE)
         self._allow = (f"Allow: {ALLOW}",)
         self._capable = (
@@ -142,6 +148,7 @@ class Core:
     def on_request(self, tx: ServerTransaction, now: float) -> None:
         """A new request that is neither REGISTER, ACK nor CANCEL."""
         request = tx.request
+        self.requests[request.method if request.method in COUNTED else "other"] += 1
         if request.to_tag:
             self._calls.in_dialog(tx, now)
             return

@@ -51,3 +51,39 @@ class HintsWanted:
     """A proxy starts, or was cut off from the broker: appservers publish their live hints anew."""
 
     proxy: str
+
+
+def pattern_matches(pattern: str, user: str) -> bool:
+    """Whether a caller's user part looks like `pattern` (see `Hint.pattern`). Proxies and
+    appservers ask the same function, so that they agree. Its cost is bounded by the product of
+    the lengths: no pattern makes it explode."""
+    wanted, text = normal(pattern), normal(user)
+    if not wanted:
+        return True
+    first, *rest = wanted.split("*")
+    if not rest:
+        return len(first) == len(text) and _fits(first, text, 0)
+    *middle, last = rest
+    end = len(text) - len(last)
+    at = len(first)
+    if at > end or not _fits(first, text, 0) or not _fits(last, text, end):
+        return False
+    for part in middle:  # the leftmost place is the best one: it leaves the most to the others
+        while at + len(part) <= end and not _fits(part, text, at):
+            at += 1
+        at += len(part)
+        if at > end:
+            return False
+    return True
+
+
+def normal(user: str) -> str:
+    """A user part or pattern as they are compared."""
+    return user.strip().lower().removeprefix("+")
+
+
+def _fits(part: str, text: str, at: int) -> bool:
+    """Whether `text` has `part` at this place; `?` stands for any character."""
+    if "?" not in part:
+        return text.startswith(part, at)
+    return all(p in ("?", t) for p, t in zip(part, text[at : at + len(part)], strict=True))

@@ -2,10 +2,11 @@
 "use strict";
 
 import { addAccount, fillDomains, hideSettings, refreshAccounts } from "./accounts.js";
-import { api, forgetSession, hasSession, keepSession, userName } from "./api.js";
+import { api, forgetSession, hasSession, keepSession, loadConfig, userName } from "./api.js";
 import { refreshCalls } from "./calls.js";
 import { $, attempt, clearError, onSubmit, showError } from "./dom.js";
 import { stopEvents, watchEvents } from "./events.js";
+import { forgetNodes, refreshNodes } from "./nodes.js";
 
 const REFRESH_MS = 15000; // what no event tells of: accounts that another page changed
 const SETTLE_MS = 300; // one refresh for a burst of events
@@ -16,7 +17,7 @@ let settleTimer = null;
 let secondLookTimer = null;
 
 async function refreshAll() {
-  await Promise.all([refreshAccounts(), refreshCalls()]);
+  await Promise.all([refreshAccounts(), refreshCalls(), refreshNodes()]);
 }
 
 async function refreshQuietly() {
@@ -68,6 +69,7 @@ function signOut(text) {
   $("steps").replaceChildren();
   $("add-account").reset();
   hideSettings();
+  forgetNodes();
   show(false);
   showError(text);
 }
@@ -104,5 +106,10 @@ document.addEventListener("session-ended", () => {
   signOut("Your session has ended. Log in again.");
 });
 
-if (hasSession()) attempt(enter);
-else show(false);
+async function begin() {
+  await loadConfig();
+  if (hasSession()) await enter();
+}
+
+show(hasSession());
+attempt(begin);

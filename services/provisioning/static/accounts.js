@@ -69,8 +69,31 @@ async function remove(account, name) {
 
 // --- phone settings --------------------------------------------------------------------------
 
+// How phones reach this switch: what it says, or in a cluster the addresses of its proxies, which
+// administrators may see.
+async function reachOfPhones() {
+  for (const [path, read] of [["/phone-settings", (found) => found], ["/nodes", reachOfProxies]]) {
+    try {
+      return read(await api("GET", path));
+    } catch (error) {
+      if (error.status !== 404 && error.status !== 403) throw error;
+    }
+  }
+  return reachOfProxies({ items: [] });
+}
+
+function reachOfProxies(nodes) {
+  const up = nodes.items.filter((n) => n.kind === "proxy" && n.state === "active");
+  const servers = up.flatMap((n) => n.public || []).map((place) => {
+    const transport = place.slice(0, place.indexOf(":"));
+    const address = place.slice(transport.length + 1);
+    return { transport, address, host: address.slice(0, address.lastIndexOf(":")) };
+  });
+  return { servers, unnamed_domain: null };
+}
+
 async function showSettings(account) {
-  const reach = await api("GET", "/phone-settings");
+  const reach = await reachOfPhones();
   const list = $("phone-settings").querySelector("dl");
   list.replaceChildren();
   for (const [name, value] of settingsOf(account, reach)) {
@@ -104,10 +127,10 @@ function settingsOf(account, reach) {
 }
 
 function settingsNote(reach) {
-  const loopback = reach.servers.every((s) => /^(127\.|::1$|localhost$)/.test(s.host));
+  const loopback = reach.servers.length > 0 && reach.servers.every((s) => /^(127\.|::1$|localhost$)/.test(s.host));
   return loopback
     ? "Only phones on this computer reach these addresses. For others, start Tandem with --sip " +
-      "and an address in your network."
+      "(a cluster: --host) and an address in your network."
     : "If a phone asks for an authentication name, it is the user name.";
 }
 

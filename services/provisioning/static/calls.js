@@ -1,7 +1,7 @@
 // Calls under way, call records, and what happened in one call.
 "use strict";
 
-import { api } from "./api.js";
+import { eventsApi } from "./api.js";
 import { $, bare, button, clock, dateAndTime, el, fillTable, seconds } from "./dom.js";
 import { eventLine } from "./events.js";
 
@@ -10,8 +10,8 @@ const RECORD_COUNT = 25;
 
 export async function refreshCalls() {
   const [calls, records] = await Promise.all([
-    api("GET", `/calls?count=${LIST_COUNT}`),
-    api("GET", `/cdrs?count=${RECORD_COUNT}`),
+    eventsApi(`/calls?count=${LIST_COUNT}`),
+    eventsApi(`/cdrs?count=${RECORD_COUNT}`),
   ]);
   fillTable("calls", calls, (c) => [
     clock(c.started_at), bare(c.caller), bare(c.destination),
@@ -32,7 +32,7 @@ function steps(call) {
 }
 
 async function showSteps(call) {
-  const { events } = await api("GET", `/calls/${encodeURIComponent(call.id)}`);
+  const { events } = await eventsApi(`/calls/${encodeURIComponent(call.id)}`);
   $("steps-title").textContent = `${bare(call.caller)} → ${bare(call.destination)}`;
   $("steps").replaceChildren(...events.map(eventLine));
   $("steps-dialog").showModal();

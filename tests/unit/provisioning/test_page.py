@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-STATIC = Path(__file__).parents[3] / "services" / "local" / "static"
+STATIC = Path(__file__).parents[3] / "services" / "provisioning" / "static"
 HTML = (STATIC / "index.html").read_text()
-SCRIPT = (STATIC / "app.js").read_text()
+SCRIPT = "\n".join(path.read_text() for path in sorted(STATIC.glob("*.js")))
 STYLE = (STATIC / "style.css").read_text()
 
 

@@ -1,7 +1,7 @@
 // The live event stream.
 "use strict";
 
-import { api, request } from "./api.js";
+import { eventsApi, eventsRequest } from "./api.js";
 import { $, dateAndTime, el, clock, showError } from "./dom.js";
 
 const MAX_EVENTS_SHOWN = 300;
@@ -56,7 +56,7 @@ async function readStream(response, onMessage) {
 async function follow(filter, mine, news) {
   const headers = { Accept: "text/event-stream", "Last-Event-ID": lastId };
   const path = `/events?filter=${encodeURIComponent(filter)}`;
-  const response = await request(path, { headers, signal: mine.signal });
+  const response = await eventsRequest(path, { headers, signal: mine.signal });
   $("stream-state").textContent = "live";
   $("stream-state").classList.add("good");
   news(null); // what no stream told meanwhile
@@ -94,7 +94,7 @@ export async function watchEvents(news) {
   stopEvents();
   const mine = (stream = new AbortController());
   const filter = $("filter").elements.filter.value.trim();
-  const page = await api("GET", `/events?count=${FIRST_PAGE}&filter=${encodeURIComponent(filter)}`);
+  const page = await eventsApi(`/events?count=${FIRST_PAGE}&filter=${encodeURIComponent(filter)}`);
   if (stream !== mine) return;
   $("events").replaceChildren();
   page.items.forEach(showEvent);

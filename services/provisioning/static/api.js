@@ -1,0 +1,104 @@
+// The REST API: one token, errors as sentences, and news of a session that has ended.
+"use strict";
+
+const API = "/api/v1";
+const TOKEN_KEY = "tandem-token";
+const USER_KEY = "tandem-user";
+const ANSWER_MS = 10000; // a server that says nothing for so long is away
+
+let token = sessionStorage.getItem(TOKEN_KEY);
+let eventsBases = [""]; // calls and events may be served elsewhere, by several as good as another
+let eventsBase = 0; // the one that answered last
+
+export class ApiError extends Error {
+  constructor(status, text) {
+    super(text);
+    this.status = status;
+  }
+}
+
+export const hasSession = () => token !== null;
+export const userName = () => sessionStorage.getItem(USER_KEY) || "";
+
+export function keepSession(username, newToken) {
+  token = newToken;
+  sessionStorage.setItem(TOKEN_KEY, newToken);
+  sessionStorage.setItem(USER_KEY, username);
+}
+
+export function forgetSession() {
+  token = null;
+  sessionStorage.clear();
+}
+
+function problemText(status, problem) {
+  if (problem.errors && problem.errors.length) {
+    return problem.errors.map((e) => `${e.field}: ${e.detail}`).join("; ");
+  }
+  return problem.detail || problem.title || `The server answered ${status}.`;
+}
+
+// Where calls and events are served; to be awaited once, before anything is asked.
+export async function loadConfig() {
+  const response = await fetch("/console-config.json", { cache: "no-store" });
+  const { events_urls: urls } = await response.json();
+  if (urls.length) eventsBases = urls;
+}
+
+// Wait for the head of an answer; the body of a stream may take as long as it likes.
+async function answered(url, options) {
+  const control = new AbortController();
+  const given = options.signal;
+  if (given) given.addEventListener("abort", () => control.abort());
+  const timer = setTimeout(() => control.abort(), ANSWER_MS);
+  try {
+    return await fetch(url, { ...options, signal: control.signal, cache: "no-store" });
+  } catch (error) {
+    if (given && given.aborted) throw error;
+    throw new ApiError(0, "Tandem does not answer. Is it running?");
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+// A request with the token. Throws ApiError; a 401 also ends the session, once.
+async function request(path, options = {}, base = "") {
+  const headers = { Accept: "application/json", ...options.headers };
+  const used = token;
+  if (used) headers.Authorization = `Bearer ${used}`;
+  const response = await answered(base + API + path, { ...options, headers });
+  if (response.ok) return response;
+  if (response.status === 401 && used && used === token) {
+    document.dispatchEvent(new CustomEvent("session-ended"));
+  }
+  const problem = await response.json().catch(() => ({}));
+  throw new ApiError(response.status, problemText(response.status, problem));
+}
+
+// A request about calls or events: to the server that answered last, else to the others in turn.
+export async function eventsRequest(path, options) {
+  for (let tried = 1; ; tried++) {
+    const at = eventsBase;
+    try {
+      return await request(path, options, eventsBases[at]);
+    } catch (error) {
+      const away = error.status === 0 || error.status >= 502;
+      if (!away || tried >= eventsBases.length) throw error;
+      if (eventsBase === at) eventsBase = (at + 1) % eventsBases.length;
+    }
+  }
+}
+
+export async function eventsApi(path) {
+  return (await eventsRequest(path)).json();
+}
+
+export async function api(method, path, body) {
+  const options = { method };
+  if (body !== undefined) {
+    options.body = JSON.stringify(body);
+    options.headers = { "Content-Type": "application/json" };
+  }
+  const response = await request(path, options);
+  return response.status === 204 ? null : response.json();
+}

@@ -17,6 +17,8 @@ from services.appserver.domain.authentication import Authenticator
 from services.appserver.domain.domains import Domains
 from services.appserver.domain.guard import Guard
 from services.appserver.domain.location import LocationTable
+from services.appserver.domain.ownership import Ownership
+from services.appserver.domain.proxies import Proxies
 from services.appserver.domain.routing import objection
 from services.appserver.handlers.accounts import AccountCache
 from services.appserver.handlers.bindings import Bindings
@@ -98,7 +100,7 @@ class AppServer:
         self.layer = TransactionLayer(
             self._send, self._core, self.deadlines, sent_by=link.address, new_token=self._new_token
         )
-        ways = Outside(resolver, self._spawn, clock)
+        ways = Outside(resolver, self._spawn, clock, self.tools.proxies)
         self.calls: Calls = calls(self._call_host(wall, ways))
         self._core.attach(self.layer, Planner(self.tools, self.layer, ways), self.calls, ways.judge)
 
@@ -119,6 +121,8 @@ class AppServer:
             accounts=accounts,
             authenticator=_authenticator(config),
             table=self.location,
+            ownership=Ownership(config.node_id),
+            proxies=Proxies(),
             publisher=self._publisher,
             deadlines=self.deadlines,
             send=self._send,
@@ -140,6 +144,7 @@ class AppServer:
             new_token=self._new_token,
             next_hops=ways.next_hops,
             judge=ways.judge,
+            proxies=self.tools.proxies,
         )
 
     def register(self, metrics: Metrics) -> None:
@@ -268,7 +273,7 @@ class AppServer:
 
     async def _on_location(self, batch: Sequence[Envelope]) -> None:
         for envelope in batch:
-            self.bindings.heard(envelope.payload)
+            self.bindings.heard(envelope.payload, envelope.node, envelope.time)
 
     async def _on_directory(self, batch: Sequence[Envelope]) -> None:
         for envelope in batch:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.appserver.config import AppServerConfig
 from services.appserver.domain.plan import CallPlan, NextHop
+from services.appserver.domain.proxies import Proxies
 from tandem.bus.ports import Publisher
 from tandem.sip.deadlines import Deadlines
 from tandem.sip.message import Request, Response
@@ -78,6 +79,12 @@ class Calls(Protocol):
     def on_server_timeout(self, tx: ServerTransaction, now: float) -> None:
         """No ACK came for the final answer to this INVITE."""
 
+    def flow_closed(self, token: str, now: float) -> None:
+        """The connection behind this flow token is gone: what rings over it has failed."""
+
+    def proxy_lost(self, proxy: str, now: float) -> None:
+        """The proxy with this link address is away."""
+
     def __len__(self) -> int:
         """How many calls are under way."""
 
@@ -115,6 +122,8 @@ class CallHost:
     """For requests inside dialogs whose far end is not pinned to a flow; None: all are."""
     judge: Judge | None = None
     """Hears of every hop whether it works."""
+    proxies: Proxies = field(default_factory=Proxies)
+    """Which proxies are there, for flows whose proxy may be away."""
 
 
 CallsFactory = Callable[[CallHost], Calls]

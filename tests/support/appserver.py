@@ -184,6 +184,12 @@ class FakeCalls:
     def on_server_timeout(self, tx: ServerTransaction, now: float) -> None:
         self.heard.append(("timeout", tx))
 
+    def flow_closed(self, token: str, now: float) -> None:
+        self.heard.append(("flow closed", token))
+
+    def proxy_lost(self, proxy: str, now: float) -> None:
+        self.heard.append(("proxy lost", proxy))
+
     def __len__(self) -> int:
         return len(self.started)
 

@@ -59,6 +59,15 @@ class Leg:
         """The way of a pinned leg: the whole route set through the proxy that we know."""
         return _pinned_way(self.proxy, self.reliable)
 
+    @property
+    def movable(self) -> bool:
+        """Whether another proxy can send over its flow: the flow of a UDP phone is an address."""
+        return self.text.startswith("udp:")
+
+    def way_by(self, proxy: str) -> Way:
+        """The way of a pinned leg through another proxy."""
+        return _pinned_way(proxy, self.reliable)
+
     def next_uri(self) -> str:
         """Where a request of an unpinned leg goes once our own proxy is left out: the next Route
         or the remote target (RFC 3261 §12.2.1.1)."""

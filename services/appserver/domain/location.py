@@ -1,9 +1,14 @@
 """The location table: every binding of the cluster, in memory.
 
-The bindings that this node took are the truth; those of others are a replica kept by
-`BindingStored` and `BindingRemoved`. Of two versions of one binding the newer wins, by
-`registered_at` and then by the node's name, so that all replicas agree whatever order they heard
-in. A removal leaves a tombstone for a while: a `BindingStored` that it overtook stays dead.
+Each node decides about the REGISTERs that it takes, and hears of the others' by `BindingStored`
+and `BindingRemoved`. Which of two versions of a binding holds, `versions` says, so that all
+replicas agree whatever order they heard in; what lost, and what was removed, is remembered for a
+while, so that a `BindingStored` that was overtaken stays dead.
+
+Clocks of nodes differ. A version that a node makes is dated after all that it knows of the
+binding (`dated`), so what happened later counts as later even if the clock is behind. When a
+binding ends is a time of the clock of the node that took it: a replica whose clock is 5 s ahead
+lets it go 5 s early, long after the phone should have renewed it.
 
 Expiry: an AOR lies in the slot of the second in which its earliest binding ends. A refresh does
 not move it: when its slot comes due and its bindings live on, it goes into a later one.
@@ -12,17 +17,19 @@ not move it: when its slot comes due and its bindings live on, it goes into a la
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from services.appserver.domain.recent import Recent
+from services.appserver.domain.versions import Version, find, key, merge, winner
 from tandem.bus.location import Binding, BindingRemoved, BindingStored
-from tandem.sip.errors import RemoteFault
-from tandem.sip.uri import Uri
 
-TOMBSTONE_SECONDS: Final = 60.0
-"""Longer than a message of the bus stays under way while its broker is up."""
-MAX_TOMBSTONES: Final = 100_000
-"""In each generation, about 300 bytes each."""
+REMEMBER_SECONDS: Final = 600.0
+"""As long as the broker keeps messages for a node that is away (`Keep.NODE`)."""
+MAX_REMEMBERED: Final = 100_000
+"""Bindings of which other versions are remembered, in each generation, about 400 bytes each."""
+TICK: Final = 0.001
+"""Seconds by which a version is dated after the one that it follows."""
 
 
 class Aor:
@@ -44,9 +51,13 @@ class LocationTable:
         self._aors: dict[str, Aor] = {}
         self._slots: dict[int, list[Aor]] = {}
         self._flows: dict[str, tuple[str, ...]] = {}
-        self._tombstones: Recent[tuple[str, str], float] = Recent(TOMBSTONE_SECONDS, MAX_TOMBSTONES)
+        self._others: Recent[tuple[str, str], tuple[Version, ...]] = Recent(
+            REMEMBER_SECONDS, MAX_REMEMBERED
+        )
         self.count = 0
         """How many bindings there are."""
+        self.own = 0
+        """How many of them this node took."""
 
     def bindings(self, aor: str) -> tuple[Binding, ...]:
         """Those of one AOR; some may have expired in this second."""
@@ -62,21 +73,24 @@ class LocationTable:
         for record in self._aors.values():
             yield from record.bindings
 
+    def aors(self) -> list[str]:
+        """The AORs that have bindings."""
+        return list(self._aors)
+
     # -- changes of this node ------------------------------------------------------------------
 
     def put(self, binding: Binding) -> Binding | None:
-        """Store; returns the version that gave way."""
+        """Store; returns the version that gave way. What this node decides is `dated` first."""
         record = self._aors.get(binding.aor)
         if record is None:
             record = self._aors[binding.aor] = Aor()
         old = find(record.bindings, binding)
+        self.own += (binding.node == self.node) - (old is not None and old.node == self.node)
         if old is None:
             record.bindings = (*record.bindings, binding)
             self.count += 1
-        elif len(record.bindings) == 1:
-            record.bindings = (binding,)
         else:
-            record.bindings = tuple(binding if b is old else b for b in record.bindings)
+            self._replace(record, old, binding)
         self._index_flow(old, binding)
         self._schedule(record, int(binding.expires_at) + 1)
         return old
@@ -84,24 +98,27 @@ class LocationTable:
     def renew(self, old: Binding, new: Binding) -> None:
         """Put `new` in the place of `old`, which is in the table and differs in time only."""
         record = self._aors[old.aor]
-        if len(record.bindings) == 1:
-            record.bindings = (new,)
-        else:
-            record.bindings = tuple(new if b is old else b for b in record.bindings)
+        self._replace(record, old, new)
         if record.due is None or new.expires_at < record.due:
             self._schedule(record, int(new.expires_at) + 1)
 
-    def remove(self, binding: Binding, wall: float, *, at: float | None = None) -> bool:
-        """Remove what is the same binding as this; False if there is none. `at` is the time of
-        the removal where it is newer than the binding."""
-        stamp = binding.registered_at if at is None else at
-        self._tombstones.put((binding.aor, key(binding)), stamp, wall)
-        record = self._aors.get(binding.aor)
-        old = find(record.bindings, binding) if record is not None else None
-        if record is None or old is None:
-            return False
-        self._take(record, old)
-        return True
+    def remove(self, binding: Binding, wall: float) -> bool:
+        """Remove what is the same binding as this, unless what is there is newer; False if
+        nothing is removed."""
+        return self._take_version(Version.removed(binding), binding, wall)[1] is not None
+
+    def dated(self, binding: Binding, wall: float) -> Binding | None:
+        """The version that this node is about to store or end, dated after all that is known of
+        the binding; None if a higher CSeq of its Call-ID is known."""
+        versions = self._versions(binding, wall)
+        if not versions:
+            return binding
+        if any(v.call_id == binding.call_id and v.cseq >= binding.cseq for v in versions):
+            return None
+        latest = max(v.registered_at for v in versions)
+        if latest < binding.registered_at:
+            return binding
+        return replace(binding, registered_at=latest + TICK)
 
     def of_flow(self, token: str) -> list[Binding]:
         """The bindings that came over this connection."""
@@ -126,6 +143,7 @@ class LocationTable:
         for binding in record.bindings:
             if binding.expires_at <= wall:
                 self._take(record, binding)
+                self._remember(binding, Version.removed(binding), wall)
                 gone.append(binding)
         if record.bindings:
             self._schedule(record, int(min(b.expires_at for b in record.bindings)) + 1)
@@ -133,32 +151,75 @@ class LocationTable:
     # -- changes of others ---------------------------------------------------------------------
 
     def learn(self, stored: BindingStored, wall: float) -> tuple[bool, Binding | None]:
-        """Take another node's word: whether it was news, and the version that gave way."""
+        """Take another node's word: whether it was news, and the version that gave way. One that
+        has expired is no news, but it ends what is older."""
         binding = stored.binding
         if binding.expires_at <= wall:
+            self.remove(binding, wall)
             return False, None
-        buried = self._tombstones.get((binding.aor, key(binding)), wall)
-        if buried is not None and binding.registered_at <= buried:
-            return False, None
-        old = find(self.bindings(binding.aor), binding)
-        if old is not None and _age(old) >= _age(binding):
-            return False, None
-        return True, self.put(binding)
+        return self._take_version(Version.stored(binding), binding, wall)
 
     def forget(self, removed: BindingRemoved, wall: float) -> Binding | None:
         """Take another node's word that a binding ended; returns what that removed here."""
-        binding = removed.binding
+        return self._take_version(Version.removed(removed.binding), removed.binding, wall)[1]
+
+    def _take_version(
+        self, news: Version, binding: Binding, wall: float
+    ) -> tuple[bool, Binding | None]:
+        """Let `news` count: whether it holds now or removed something, and what gave way."""
+        record = self._aors.get(binding.aor)
+        old = find(record.bindings, binding) if record is not None else None
+        name = (binding.aor, key(binding))
+        others = self._others.get(name, wall) or ()
+        if old is None and not others and news.binding is not None:
+            self.put(news.binding)
+            return True, None
+        versions = merge(self._with(old, others), news)
+        best = winner(versions)
+        holds = best.binding
+        if holds is not None and holds.expires_at <= wall:
+            holds = None
+        if (rest := tuple(v for v in versions if v.binding is not holds or v.gone)) or others:
+            self._others.put(name, rest, wall)
+        if holds is old:
+            return False, None
+        if holds is not None:
+            self.put(holds)
+        elif record is not None and old is not None:
+            self._take(record, old)
+        return True, old
+
+    def supersede(self, old: Binding, wall: float) -> None:
+        """Remember a version that a REGISTER with another Call-ID took the place of."""
+        self._remember(old, Version.stored(old), wall, always=True)
+
+    def _remember(
+        self, binding: Binding, version: Version, wall: float, *, always: bool = False
+    ) -> None:
+        name = (binding.aor, key(binding))
+        others = self._others.get(name, wall)
+        if always or others:
+            self._others.put(name, merge(others or (), version), wall)
+
+    def _versions(self, binding: Binding, wall: float) -> tuple[Version, ...]:
         old = find(self.bindings(binding.aor), binding)
-        if old is not None and old.registered_at > binding.registered_at:
-            return None
-        self.remove(binding, wall)
-        return old
+        return self._with(old, self._others.get((binding.aor, key(binding)), wall) or ())
+
+    def _with(self, old: Binding | None, others: tuple[Version, ...]) -> tuple[Version, ...]:
+        return others if old is None else merge(others, Version.stored(old))
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _replace(self, record: Aor, old: Binding, new: Binding) -> None:
+        if len(record.bindings) == 1:
+            record.bindings = (new,)
+        else:
+            record.bindings = tuple(new if b is old else b for b in record.bindings)
 
     def _take(self, record: Aor, binding: Binding) -> None:
         record.bindings = tuple(b for b in record.bindings if b is not binding)
         self.count -= 1
+        self.own -= binding.node == self.node
         self._index_flow(binding, None)
         if not record.bindings:
             del self._aors[binding.aor]
@@ -189,31 +250,6 @@ class LocationTable:
             self._flows[token] = rest
 
 
-def key(binding: Binding) -> str:
-    """What tells the bindings of one AOR apart: the flow of RFC 5626 §6, else the Contact."""
-    if binding.reg_id and binding.instance:
-        return f"{binding.instance};{binding.reg_id}"
-    return binding.contact
-
-
-def find(bindings: Iterable[Binding], wanted: Binding) -> Binding | None:
-    """The same binding among these: RFC 3261 §10.3 step 7, RFC 5626 §6."""
-    name = key(wanted)
-    for binding in bindings:
-        if key(binding) == name:
-            return binding
-    if wanted.reg_id and wanted.instance:
-        return None
-    return next((b for b in bindings if not b.reg_id and _equivalent(b, wanted)), None)
-
-
-def _equivalent(one: Binding, two: Binding) -> bool:
-    try:
-        return Uri.parse(one.contact).equivalent(Uri.parse(two.contact))
-    except RemoteFault:
-        return False
-
-
 def flow_token(binding: Binding) -> str:
     """The token of the flow: the user part of the first Path value, "" for none."""
     return token_of(binding.path[0]) if binding.path else ""
@@ -230,7 +266,3 @@ def proxy_of(route: str) -> str:
     inside = route.partition("<")[2] or route
     hostport = inside.partition(">")[0].partition(";")[0]
     return hostport.rpartition("@")[2] if "@" in hostport else hostport.partition(":")[2]
-
-
-def _age(binding: Binding) -> tuple[float, str]:
-    return binding.registered_at, binding.node

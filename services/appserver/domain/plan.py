@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tandem.rpc.directory import Account
@@ -29,6 +29,19 @@ class NextHop:
     """Whether in-dialog requests must use the same flow (a phone that may sit behind a NAT)."""
     text: str
     """`udp:203.0.113.7:5060`, for events and records."""
+
+    @property
+    def movable(self) -> bool:
+        """Whether another proxy can send there, too: not over a connection that one holds."""
+        return not self.pinned or self.text.startswith("udp:")
+
+    def through(self, proxy: str) -> NextHop:
+        """The same way by another proxy. The flow of a UDP phone is an address; a route that says
+        where to send names the proxy that is to do it."""
+        if self.pinned:
+            return replace(self, proxy=proxy)
+        first = self.route[0].replace(f"<sip:{self.proxy};", f"<sip:{proxy};", 1)
+        return replace(self, proxy=proxy, route=(first, *self.route[1:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +70,5 @@ class CallPlan:
     targets: tuple[Target, ...]
     max_seconds: int = 0
     """Longest duration after the answer in seconds; 0: no limit."""
+    joins: str = ""
+    """The id of the waiting call that this is the callback for: it rings nobody."""

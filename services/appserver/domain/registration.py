@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from services.appserver.domain.location import find, key
+from services.appserver.domain.versions import find, key
 from tandem.bus.location import Binding
 from tandem.sip.address import Address
 from tandem.sip.errors import BadMessage
@@ -19,6 +19,8 @@ from tandem.sip.message import Request
 
 MAX_CONTACTS: Final = 20
 """Contacts in one REGISTER; a real phone sends one, or two for two address families."""
+UNREGISTERED: Final = "unregistered"
+"""The reason of a binding that its phone took away."""
 MAX_PATH: Final = 10
 """Path values of one binding: each is stored, and costs a Route in every call."""
 
@@ -159,8 +161,8 @@ def apply(
     """Decide. `present` are the AOR's live bindings."""
     if what is None:
         if any(_out_of_order(registration, binding) for binding in present):
-            return _OUT_OF_ORDER
-        return Outcome(removed=tuple((ended(b, registration), "unregistered") for b in present))
+            return OUT_OF_ORDER
+        return Outcome(removed=tuple((ended(b, registration), UNREGISTERED) for b in present))
     added: list[Binding] = []
     refreshed: list[Binding] = []
     removed: list[tuple[Binding, str]] = []
@@ -168,15 +170,15 @@ def apply(
         binding = _binding(wish, registration)
         old = find(present, binding)
         if old is not None and _out_of_order(registration, old):
-            return _OUT_OF_ORDER
+            return OUT_OF_ORDER
         if wish.expires:
             _replace(refreshed if old is not None else added, binding)
         elif old is not None:
-            removed.append((ended(old, registration), "unregistered"))
+            removed.append((ended(old, registration), UNREGISTERED))
     return _within_limit(present, added, refreshed, removed, limits)
 
 
-_OUT_OF_ORDER: Final = Rejected(500, "CSeq is not above the last one")
+OUT_OF_ORDER: Final = Rejected(500, "CSeq is not above the last one")
 
 
 def _out_of_order(registration: Registration, binding: Binding) -> bool:

@@ -14,10 +14,13 @@ from typing import Final, Protocol
 from services.appserver.domain.domains import Domains
 from services.appserver.domain.location import proxy_of
 from services.appserver.domain.plan import CallPlan, NextHop, Target
+from services.appserver.domain.proxies import Proxies
 from tandem.bus.location import Binding
 from tandem.rpc.directory import Account
 from tandem.sip.uri import Uri
 
+MAX_PROXIES: Final = 2
+"""Proxies tried in place of one that is away."""
 RELIABLE: Final = frozenset({"tcp", "tls", "ws", "wss"})
 
 
@@ -90,13 +93,24 @@ def objection(account: Account) -> Refusal | None:
     return None if account.enabled else DISABLED
 
 
-def targets(bindings: Iterable[Binding]) -> tuple[Target, ...]:
-    """All bindings at once. The Request-URI is the Contact as the phone sent it (RFC 3261 §16.6
-    step 2), the way is the Path of its REGISTER (RFC 3327 §5.3)."""
+def targets(bindings: Iterable[Binding], proxies: Proxies, now: float) -> tuple[Target, ...]:
+    """All bindings at once that can be reached. The Request-URI is the Contact as the phone sent
+    it (RFC 3261 §16.6 step 2), the way is the Path of its REGISTER (RFC 3327 §5.3)."""
     return tuple(
-        Target(b.contact, (to_binding(b),), b.aor)
+        Target(b.contact, hops, b.aor)
         for b in sorted(bindings, key=lambda b: (-b.q, b.registered_at))
+        if (hops := reachable(to_binding(b), proxies, now))
     )
+
+
+def reachable(hop: NextHop, proxies: Proxies, now: float) -> tuple[NextHop, ...]:
+    """This way, and where its proxy is away those by other proxies; none for a connection, which
+    is gone with the proxy that held it."""
+    if not proxies.away(hop.proxy, now):
+        return (hop,)
+    if not hop.movable:
+        return ()
+    return tuple(hop.through(other) for other in proxies.others(hop.proxy, now)[:MAX_PROXIES])
 
 
 def to_binding(binding: Binding) -> NextHop:

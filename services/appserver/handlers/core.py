@@ -59,6 +59,8 @@ class Core:
         self._bindings = bindings
         self._registrar = Registrar(tools, bindings)
         self._link_reliable = link_reliable
+        self.draining = False
+        """Whether probes are told that we take no new calls."""
         self.requests: Counter[str] = Counter()
         """Requests by method; not those that come again, and neither ACK, CANCEL nor REGISTER."""
         self._seen: Recent[str, str] = Recent(MERGE_SECONDS, MAX_MERGE)
@@ -96,7 +98,7 @@ class Core:
                     self._traces.heard_outside(data, peer)
                 self._registrar.receive(data, peer, now)
             elif data.startswith(CONTROL):
-                self._control(data)
+                self._control(data, now)
             else:
                 self._receive(data, peer, now)
         except RemoteFault as fault:
@@ -111,10 +113,11 @@ class Core:
         reliable = self._link_reliable and _outer_transport(message) != "UDP"
         self._layer.receive(message, hop(peer, reliable), now)
 
-    def _control(self, data: bytes) -> None:
+    def _control(self, data: bytes, now: float) -> None:
         if data.startswith(_FLOW_CLOSED):
             token = data[len(_FLOW_CLOSED) :].strip().decode("ascii", "replace")
             self._bindings.flow_closed(token)
+            self._calls.flow_closed(token, now)
 
     def _malformed(self, data: bytes, peer: str, fault: RemoteFault) -> None:
         """Answer where it can be answered; drop and count in any case."""
@@ -228,9 +231,20 @@ class Core:
 
     def _on_options(self, tx: ServerTransaction, now: float) -> None:
         """A probe, or a question for what we can: to us or to a domain of ours."""
+        if not tx.request.second_transport:  # of the proxy itself, and not through it
+            self._on_probe(tx, now)
+            return
         uri = tx.request.request_uri
         if uri.user and self._tools.domains.serviced(uri.host, uri.port) is None:
             self._layer.reply(tx, NOT_SERVICED.status, now, NOT_SERVICED.reason)
+        else:
+            self._layer.reply(tx, 200, now, headers=self._capable)
+
+    def _on_probe(self, tx: ServerTransaction, now: float) -> None:
+        """A proxy asks whether we take calls."""
+        self._tools.proxies.heard(tx.hop.peer, now)
+        if self.draining:
+            self._layer.reply(tx, 503, now, "Draining")
         else:
             self._layer.reply(tx, 200, now, headers=self._capable)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from services.appserver.domain.plan import NextHop
+from services.appserver.domain.proxies import Proxies
 from services.appserver.domain.routing import to_outside
 from services.appserver.ports import Done, OutsideHop, Resolver
 from tandem.sip.uri import Uri
@@ -21,8 +22,11 @@ Spawn = Callable[[Coroutine[Any, Any, None]], object]
 class Outside:
     """The resolver, for plans and for requests inside dialogs."""
 
-    def __init__(self, resolver: Resolver, spawn: Spawn, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, resolver: Resolver, spawn: Spawn, clock: Callable[[], float], proxies: Proxies
+    ) -> None:
         self._resolver = resolver
+        self._proxies = proxies
         self._spawn = spawn
         self._clock = clock
         self._waiting = 0
@@ -50,6 +54,7 @@ class Outside:
     def next_hops(self, uri: Uri, proxy: str, now: float, done: Done) -> None:
         """`services.appserver.ports.NextHops`."""
         hops = self.known(uri)
+        proxy = self._proxies.through(proxy, now)
         if hops is not None:
             done(_through(proxy, hops), now)
         elif not self.look_up(uri, _Later(proxy, done, self._clock)):

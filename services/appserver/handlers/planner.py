@@ -22,7 +22,7 @@ from services.appserver.domain.authentication import (
     credentials_of,
     user_of,
 )
-from services.appserver.domain.plan import CallPlan
+from services.appserver.domain.plan import CallPlan, Target
 from services.appserver.domain.routing import (
     NO_SUCH_USER,
     NO_USER_PART,
@@ -196,7 +196,10 @@ class Planner:
     def _to_account(self, inquiry: Inquiry, callee: Account, now: float) -> None:
         inquiry.callee = callee
         refusal = objection(callee)
-        to = () if refusal else targets(self._tools.table.live(callee.aor, self._tools.wall()))
+        to: tuple[Target, ...] = ()
+        if refusal is None:
+            live = self._tools.table.live(callee.aor, self._tools.wall())
+            to = targets(live, self._tools.proxies, now)
         if refusal is not None or not to:
             self._refuse(inquiry, refusal or NOT_REGISTERED, now)
             return
@@ -223,7 +226,8 @@ class Planner:
             self._refuse(inquiry, NOT_RESOLVED, now)
             return
         tx = inquiry.tx
-        target = outside(tx.request.request_uri, hops, tx.hop.peer)
+        proxy = self._tools.proxies.through(tx.hop.peer, now)
+        target = outside(tx.request.request_uri, hops, proxy)
         self._finish(inquiry, plan(inquiry.caller, None, (target,)), now)
 
     # -- waiting and ending --------------------------------------------------------------------

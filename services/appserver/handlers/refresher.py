@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from services.appserver.domain.location import TICK
 from services.appserver.domain.recent import Recent
 from services.appserver.domain.routing import objection
 from services.appserver.handlers.bindings import Bindings
@@ -64,7 +65,7 @@ class Refresher:
         self._authenticator = tools.authenticator
         self._bindings = bindings
         self._answers = answers
-        self._known: Recent[int, tuple[Binding, Layout]] = Recent(
+        self._known: Recent[int, tuple[Binding, Layout, int]] = Recent(
             tools.config.max_expires, MAX_KNOWN
         )
         self._layouts: dict[Layout, Layout] = {}
@@ -80,7 +81,8 @@ class Refresher:
         if len(self._layouts) > MAX_LAYOUTS:
             self._layouts.clear()
         layout = self._layouts.setdefault(layout, layout)
-        self._known.put(_fingerprint(parts[0]), (binding, layout), arrival.now)
+        expires = round(binding.expires_at - self._tools.wall())
+        self._known.put(_fingerprint(parts[0]), (binding, layout, expires), arrival.now)
 
     def refresh(self, data: bytes, peer: str, now: float) -> bool:
         """Take a REGISTER like one taken before; False, with nothing done, if it is another."""
@@ -92,7 +94,7 @@ class Refresher:
         known = self._known.get(name, now)
         if known is None:
             return False
-        old, layout = known
+        old, layout, expires = known
         wall = self._tools.wall()
         present = self._table.bindings(old.aor)
         # the very same object: nothing has changed this binding since
@@ -101,9 +103,9 @@ class Refresher:
         cseq = _number(cseq_line)
         if cseq <= old.cseq or not self._proves(authorization, old, wall, now):
             return False
-        new = _renewed(old, cseq, wall)
+        new = _renewed(old, cseq, wall, expires)
         self._bindings.refresh(old, new)
-        self._known.put(name, (new, layout), now)
+        self._known.put(name, (new, layout, expires), now)
         listed = (new,) if len(present) == 1 else self._table.live(old.aor, wall)
         contacts = [contact_line(binding, wall).encode() for binding in listed]
         self._answers.send(data, peer, now, self._answer(parts, layout, contacts))
@@ -226,9 +228,11 @@ def _credentials(line: bytes, username: str, realm: str) -> Credentials | None:
     return Credentials(username, realm, nonce, uri, response, algorithm, cnonce, "auth", nc)
 
 
-def _renewed(old: Binding, cseq: int, wall: float) -> Binding:
+def _renewed(old: Binding, cseq: int, wall: float, expires: int) -> Binding:
+    # another node's clock may have been ahead of ours: what is newer is never dated older
+    at = wall if wall > old.registered_at else old.registered_at + TICK
     return Binding(
         old.aor, old.owner, old.contact, old.received, old.path, old.q, old.instance, old.reg_id,
         old.call_id, cseq, old.user_agent,
-        wall, wall + round(old.expires_at - old.registered_at), old.node, old.proxy,
+        at, wall + expires, old.node, old.proxy,
     )  # fmt: skip

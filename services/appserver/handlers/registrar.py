@@ -8,6 +8,7 @@ which datagram, which is all that a transaction would do for a REGISTER.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from sys import intern  # thousands of bindings share few of these texts
 from typing import Final
 
@@ -22,6 +23,8 @@ from services.appserver.domain.authentication import (
 from services.appserver.domain.location import proxy_of
 from services.appserver.domain.registration import (
     MAX_PATH,
+    OUT_OF_ORDER,
+    UNREGISTERED,
     Limits,
     Outcome,
     Registration,
@@ -41,6 +44,7 @@ from services.appserver.handlers.register_answers import (
 )
 from services.appserver.handlers.sources import source_of
 from services.appserver.handlers.tools import Tools
+from tandem.bus.location import Binding
 from tandem.rpc.directory import Account
 from tandem.sip.digest import Credentials
 from tandem.sip.errors import BadMessage
@@ -202,7 +206,25 @@ class Registrar:
         wall = self._tools.wall()
         registration = self._registration(request, account, source, path, wall)
         present = tuple(self._tools.table.live(account.aor, wall))
-        return apply(what, registration, present, limits)
+        outcome = apply(what, registration, present, limits)
+        return outcome if isinstance(outcome, Rejected) else self._dated(outcome, wall)
+
+    def _dated(self, outcome: Outcome, wall: float) -> Outcome | Rejected:
+        """The outcome dated after all that other nodes said of these bindings."""
+
+        def dated(bindings: Iterable[Binding]) -> tuple[Binding, ...]:
+            found = [self._tools.table.dated(binding, wall) for binding in bindings]
+            return tuple(binding for binding in found if binding is not None)
+
+        added, refreshed = dated(outcome.added), dated(outcome.refreshed)
+        ended = [binding for binding, why in outcome.removed if why == UNREGISTERED]
+        removed = tuple((binding, UNREGISTERED) for binding in dated(ended))
+        if (len(added), len(refreshed), len(removed)) < (
+            len(outcome.added), len(outcome.refreshed), len(ended),
+        ):  # fmt: skip
+            return OUT_OF_ORDER
+        others = tuple((b, why) for b, why in outcome.removed if why != UNREGISTERED)
+        return Outcome(added, refreshed, (*removed, *others), outcome.outbound)
 
     def _accept(self, arrival: Arrival, outcome: Outcome, account: Account) -> None:
         supported = arrival.request.tokens("supported")
@@ -210,7 +232,7 @@ class Registrar:
         if outcome.outbound and "outbound" in supported:
             flags |= OUTBOUND
         stored = (*outcome.added, *outcome.refreshed)
-        if len(stored) == 1 and not any(why == "unregistered" for _, why in outcome.removed):
+        if len(stored) == 1 and not any(why == UNREGISTERED for _, why in outcome.removed):
             self._refresher.remember(arrival, stored[0], flags)
         wall = self._tools.wall()
         present = tuple(self._tools.table.live(account.aor, wall))

@@ -10,6 +10,8 @@ from services.appserver.config import AppServerConfig
 from services.appserver.domain.authentication import Authenticator
 from services.appserver.domain.domains import Domains
 from services.appserver.domain.location import LocationTable
+from services.appserver.domain.ownership import Ownership
+from services.appserver.domain.proxies import Proxies
 from services.appserver.handlers.accounts import AccountCache
 from tandem.bus.ports import Publisher
 from tandem.sip.deadlines import Deadlines
@@ -46,6 +48,8 @@ class Tools:
     accounts: AccountCache
     authenticator: Authenticator
     table: LocationTable
+    ownership: Ownership
+    proxies: Proxies
     publisher: Publisher
     deadlines: Deadlines
     send: Callable[[bytes, str], None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from services.appserver.domain.leg import OUR_ROUTES, Leg, Way
 from services.appserver.domain.plan import NextHop
@@ -17,6 +18,9 @@ from tandem.bus.ports import Topic
 from tandem.sip.address import Address
 from tandem.sip.message import Request
 from tandem.sip.transaction import Hop
+
+if TYPE_CHECKING:
+    from services.appserver.handlers.calls.branch import Branch
 
 Use = Callable[[Way | None, float], None]
 """What is to be done with the way to a leg, at that time."""
@@ -37,7 +41,10 @@ class Board:
         self.owners: Counter[str] = Counter()
         self._publisher = host.publisher
         self.judge = host.judge
+        self.ringing: dict[str, set[Branch]] = {}
+        """What rings over a connection, by the flow's token."""
         self._next_hops = host.next_hops
+        self.proxies = host.proxies
         self._parties: dict[tuple[str, str], Party] = {}
 
     def publish(self, event: Event) -> None:
@@ -99,10 +106,16 @@ class Board:
         """Call `use` with the way to the far end of a leg and the time, now or once it is
         resolved; no way: it leads nowhere."""
         if leg.pinned or self._next_hops is None or len(leg.dialog.route_set) < OUR_ROUTES:
-            use(leg.pinned_way(), now)
+            use(self._pinned_way(leg, now), now)
         else:
             uri = Address.parse(leg.next_uri()).uri
             self._next_hops(uri, leg.proxy, now, partial(_use_best, use))
+
+    def _pinned_way(self, leg: Leg, now: float) -> Way | None:
+        """By its proxy, or by another if that is away and the flow outlives it."""
+        if not self.proxies.away(leg.proxy, now):
+            return leg.pinned_way()
+        return leg.way_by(self.proxies.through(leg.proxy, now)) if leg.movable else None
 
 
 def _use_best(use: Use, hops: tuple[NextHop, ...], now: float) -> None:

@@ -7,12 +7,15 @@ send ─► 1xx ─► 2xx          the set-up decides: the first wins, a later 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from services.appserver.domain.best_response import Failure
 from services.appserver.domain.headers import retagged
 from services.appserver.domain.leg import Leg
+from services.appserver.domain.location import token_of
 from services.appserver.domain.plan import BAD_WAY, NEXT_HOP_ON, Target
+from services.appserver.domain.routing import reachable
 from services.appserver.handlers.calls import records
 from services.appserver.handlers.calls.acks import InviteContext, send_ack
 from services.appserver.handlers.calls.board import Board
@@ -71,15 +74,50 @@ class Branch(InviteContext):
         invite.unsized = True
         call = setup.call.value
         records.forwarded(self._board, call, self.number, self.target.uri, hop.text, self._call_id)
+        self._watch()
         self.tx = self._board.layer.request(
             invite, link_hop(hop.proxy, hop.reliable), now, context=self
         )
+
+    def _watch(self) -> None:
+        """Be told when the connection that it rings over is gone."""
+        hop = self.target.hops[self._hop]
+        if hop.pinned and not hop.movable:
+            self._board.ringing.setdefault(token_of(hop.route[0]), set()).add(self)
+
+    def _unwatch(self) -> None:
+        hop = self.target.hops[self._hop]
+        if hop.pinned and not hop.movable:
+            token = token_of(hop.route[0])
+            ringing = self._board.ringing.get(token)
+            if ringing is not None:
+                ringing.discard(self)
+                if not ringing:
+                    del self._board.ringing[token]
+
+    def proxy_lost(self, proxy: str, now: float) -> None:
+        """The proxy is away. What rings on UDP goes on: its answer may pass yet. What did not
+        ring is tried by another proxy, and a connection is gone."""
+        hop = self.target.hops[self._hop]
+        if self.over or self.tx is None or hop.proxy != proxy:
+            return
+        if not hop.movable:
+            self.abandon(430, now)
+        elif not self.provisional:
+            ways = reachable(hop, self._board.proxies, now)
+            hops = self.target.hops
+            self.target = replace(
+                self.target, hops=(*hops[: self._hop + 1], *ways, *hops[self._hop + 1 :])
+            )
+            self._board.layer.cancel(self.tx, now)
+            self._fail(430, None, now)
 
     def give_up(self, now: float) -> None:
         """Somebody else answered, or nobody is interested any more: CANCEL."""
         if self.over:
             return
         self.over = True
+        self._unwatch()
         self._forget_early()
         tx, self.tx = self.tx, None
         if tx is not None:
@@ -141,6 +179,7 @@ class Branch(InviteContext):
         party = self.party(response)
         party.leg.dialog.confirm(response)
         self.over = self.won = True
+        self._unwatch()
         self.tx = None
         self._forget_early(but=party)
         self.setup.on_answer(self, party, response, now)
@@ -155,6 +194,7 @@ class Branch(InviteContext):
         failure = Failure(status, response, self.provisional)
         records.leg_failed(self._board, self.setup.call.value, self.number, failure)
         self._forget_early()
+        self._unwatch()
         more = self._hop + 1 < len(self.target.hops)
         if more and status in NEXT_HOP_ON and not self.provisional:
             self._hop += 1
@@ -196,5 +236,6 @@ class Branch(InviteContext):
             return
         tx, self.tx = self.tx, None
         self._board.layer.cancel(tx, now)
+        self._unwatch()
         self._hop = len(self.target.hops) - 1
         self._fail(status, None, now)

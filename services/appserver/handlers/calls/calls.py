@@ -155,6 +155,19 @@ class Calls:
         self._now = now
         dialogs.on_no_ack(self._board, tx, now)
 
+    def flow_closed(self, token: str, now: float) -> None:
+        """What rings over this connection has failed."""
+        self._now = now
+        for branch in list(self._board.ringing.get(token, ())):
+            branch.abandon(430, now)
+
+    def proxy_lost(self, proxy: str, now: float) -> None:
+        """What is set up through this proxy goes another way, or has failed."""
+        self._now = now
+        for call in list(self._board.calls.values()):
+            if isinstance(call.setup, Setup):
+                call.setup.proxy_lost(proxy, now)
+
     # -- from outside of SIP -------------------------------------------------------------------
 
     def hang_up(self, call_id: str, reason: str, now: float) -> bool:

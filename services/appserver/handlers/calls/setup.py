@@ -171,6 +171,11 @@ class Setup:
         chosen = best(self._failures)
         self.finish(passed_status(chosen.status), now, end_reason(chosen), chosen.response)
 
+    def proxy_lost(self, proxy: str, now: float) -> None:
+        """A proxy is away."""
+        for branch in list(self._branches):
+            branch.proxy_lost(proxy, now)
+
     # -- ends ----------------------------------------------------------------------------------
 
     def _rang_enough(self, now: float) -> None:

@@ -1,4 +1,5 @@
-"""`python -m services.provisioning`: the service alone, on an in-process bus."""
+"""`python -m services.provisioning`: one instance of the service; several share a database and a
+broker."""
 
 from __future__ import annotations
 
@@ -10,19 +11,28 @@ import sys
 from services.provisioning.app import Provisioning
 from services.provisioning.config import ProvisioningConfig
 from services.provisioning.domain.errors import ProvisioningError
-from services.provisioning.entrypoints.http_app import make_app
-from tandem.bus.memory import MemoryBus
+from services.provisioning.entrypoints.http_console import add_console
+from tandem.bus.open import open_bus
+from tandem.rpc.directory import DirectoryUnavailable
+from tandem.rpc.http import make_service_app
+from tandem.rpc.server import GrpcServer
+from tandem.runtime import logs
 from tandem.runtime.config import ConfigError, load
 from tandem.runtime.httpserver import HttpServer
 from tandem.runtime.lifecycle import bounded, stop_signal
+from tandem.runtime.metrics import Metrics
 
 WRONG_SETTING = 2
 """The exit status of a start that a setting prevented."""
+AGAIN_SECONDS = 1.0
+"""Between two attempts to make what the first start makes."""
+
+_log = logging.getLogger(__name__)
 
 
 def main() -> int:
     """Run until SIGTERM or Ctrl-C."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logs.set_up()
     try:
         return asyncio.run(serve(load(ProvisioningConfig, os.environ)))
     except (ConfigError, ProvisioningError, OSError) as fault:
@@ -32,31 +42,70 @@ def main() -> int:
 
 async def serve(config: ProvisioningConfig) -> int:
     """Start, wait for the signal, stop."""
-    bus = MemoryBus(config.node_id)
-    service = Provisioning(config, bus)
-    server = HttpServer(make_app(service.router(), service.ready), config.http_listen)
+    try:
+        bus = open_bus(config.broker_url, config.node_id)
+    except ValueError as fault:
+        raise ConfigError(f"TANDEM_BROKER_URL: {fault}") from None
+    security = config.security()
+    service = Provisioning(config, bus, security=security)
+    metrics = Metrics()
+    service.register(metrics)
+    app = make_service_app("Tandem provisioning", [service.router()], metrics, service.ready)
+    add_console(app, config.events_url)
+    http = HttpServer(app, config.http_listen)
+    grpc = GrpcServer(config.grpc_listen, security, service.sessions, service.ready)
+    service.serve(grpc)
+    metrics.counters("tandem_grpc", grpc.counters, "gRPC calls")
+    later: asyncio.Task[None] | None = None
     async with stop_signal() as stop:
         try:
-            server.open()
+            http.open()
             await service.start()
             await bus.start()
-            await _first_start(service, config)
-            await server.start()
-            sys.stdout.write(f"ready: http://{server.address}\n")
-            sys.stdout.flush()
+            await grpc.start()
+            if not await _first_start(service, config):
+                later = asyncio.create_task(_later(service, config), name="first start")
+            await http.start()
+            service.join(grpc=grpc.address, http=http.address)
+            _say(f"http http://{http.address}", f"grpc {grpc.address}")
+            _say(f"ready: http://{http.address}")
             await stop.wait()
         finally:
-            await bounded(server.stop(), "the HTTP server")
+            if later is not None:
+                later.cancel()
+            await bounded(service.leave(), "the announcements")
+            await bounded(http.stop(), "the HTTP server")
+            await bounded(grpc.stop(), "the gRPC server")
             await bounded(bus.close(), "the bus")
             await bounded(service.stop(), "provisioning")
     return 0
 
 
-async def _first_start(service: Provisioning, config: ProvisioningConfig) -> None:
-    await service.ensure_domains(config.domains)
-    made_up = await service.ensure_administrator(config.admin_password)
+async def _first_start(service: Provisioning, config: ProvisioningConfig) -> bool:
+    """Make domains and the administrator; False while the database is away."""
+    try:
+        made_up = await service.first_start(config.domains, config.admin_password)
+    except DirectoryUnavailable:
+        return False
     if made_up:
-        sys.stdout.write(f"Log in as admin with the password {made_up} (shown only now).\n")
+        _say(f"Log in as admin with the password {made_up} (shown only now).")
+    return True
+
+
+async def _later(service: Provisioning, config: ProvisioningConfig) -> None:
+    await service.opened.wait()
+    try:
+        done = await _first_start(service, config)
+        while not done:
+            await asyncio.sleep(AGAIN_SECONDS)
+            done = await _first_start(service, config)
+    except ProvisioningError as fault:
+        _log.error("the administrator or the domains could not be made: %s", fault)
+
+
+def _say(*lines: str) -> None:
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

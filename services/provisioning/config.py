@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
+from services.provisioning.domain.eventsurl import events_base
+from tandem.rpc.security import Security
 from tandem.runtime.address import HostPort
 from tandem.runtime.config import setting
 
 _LISTEN: Final = HostPort("127.0.0.1", 8080)
+_GRPC_LISTEN: Final = HostPort("127.0.0.1", 50051)
+ALONE: Final = "memory:"
+"""The broker of a service that runs alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,11 +23,29 @@ class ProvisioningConfig:
     """A default and a sentence for each; read from `TANDEM_<NAME>` by `tandem.runtime.config`."""
 
     node_id: str = "provisioning-1"
-    """The node's name in events."""
+    """The node's name in events; unique among all nodes."""
+    broker_url: str = ALONE
+    """`amqp://user:password@host:port/vhost[,…]`, or `memory:` for a service that runs alone."""
     database_url: str = "sqlite+aiosqlite:///tandem.db"
     """Where the database is: an SQLAlchemy URL; three slashes: relative to the working folder."""
     http_listen: HostPort = _LISTEN
-    """HOST:PORT of the API when the service runs alone."""
+    """HOST:PORT of the API, the console, health and metrics."""
+    grpc_listen: HostPort = _GRPC_LISTEN
+    """HOST:PORT where appservers, events nodes and operators' tools ask; never a public address."""
+    grpc_cert: Path | None = None
+    """PEM file of the node's certificate chain; with it all gRPC is mutual TLS."""
+    grpc_key: Path | None = None
+    """PEM file of its key."""
+    grpc_ca: Path | None = None
+    """PEM file of the authority that all nodes' certificates come from."""
+    grpc_name: str = ""
+    """A name that the certificates of all nodes carry; empty: each carries the host of its
+    gRPC address."""
+    cluster_key: str = field(default="", repr=False)
+    """The secret that all nodes share, 16 characters at least; needed with a broker."""
+    events_url: tuple[str, ...] = ()
+    """Base URLs of the events API as browsers reach it, several for fail-over; none: it has the
+    same origin as the console's page."""
     domains: tuple[str, ...] = ()
     """Domains to serve; they are made at the start, and the first is the default."""
     admin_password: str | None = field(default=None, repr=False)
@@ -41,3 +66,15 @@ class ProvisioningConfig:
     """Memory of one argon2id hash, in KiB."""
     argon2_parallelism: int = setting(4, minimum=1)
     """Lanes of one argon2id hash."""
+
+    def __post_init__(self) -> None:
+        self.security()
+        for url in self.events_url:
+            events_base(url)
+
+    def security(self) -> Security:
+        """What protects gRPC; of a service that runs alone the key is random if there is none.
+        Raises ValueError."""
+        alone = self.broker_url == ALONE and not self.cluster_key
+        key = secrets.token_hex(32) if alone else self.cluster_key
+        return Security(self.grpc_cert, self.grpc_key, self.grpc_ca, key, self.grpc_name)

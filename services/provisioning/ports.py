@@ -18,6 +18,7 @@ from services.provisioning.domain.entities import (
     Token,
 )
 from services.provisioning.domain.scope import Scope
+from tandem.bus.hints import Hint
 from tandem.bus.location import Binding
 from tandem.rpc.directory import Account
 from tandem.rpc.sessions import Principal
@@ -122,10 +123,10 @@ class BindingRows(Protocol):
         """All that have not expired."""
 
     async def store(self, bindings: Iterable[Binding]) -> None:
-        """Add or replace, unless what is stored is newer."""
+        """Add or replace, unless what is stored, or was removed, is newer."""
 
-    async def remove(self, bindings: Iterable[Binding]) -> None:
-        """Delete, unless what is stored is newer."""
+    async def remove(self, bindings: Iterable[Binding], now: float) -> None:
+        """Remove, unless what is stored is newer; it stays removed whatever is told late."""
 
     async def remove_aors(self, aors: Iterable[str]) -> None:
         """Delete all bindings of these."""
@@ -160,6 +161,21 @@ class Store(Protocol):
 
     def write(self, scope: Scope) -> AbstractAsyncContextManager[Work]:
         """A transaction that is committed at the end of the block, or undone by an exception."""
+
+
+class Appservers(Protocol):
+    """What runs on the live appservers, each named by the `host:port` of its gRPC server. All
+    raise AppserverSilent, within seconds, when it does not answer."""
+
+    async def hints(self, address: str) -> Sequence[Hint]:
+        """The next-call hints that it has published and that still hold."""
+
+    async def hang_up(self, address: str, call_id: str) -> bool:
+        """End a call; False when it does not have it."""
+
+
+class AppserverSilent(Exception):
+    """It does not answer."""
 
 
 class PasswordHasher(Protocol):

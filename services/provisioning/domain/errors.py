@@ -7,6 +7,7 @@
     ├── Forbidden          the caller may see it but not do that
     ├── WrongCredentials   user name or password, we don't say which
     ├── TooManyLogins      come back later
+    ├── Unanswered         the nodes that would know or obey are silent
     └── DatabaseProblem    the database can't be used at all: for the operator, at the start
 
 A database that is away for a while is `tandem.rpc.directory.DirectoryUnavailable`.
@@ -60,6 +61,10 @@ class TooManyLogins(ProvisioningError):
 
 class DatabaseProblem(ProvisioningError):
     """One line for the operator: what is wrong with the database and what to do."""
+
+
+class Unanswered(ProvisioningError):
+    """Nodes that were asked do not answer, and perhaps did what they were asked."""
 
 
 def invalid(field: str, detail: str) -> Invalid:

@@ -10,6 +10,7 @@ from services.provisioning.entrypoints import (
     http_bindings,
     http_customers,
     http_domains,
+    http_nodes,
     http_session,
 )
 from services.provisioning.entrypoints.http_route import UseCases, provider
@@ -22,6 +23,7 @@ _RESOURCES = (
     http_domains,
     http_api_keys,
     http_bindings,
+    http_nodes,
 )
 
 

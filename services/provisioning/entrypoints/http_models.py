@@ -9,6 +9,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, field_validator
 
+from tandem.bus.nodes import NodeAnnounced
+
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -224,3 +226,42 @@ class BindingView(View):
     expires_at: Time
     node: str
     proxy: str
+
+
+class NodeView(View):
+    """A server of the cluster."""
+
+    id: str = Field(examples=["appserver-1"])
+    kind: str = Field(examples=["appserver"])
+    state: str = Field(description="`active`, `draining`, `stopped` or `lost`.")
+    version: str
+    started_at: Time
+    silent_seconds: float = Field(description="Since it was last heard.")
+    weight: int
+    sip: str = Field(description="Its end of the internal SIP link.")
+    public: list[str]
+    grpc: str
+    http: str
+    calls: int
+    bindings: int
+    hints: int
+
+    @classmethod
+    def of(cls, said: NodeAnnounced, silent_seconds: float) -> NodeView:
+        """What it said, and how long ago."""
+        return cls(
+            id=said.node,
+            kind=said.kind,
+            state=said.state,
+            version=said.version,
+            started_at=said.incarnation / 1000,
+            silent_seconds=round(silent_seconds, 3),
+            weight=said.weight,
+            sip=said.sip,
+            public=list(said.public),
+            grpc=said.grpc,
+            http=said.http,
+            calls=said.calls,
+            bindings=said.bindings,
+            hints=said.hints,
+        )

@@ -18,6 +18,7 @@ from services.provisioning.domain.errors import (
     NotFound,
     ProvisioningError,
     TooManyLogins,
+    Unanswered,
     WrongCredentials,
 )
 from services.provisioning.handlers.accounts import Accounts
@@ -26,8 +27,9 @@ from services.provisioning.handlers.customers import Customers
 from services.provisioning.handlers.domains import Domains
 from services.provisioning.handlers.location import LocationCopy
 from services.provisioning.handlers.login import Login
+from services.provisioning.handlers.nodes import Operations
 from services.provisioning.handlers.sessions import StoredSessions
-from tandem.rpc.http import Problem, authenticate, bearer_token
+from tandem.rpc.http import Problem, authenticate, bearer_token, unavailable
 from tandem.rpc.sessions import Principal
 
 MAX_COUNT: Final = 1000
@@ -57,6 +59,7 @@ class UseCases:
     domains: Domains
     location: LocationCopy
     login: Login
+    operations: Operations
     sessions: StoredSessions
 
 
@@ -76,6 +79,8 @@ class ProblemRoute(APIRoute):
 
 
 def _problem(fault: ProvisioningError) -> Problem:
+    if isinstance(fault, Unanswered):
+        return unavailable(fault.detail)
     headers = {}
     if isinstance(fault, TooManyLogins):
         headers["Retry-After"] = str(fault.seconds)

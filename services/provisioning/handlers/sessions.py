@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
 from services.provisioning.domain.scope import EVERYTHING
 from services.provisioning.domain.secrets import at_rest
 from services.provisioning.ports import Clock, Store
+from tandem.bus.directory import DirectoryChanged
+from tandem.bus.ports import Envelope
 from tandem.rpc.sessions import Principal
 
 MAX_CACHED: Final = 10_000
@@ -43,6 +46,14 @@ class StoredSessions:
         self._forgotten += 1
         for key in [key for key, (holder, _) in self._known.items() if holder.username == username]:
             del self._known[key]
+
+    async def take(self, batch: Sequence[Envelope]) -> None:
+        """Subscriber of Topic.DIRECTORY: another instance may have changed a customer. What it
+        does not tell, a logout there, holds when the cache has expired."""
+        for envelope in batch:
+            changed = envelope.payload
+            if isinstance(changed, DirectoryChanged) and changed.kind == "customer":
+                self.forget(changed.key)
 
     def _remember(self, key: str, holder: Principal, until: float) -> None:
         self._known[key] = (holder, until)

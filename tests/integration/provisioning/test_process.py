@@ -33,10 +33,13 @@ async def test_it_starts_answers_and_stops_on_sigterm(tmp_path: Path) -> None:
     process = await _start(
         DATABASE_URL=f"sqlite:///{tmp_path / 'tandem.db'}",
         HTTP_LISTEN="127.0.0.1:0",
+        GRPC_LISTEN="127.0.0.1:0",
         DOMAINS="office.example",
     )
     found = re.search(r"password (\S+) ", await _line(process))
     assert found is not None
+    assert re.fullmatch(r"http http://127\.0\.0\.1:\d+", await _line(process))
+    assert re.fullmatch(r"grpc 127\.0\.0\.1:\d+", await _line(process))
     url = (await _line(process)).removeprefix("ready: ")
     values = {"username": "admin", "password": found[1]}
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
@@ -57,6 +60,10 @@ async def test_a_wrong_setting_is_one_line_and_status_2(tmp_path: Path) -> None:
         ({"DATABASE_URL": f"sqlite:///{tmp_path / 'missing' / 'x.db'}"}, b"make its folder"),
         ({"TOKEN_SECONDS": "soon"}, b"TANDEM_TOKEN_SECONDS"),
         ({"HTTP_LISTEN": "nonsense"}, b"TANDEM_HTTP_LISTEN"),
+        ({"BROKER_URL": "http://broker"}, b"TANDEM_CLUSTER_KEY is not set"),
+        ({"BROKER_URL": "http://broker", "CLUSTER_KEY": "k" * 16}, b"TANDEM_BROKER_URL"),
+        ({"CLUSTER_KEY": "short"}, b"too short"),
+        ({"GRPC_CERT": "cert.pem"}, b"go together"),
     ):
         process = await _start(**({"HTTP_LISTEN": "127.0.0.1:0"} | settings))
         _, errors = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)

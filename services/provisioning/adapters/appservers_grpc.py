@@ -1,0 +1,82 @@
+"""What runs on the appservers, by gRPC: implements `ports.Appservers`."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Sequence
+from typing import Final, TypeVar
+
+import grpc
+
+from services.provisioning.ports import AppserverSilent
+from tandem.bus.hints import Hint
+from tandem.rpc.channel import open_channel
+from tandem.rpc.messages import hints_in
+from tandem.rpc.security import Security
+from tandem.stubs.callcontrol.v1 import callcontrol_pb2 as pb
+from tandem.stubs.callcontrol.v1.callcontrol_pb2_grpc import CallControlStub
+
+ANSWER_SECONDS: Final = 2.0
+"""How long an appserver may take."""
+MAX_CHANNELS: Final = 100
+"""Open channels; appservers come and go with new addresses, so the oldest gives way."""
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class RemoteAppservers:
+    """Asks each by a channel of its own, which stays open."""
+
+    def __init__(self, security: Security) -> None:
+        self._security = security
+        self._channels: OrderedDict[str, grpc.aio.Channel] = OrderedDict()
+
+    async def hints(self, address: str) -> Sequence[Hint]:
+        """The hints that it has published. Raises AppserverSilent."""
+        stub = await self._stub(address)
+        answer = await _asked(
+            address, stub.ListHints(pb.ListHintsRequest(), timeout=ANSWER_SECONDS)
+        )
+        return hints_in(answer.hints)
+
+    async def hang_up(self, address: str, call_id: str) -> bool:
+        """End a call; False when it does not have it. Raises AppserverSilent."""
+        stub = await self._stub(address)
+        request = pb.HangUpRequest(call_id=call_id)
+        try:
+            await _asked(address, stub.HangUp(request, timeout=ANSWER_SECONDS))
+        except LookupError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Close all channels."""
+        while self._channels:
+            _, channel = self._channels.popitem()
+            await channel.close()
+
+    async def _stub(self, address: str) -> CallControlStub:
+        channel = self._channels.get(address)
+        if channel is None:
+            try:
+                channel = open_channel(address, self._security)
+            except ValueError as fault:
+                raise AppserverSilent(str(fault)) from None
+            self._channels[address] = channel
+        self._channels.move_to_end(address)
+        if len(self._channels) > MAX_CHANNELS:
+            _, oldest = self._channels.popitem(last=False)
+            await oldest.close(ANSWER_SECONDS)
+        return CallControlStub(channel)
+
+
+async def _asked(address: str, call: Awaitable[T]) -> T:
+    try:
+        return await call
+    except grpc.aio.AioRpcError as fault:
+        if fault.code() is grpc.StatusCode.NOT_FOUND:
+            raise LookupError from None
+        _log.warning("appserver %s: %s %s", address, fault.code().name, fault.details())
+        raise AppserverSilent(address) from fault

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.appserver.config import AppServerConfig
-from services.appserver.domain.plan import CallPlan, NextHop
+from services.appserver.domain.call import Call
+from services.appserver.domain.plan import CallPlan, NextHop, Target
 from services.appserver.domain.proxies import Proxies
 from tandem.bus.ports import Publisher
+from tandem.rpc.directory import Account
 from tandem.sip.deadlines import Deadlines
 from tandem.sip.message import Request, Response
 from tandem.sip.transaction import ClientTransaction, Hop, ServerTransaction, TransactionLayer
@@ -44,6 +46,23 @@ class Resolver(Protocol):
     def judge(self, hop: str, good: bool, now: float) -> None:
         """Whether this hop (`udp:203.0.113.7:5060`) answered, or failed by RFC 3263 §4.3: no
         answer, no connection, or 503. What failed is tried last for a while."""
+
+
+class Waiter(Protocol):
+    """Who has a call wait for a callback. No method waits; after `joined` or `gone` none is
+    called any more."""
+
+    def ready(self, now: float) -> None:
+        """The phone that was rung by `dial_out` has answered."""
+
+    def matched(self, request: Request, now: float) -> None:
+        """The callback came: this INVITE. It is being joined."""
+
+    def joined(self, now: float) -> None:
+        """Caller and callback are connected."""
+
+    def gone(self, reason: str, now: float) -> None:
+        """The call ended before that."""
 
 
 class Calls(Protocol):
@@ -84,6 +103,28 @@ class Calls(Protocol):
 
     def proxy_lost(self, proxy: str, now: float) -> None:
         """The proxy with this link address is away."""
+
+    def live(self) -> list[Call]:
+        """The calls that are under way."""
+
+    def accounts_of(self, call_id: str) -> tuple[Account, ...]:
+        """The accounts at the ends of a call that is not answered yet."""
+
+    def wait(self, call_id: str, waiter: Waiter, now: float) -> bool:
+        """Have an unanswered call wait for a callback: what rings is cancelled, the caller hears
+        ringing. False if there is no such call, or it is answered or waits already."""
+
+    def dial_out(
+        self, account: Account, targets: tuple[Target, ...], waiter: Waiter, now: float
+    ) -> str | None:
+        """Ring the phones of an account that is to wait for a callback; the id of the call, None
+        if there are too many calls. A plan with this id in `joins` is the callback."""
+
+    def waiting(self, call_id: str) -> bool:
+        """Whether this call waits for a callback."""
+
+    def hang_up(self, call_id: str, reason: str, now: float) -> bool:
+        """End a call by its id, for this reason; False if there is none."""
 
     def __len__(self) -> int:
         """How many calls are under way."""

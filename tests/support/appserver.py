@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 from services.appserver.app import AppServer
 from services.appserver.config import AppServerConfig
-from services.appserver.domain.plan import CallPlan
-from services.appserver.ports import CallHost, CallsFactory, OutsideHop
+from services.appserver.domain.call import Call
+from services.appserver.domain.plan import CallPlan, Target
+from services.appserver.ports import CallHost, CallsFactory, OutsideHop, Waiter
 from tandem.bus.location import Binding
 from tandem.bus.ports import Envelope, Handler, Keep, Topic
 from tandem.rpc.directory import Account, Directory, DirectoryUnavailable, Domain
@@ -189,6 +190,26 @@ class FakeCalls:
 
     def proxy_lost(self, proxy: str, now: float) -> None:
         self.heard.append(("proxy lost", proxy))
+
+    def live(self) -> list[Call]:
+        return []
+
+    def accounts_of(self, call_id: str) -> tuple[Account, ...]:
+        return ()
+
+    def wait(self, call_id: str, waiter: Waiter, now: float) -> bool:
+        return False
+
+    def dial_out(
+        self, account: Account, targets: tuple[Target, ...], waiter: Waiter, now: float
+    ) -> str | None:
+        return None
+
+    def waiting(self, call_id: str) -> bool:
+        return False
+
+    def hang_up(self, call_id: str, reason: str, now: float) -> bool:
+        return False
 
     def __len__(self) -> int:
         return len(self.started)

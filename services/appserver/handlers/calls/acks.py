@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from services.appserver.domain.headers import passed
 from services.appserver.domain.leg import Leg, Way
-from tandem.sip.message import Response
+from tandem.sip.message import Request, Response
 from tandem.sip.transaction import ClientTransaction, Hop
 
 if TYPE_CHECKING:
     from services.appserver.handlers.calls.board import Board
+    from services.appserver.handlers.calls.live import Party
 
 
 class Outgoing(Protocol):
@@ -22,6 +24,16 @@ class Outgoing(Protocol):
 
     def on_failure(self, tx: ClientTransaction, status: int, now: float) -> None:
         """None came (408), or it could not be sent (503)."""
+
+
+class Awaiting(Protocol):
+    """What one end of a call waits with for the ACK of the other."""
+
+    def on_their_ack(self, board: Board, party: Party, ack: Request, now: float) -> None:
+        """It came: go on with `party`, which waited."""
+
+    def on_no_ack(self, board: Board, party: Party, now: float) -> None:
+        """The call ends before it came."""
 
 
 class InviteContext:
@@ -41,6 +53,15 @@ class InviteContext:
             return False
         board.layer.transmit(*sent)
         return True
+
+    def on_their_ack(self, board: Board, party: Party, ack: Request, now: float) -> None:
+        """Our own 2xx can be ACKed now, with the same body."""
+        lines = passed(ack) if ack.body else None
+        send_ack(board, party.leg, self.seq, now, lines=lines, body=ack.body, keep=self)
+
+    def on_no_ack(self, board: Board, party: Party, now: float) -> None:
+        """Our own 2xx must have its ACK all the same."""
+        send_ack(board, party.leg, self.seq, now, keep=self)
 
     def on_response(self, tx: ClientTransaction, response: Response, now: float) -> None:
         """As for every context."""

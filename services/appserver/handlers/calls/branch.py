@@ -27,6 +27,7 @@ from tandem.sip.transaction import ClientTransaction
 from tandem.sip.transaction import hop as link_hop
 
 if TYPE_CHECKING:
+    from services.appserver.handlers.calls.dialout import Dialout
     from services.appserver.handlers.calls.setup import Setup
 
 
@@ -36,7 +37,7 @@ class Branch(InviteContext):
     __slots__ = ("_board", "_call_id", "_hop", "_last_status", "_tag", "early", "number", "over",
                  "provisional", "setup", "target", "tx", "won")  # fmt: skip
 
-    def __init__(self, board: Board, setup: Setup, target: Target, number: int) -> None:
+    def __init__(self, board: Board, setup: Setup | Dialout, target: Target, number: int) -> None:
         super().__init__(0)
         self._board = board
         self._call_id = board.new_token()
@@ -70,7 +71,7 @@ class Branch(InviteContext):
             f"CSeq: {self.seq} INVITE",
             *setup.lines,
         ]
-        invite = Request("INVITE", self.target.uri, lines, setup.tx.request.body)
+        invite = Request("INVITE", self.target.uri, lines, setup.body)
         invite.unsized = True
         call = setup.call.value
         records.forwarded(self._board, call, self.number, self.target.uri, hop.text, self._call_id)

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from services.appserver.domain.call import Call, CallState
 from services.appserver.domain.leg import Leg
-from services.appserver.domain.plan import CallPlan
+from services.appserver.domain.plan import CallPlan, Target
 from services.appserver.handlers.calls import dialogs, records, timers
 from services.appserver.handlers.calls.acks import Outgoing, send_ack
 from services.appserver.handlers.calls.board import Board
+from services.appserver.handlers.calls.dialout import Dialout
 from services.appserver.handlers.calls.ending import end_call, reason_line, send_bye
 from services.appserver.handlers.calls.limits import (
     OVERLOAD_RETRY_SECONDS,
     CallLimits,
 )
 from services.appserver.handlers.calls.live import LiveCall, Party
+from services.appserver.handlers.calls.meeting import meet
 from services.appserver.handlers.calls.setup import Setup, breadth_of
-from services.appserver.ports import CallHost
+from services.appserver.ports import CallHost, Waiter
+from tandem.rpc.directory import Account
 from tandem.sip.dialog import Dialog
 from tandem.sip.errors import BadMessage, RemoteFault
 from tandem.sip.message import Request, Response
@@ -55,6 +58,9 @@ class Calls:
         """Begin the call of this INVITE. Malformed headers are answered."""
         self._now = now
         board = self._board
+        if plan.joins:
+            self._join(tx, plan.joins, now)
+            return
         try:
             if dialogs.too_brief(board, tx, now):
                 return
@@ -89,6 +95,50 @@ class Calls:
         if breadth_of(request) < len(plan.targets):
             return 440, "too many branches", ()
         return None
+
+    # -- calls that wait for a callback --------------------------------------------------------
+
+    def accounts_of(self, call_id: str) -> tuple[Account, ...]:
+        """The accounts at the ends of a call that is not answered yet."""
+        call = self._board.calls.get(call_id)
+        return call.setup.accounts if call is not None and call.setup is not None else ()
+
+    def waiting(self, call_id: str) -> bool:
+        """Whether this call waits for a callback."""
+        call = self._board.calls.get(call_id)
+        return call is not None and call.waiter is not None
+
+    def wait(self, call_id: str, waiter: Waiter, now: float) -> bool:
+        """Have an unanswered call wait: see the port."""
+        self._now = now
+        call = self._board.calls.get(call_id)
+        if call is None or call.waiter is not None or not isinstance(call.setup, Setup):
+            return False
+        call.waiter = waiter
+        call.setup.wait(now)
+        return True
+
+    def dial_out(
+        self, account: Account, targets: tuple[Target, ...], waiter: Waiter, now: float
+    ) -> str | None:
+        """Ring the phones of an account that is to wait: see the port."""
+        self._now = now
+        board = self._board
+        most = account.max_calls
+        if len(board.calls) >= board.limits.max_calls or 0 < most <= board.owners[account.owner]:
+            return None
+        call = LiveCall(records.new_dialout(board, account))
+        call.waiter = waiter
+        board.open(call)
+        records.started(board, call.value)
+        Dialout(board, call, account).start(targets, now)
+        return call.value.id
+
+    def _join(self, tx: ServerTransaction, call_id: str, now: float) -> None:
+        try:
+            meet(self._board, self._board.calls[call_id], tx, now)
+        except RemoteFault as fault:
+            self._board.layer.reply(tx, fault.status, now, fault.reason)
 
     # -- the transaction user ------------------------------------------------------------------
 
@@ -188,6 +238,8 @@ class Calls:
     def restore(self, value: Call, now: float) -> bool:
         """Take an established call up from its value; False if it is none, or known already."""
         if value.state is not CallState.UP or value.a is None or value.b is None:
+            return False
+        if value.answered_at is None:  # a caller and a callback in the middle of their meeting
             return False
         if value.id in self._board.calls:
             return False

@@ -15,7 +15,7 @@ from zlib import crc32
 from services.appserver.domain.call import CallState
 from services.appserver.domain.headers import OF_THE_BODY, passed
 from services.appserver.domain.session import asked_interval
-from services.appserver.handlers.calls.acks import send_ack
+from services.appserver.handlers.calls.alone import alone
 from services.appserver.handlers.calls.board import Board
 from services.appserver.handlers.calls.branch import Branch
 from services.appserver.handlers.calls.ending import acknowledged, end_call, reason_line
@@ -86,7 +86,9 @@ _BY_STATE: Final = {
 def _relay(board: Board, party: Party, tx: ServerTransaction, now: float) -> None:
     request = tx.request
     other = party.other
-    assert other is not None
+    if other is None:
+        alone(board, party, tx, now)
+        return
     if request.max_forwards == 0:
         board.layer.reply(tx, 483, now)
         return
@@ -140,9 +142,8 @@ def on_ack(board: Board, ack: Request, now: float) -> None:
 def _pass_ack(board: Board, party: Party, ack: Request, now: float) -> None:
     other = party.other
     if other is not None and other.awaiting is not None:
-        context, other.awaiting = other.awaiting, None
-        lines = passed(ack) if ack.body else None
-        send_ack(board, other.leg, context.seq, now, lines=lines, body=ack.body, keep=context)
+        awaiting, other.awaiting = other.awaiting, None
+        awaiting.on_their_ack(board, other, ack, now)
 
 
 def on_no_ack(board: Board, tx: ServerTransaction, now: float) -> None:
@@ -159,5 +160,12 @@ def on_no_ack(board: Board, tx: ServerTransaction, now: float) -> None:
 def on_cancel(board: Board, tx: ServerTransaction, now: float) -> None:
     """A re-INVITE was cancelled: so is ours on the other leg, whose 487 comes back."""
     party = tx.context
-    if isinstance(party, Party) and party.other is not None and party.other.inviting is not None:
+    if not isinstance(party, Party):
+        return
+    if tx.request.to_tag is None:
+        # of a caller and a callback that had just met, who was to be answered last gave up
+        who = "caller" if party.leg.number == 0 else "callee"
+        lines = [reason_line(487, "Cancelled")]
+        end_call(board, party.call, f"{who} cancelled", now, lines=lines, status=487)
+    elif party.other is not None and party.other.inviting is not None:
         board.layer.cancel(party.other.inviting, now)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from services.appserver.domain.leg import Leg, Way
 from services.appserver.handlers.calls import records
-from services.appserver.handlers.calls.acks import send_ack
 from services.appserver.handlers.calls.board import Board
 from services.appserver.handlers.calls.live import LiveCall, Party
 from tandem.sip.build import reason_phrase
+from tandem.sip.dialog import DialogState
 from tandem.sip.grammar import quote
 from tandem.sip.message import Response
 from tandem.sip.transaction import ClientTransaction
@@ -60,17 +60,25 @@ def end_call(
     *,
     by: Party | None = None,
     lines: Sequence[str] = (),
+    status: int = 480,
 ) -> None:
-    """End an established call. `by` is the party that said BYE; `lines` go into the other's."""
+    """End an established call. `by` is the party that said BYE; `lines` go into the other's;
+    `status` is the answer to an INVITE that made it and has none yet."""
     if call.ended:
         return
     _stop_deadline(call)
     board.close(call)
-    records.ended(board, call, 200, reason_phrase(200), reason)
+    if call.waiter is not None:
+        call.gone(reason, now)
+    # a caller and a callback that had just met, one of them unanswered, were no call yet
+    final = 200 if call.value.answered_at is not None else status
+    records.ended(board, call, final, reason_phrase(final), reason)
     for party in call.let_go():
-        _end_invites(board, party, now)
+        _end_invites(board, party, status, now)
         if party is by:
             _hung_up(board, party, now)
+        elif party.leg.dialog.state is DialogState.EARLY:
+            board.leave(party)  # its INVITE was refused just now
         else:
             say_bye(board, party, list(lines), now)
 
@@ -90,18 +98,19 @@ def _stop_deadline(call: LiveCall) -> None:
         call.deadline = None
 
 
-def _end_invites(board: Board, party: Party, now: float) -> None:
+def _end_invites(board: Board, party: Party, status: int, now: float) -> None:
     """§15.1.2: "MUST still respond to any pending requests ... 487 is RECOMMENDED"."""
     if party.unanswered:
         assert party.invited is not None
-        board.layer.reply(party.invited, 487, now)
+        early = party.leg.dialog.state is DialogState.EARLY
+        board.layer.reply(party.invited, status if early else 487, now)
         party.invited = None
     if party.inviting is not None:
         board.layer.cancel(party.inviting, now)
         party.inviting = None
     if party.awaiting is not None:
-        send_ack(board, party.leg, party.awaiting.seq, now, keep=party.awaiting)
-        party.awaiting = None
+        awaiting, party.awaiting = party.awaiting, None
+        awaiting.on_no_ack(board, party, now)
 
 
 def say_bye(board: Board, party: Party, lines: list[str], now: float) -> None:

@@ -19,6 +19,9 @@ MAX_FLOW_FAILURES: Final = 3
 GLARE_RETRY_SECONDS: Final = 10
 """Retry-After of a 500 to an overlapping INVITE is random up to this (RFC 3261 §14.2)."""
 
+RING_AGAIN_SECONDS: Final = 60.0
+"""Between two 180s to a caller who waits for a callback."""
+
 OVERLOAD_RETRY_SECONDS: Final = 5
 """Retry-After of a 503 when there are too many calls."""
 

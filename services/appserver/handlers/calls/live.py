@@ -11,8 +11,10 @@ from tandem.sip.deadlines import Deadline
 from tandem.sip.transaction import ClientTransaction, ServerTransaction, State
 
 if TYPE_CHECKING:
-    from services.appserver.handlers.calls.acks import InviteContext
+    from services.appserver.handlers.calls.acks import Awaiting
+    from services.appserver.handlers.calls.dialout import Dialout
     from services.appserver.handlers.calls.setup import Setup
+    from services.appserver.ports import Waiter
 
 
 class Party:
@@ -31,8 +33,9 @@ class Party:
         """Our INVITE that has no final answer yet."""
         self.invite_seq = 0
         """CSeq of our last INVITE, which a PRACK's RAck has to name."""
-        self.awaiting: InviteContext | None = None
-        """Our INVITE that has its 2xx, but whose ACK waits for the other end's."""
+        self.awaiting: Awaiting | None = None
+        """Our INVITE that has its 2xx, but whose ACK waits for the other end's; or an INVITE of
+        theirs whose answer does."""
         self.bye_due: list[str] | None = None
         """The lines of a BYE that must wait for the ACK of our 2xx (RFC 3261 §15)."""
         self.missed = 0
@@ -60,15 +63,29 @@ class LiveCall:
     """A call with its parties, its set-up while it lasts, and its one deadline."""
 
     __slots__ = ("a", "b", "deadline", "limit_at", "probe_at", "session_at",
-                 "setup", "value")  # fmt: skip
+                 "setup", "value", "waiter")  # fmt: skip
 
     def __init__(self, value: Call) -> None:
         self.value = value
-        self.setup: Setup | None = None
+        self.setup: Setup | Dialout | None = None
+        self.waiter: Waiter | None = None
+        """Who has it wait for a callback, until the callback is joined to it."""
         self.a: Party | None = None
         self.b: Party | None = None
         self.deadline: Deadline | None = None
         self.limit_at = self.session_at = self.probe_at = inf
+
+    def joined(self, now: float) -> None:
+        """Its callback is joined to it."""
+        waiter, self.waiter = self.waiter, None
+        if waiter is not None:
+            waiter.joined(now)
+
+    def gone(self, reason: str, now: float) -> None:
+        """It ends; who waited with it is told."""
+        waiter, self.waiter = self.waiter, None
+        if waiter is not None:
+            waiter.gone(reason, now)
 
     @property
     def ended(self) -> bool:

@@ -18,6 +18,7 @@ from tandem.bus.events import (
     CallStarted,
     LegFailed,
 )
+from tandem.rpc.directory import Account
 from tandem.sip.build import reason_phrase
 from tandem.sip.message import Request, Response
 
@@ -39,6 +40,22 @@ def new_call(board: Board, request: Request, plan: CallPlan) -> Call:
         sip_call_id=request.call_id,
         created_at=board.wall(),
         max_seconds=plan.max_seconds,
+    )
+
+
+def new_dialout(board: Board, account: Account) -> Call:
+    """The value of a call that we begin ourselves, with the phones of this account."""
+    return Call(
+        id=board.new_token(),
+        direction="out",
+        owners=(account.owner,),
+        caller=f"sip:{account.aor}",
+        caller_name="",
+        destination=f"sip:{account.aor}",
+        source="",
+        sip_call_id="",
+        created_at=board.wall(),
+        max_seconds=account.max_call_seconds,
     )
 
 

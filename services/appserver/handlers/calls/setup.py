@@ -4,7 +4,8 @@
     start ─► SETUP ─┬─ 2xx of a branch ─► the other branches are cancelled, the call is UP
                     ├─ all branches failed, or one with 6xx ─► the best failure
                     ├─ CANCEL or BYE of the caller ─► 487
-                    └─ ring time over ─► 480
+                    ├─ ring time over ─► 480
+                    └─ wait ─► nobody rings, the caller hears ringing ─► `meeting.meet`
 """
 
 from __future__ import annotations
@@ -22,12 +23,17 @@ from services.appserver.domain.call import CallState
 from services.appserver.domain.headers import has_offer, passed, response_headers, retagged
 from services.appserver.domain.leg import Leg
 from services.appserver.domain.plan import CallPlan
-from services.appserver.handlers.calls import records, timers
+from services.appserver.handlers.calls import meeting, records, timers
 from services.appserver.handlers.calls.acks import send_ack
 from services.appserver.handlers.calls.board import Board
 from services.appserver.handlers.calls.branch import Branch
-from services.appserver.handlers.calls.limits import DEFAULT_BREADTH, MAX_LEGS
+from services.appserver.handlers.calls.limits import (
+    DEFAULT_BREADTH,
+    MAX_LEGS,
+    RING_AGAIN_SECONDS,
+)
 from services.appserver.handlers.calls.live import LiveCall, Party
+from tandem.rpc.directory import Account
 from tandem.sip.build import reason_phrase, record_routes, response_to
 from tandem.sip.dialog import Dialog, DialogState
 from tandem.sip.message import Request, Response
@@ -42,6 +48,9 @@ MAX_EARLY: Final = 20
 
 class Setup:
     """A call until its answer."""
+
+    caller: Party | None = None
+    """The caller that waits for a callback."""
 
     def __init__(self, board: Board, call: LiveCall, tx: ServerTransaction, plan: CallPlan) -> None:
         request = tx.request
@@ -59,6 +68,7 @@ class Setup:
         self.from_value = request.first("from") or ""
         self.to_value = retagged(request.first("to") or "", "")
         self.lines = self._shared_lines(request, len(plan.targets))
+        self.body = request.body
 
     def _shared_lines(self, request: Request, targets: int) -> list[str]:
         """What the INVITEs of all branches have in common."""
@@ -185,6 +195,42 @@ class Setup:
         """The caller gave up (§9.2, or a BYE in the early dialog)."""
         self.finish(487, now, "cancelled")
 
+    # -- waiting for a callback ----------------------------------------------------------------
+
+    @property
+    def accounts(self) -> tuple[Account, ...]:
+        """The accounts at its ends."""
+        ends = (self._plan.caller, self._plan.callee)
+        return tuple(account for account in ends if account is not None)
+
+    def wait(self, now: float) -> None:
+        """Cancel what rings; the caller goes on to hear ringing. A dialog that was used gets no
+        other session (RFC 3264 §4): who waits has a new one."""
+        self._give_up_branches(now)
+        tag = self._board.new_token() if self._tags or not self.tx.tag else self.tx.tag
+        self.caller = Party(self._caller_leg(tag), self.call)
+        self.caller.invited = self.tx
+        self._board.enter(self.caller)
+        self._ring(now)
+
+    def _ring(self, now: float) -> None:
+        """180, and again: "MUST send a non-100 provisional response at every minute, to handle the
+        possibility of lost provisional responses" (RFC 3261 §13.3.1.1)."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self._board.deadlines.at(now + RING_AGAIN_SECONDS, self._ring)
+        assert self.caller is not None
+        meeting.ring(self._board, self.caller, now)
+
+    def join(self, party: Party, now: float) -> None:
+        """The callback is here: the two INVITEs answer each other."""
+        assert self.caller is not None
+        self._end_setup()
+        self.tx.context = self.caller
+        meeting.bridge(self._board, self.caller, party, now)
+
+    # -- the end -------------------------------------------------------------------------------
+
     def finish(
         self,
         status: int,
@@ -199,6 +245,9 @@ class Setup:
         self._end_setup()
         board, tx = self._board, self.tx
         tx.context = None
+        if self.caller is not None:
+            board.leave(self.caller)
+            self.call.gone(reason, now)
         phrase = response.reason if response and response.status == status else ""
         if response is not None:
             self._pass(response, status, tx.tag or "", now)

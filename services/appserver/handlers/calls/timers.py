@@ -22,11 +22,12 @@ GONE: Final = frozenset({408, 481})
 FLOW_FAILED: Final = 430
 
 
-def start(board: Board, call: LiveCall, response: Response, now: float) -> None:
-    """The call is up by this 2xx, which answers the caller's INVITE."""
+def start(board: Board, call: LiveCall, response: Response | None, now: float) -> None:
+    """The call is up by this 2xx, which answers the caller's INVITE; None: two INVITEs met, and
+    no session timer is agreed on yet."""
     seconds = call.value.max_seconds
     call.limit_at = now + seconds if seconds else inf
-    call.value.session = agreed(response, asked_by_caller=True)
+    call.value.session = agreed(response, asked_by_caller=True) if response else None
     _watch(board, call, now)
 
 

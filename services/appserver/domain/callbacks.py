@@ -1,0 +1,201 @@
+"""Calls that wait for a provider to call back: what is asked for, and which call is the one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
+
+from tandem.sip.address import Address
+from tandem.sip.errors import RemoteFault
+from tandem.sip.message import Request
+from tandem.sip.uri import Uri
+
+MAX_SECONDS: Final = 300
+"""Longest wait: a caller hears ringing all the time."""
+DEFAULT_SECONDS: Final = 60
+MAX_USERS: Final = 100
+"""User parts of one hint, which every proxy keeps."""
+MAX_PATTERN: Final = 64
+MAX_URL: Final = 2048
+MAX_HEADERS: Final = 32
+MAX_FIELD: Final = 4096
+"""Characters of a name with its value, in a header or a form."""
+MAX_BODY: Final = 65_536
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+
+_TOKEN_RE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE_RE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_OURS: Final = frozenset({
+    "host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer",
+    "expect", "keep-alive", "proxy-connection",
+})  # fmt: skip
+"""Headers that say how a message is sent: not for who writes a trigger."""
+
+
+class CallbackError(Exception):
+    """A callback can't be waited for; the text says why."""
+
+
+class InvalidCallback(CallbackError):
+    """A field makes no sense; the text names it."""
+
+
+class NoSuchCall(CallbackError):
+    """This node has no such call, or no such account is known."""
+
+
+class NotYours(CallbackError):
+    """The call or the account is another customer's."""
+
+
+class NotWaitable(CallbackError):
+    """The call is answered already, or waits already."""
+
+
+class TooManyWaits(CallbackError):
+    """The limit of the node or of the customer is reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """An HTTP request that makes a provider call back. It may hold secrets: `host` is all of it
+    that may be shown."""
+
+    url: str = field(repr=False)
+    method: str = ""
+    """Empty: POST when there is a body or a form, else GET."""
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    body: bytes = field(default=b"", repr=False)
+    form: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    @property
+    def host(self) -> str:
+        """Whom it asks."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def verb(self) -> str:
+        """The method that is used."""
+        return self.method.upper() or ("POST" if self.body or self.form else "GET")
+
+    def check(self) -> None:
+        """Raises InvalidCallback; its text holds none of the values."""
+        try:
+            url = urlsplit(self.url)
+            port_ok = url.port is None or url.port > 0
+        except ValueError:
+            raise InvalidCallback("trigger.url: not a URL") from None
+        if url.scheme.lower() not in ("http", "https") or not url.hostname or not port_ok:
+            raise InvalidCallback("trigger.url: must be http://… or https://…")
+        if len(self.url) > MAX_URL or not self.url.isprintable() or " " in self.url:
+            raise InvalidCallback("trigger.url: too long, or has characters that no URL has")
+        if self.verb not in METHODS:
+            raise InvalidCallback(f"trigger.method: must be one of {', '.join(sorted(METHODS))}")
+        if self.body and self.form:
+            raise InvalidCallback("trigger.form: not together with a body")
+        if len(self.body) > MAX_BODY or sum(len(n) + len(v) for n, v in self.form) > MAX_BODY:
+            raise InvalidCallback(f"trigger.body: more than {MAX_BODY} bytes")
+        self._check_headers()
+
+    def _check_headers(self) -> None:
+        if len(self.headers) > MAX_HEADERS:
+            raise InvalidCallback(f"trigger.headers: more than {MAX_HEADERS}")
+        for name, value in self.headers:
+            if not _TOKEN_RE.fullmatch(name) or name.lower() in _OURS:
+                raise InvalidCallback("trigger.headers: a name that can't be set")
+            if not _VALUE_RE.fullmatch(value) or len(name) + len(value) > MAX_FIELD:
+                raise InvalidCallback(f"trigger.headers: the value of {name} can't be sent")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callback:
+    """What is to be waited for. Exactly one of `call_id` and `account` is set."""
+
+    customer: str
+    call_id: str = ""
+    """A call of the customer that is not answered yet: its caller is joined."""
+    account: str = ""
+    """`username@domain` of the customer's: its phones are rung first."""
+    trigger: Trigger | None = None
+    users: tuple[str, ...] = ()
+    """User parts that the callback may be addressed to; none: the customer's accounts."""
+    domains: tuple[str, ...] = ()
+    """Hosts of the Request-URI, lower case; none: any that is ours."""
+    pattern: str = ""
+    """Of the caller's user part; empty: anybody."""
+    seconds: float = DEFAULT_SECONDS
+
+    def check(self) -> None:
+        """Raises InvalidCallback."""
+        if not self.customer:
+            raise InvalidCallback("customer: must not be empty")
+        if bool(self.call_id) == bool(self.account):
+            raise InvalidCallback("caller: either call_id or account")
+        if self.account and not all(self.account.rpartition("@")[::2]):
+            raise InvalidCallback("account: must be username@domain")
+        if not 1 <= self.seconds <= MAX_SECONDS:
+            raise InvalidCallback(f"timeout_seconds: must be 1 to {MAX_SECONDS}")
+        if len(self.users) > MAX_USERS:
+            raise InvalidCallback(f"users: more than {MAX_USERS}")
+        if not all(0 < len(user) <= 128 and user.isprintable() for user in self.users):
+            raise InvalidCallback("users: each must have 1 to 128 printable characters")
+        if len(self.pattern) > MAX_PATTERN or not self.pattern.isprintable():
+            raise InvalidCallback(f"pattern: at most {MAX_PATTERN} printable characters")
+        if self.trigger is not None:
+            self.trigger.check()
+
+
+# -- which call is it? -----------------------------------------------------------------------------
+
+
+def fits(pattern: str, callers: Iterable[str]) -> bool:
+    """Whether one of these user parts looks like the pattern."""
+    plain = _plain(pattern)
+    return not pattern or any(_glob(plain, _plain(user)) for user in callers)
+
+
+def specificity(pattern: str) -> tuple[int, int]:
+    """Greater for a pattern that says more: its literal characters, then how few stars."""
+    plain = _plain(pattern)
+    stars = plain.count("*")
+    return len(plain) - stars - plain.count("?"), -stars if pattern else -MAX_PATTERN
+
+
+def caller_users(request: Request) -> tuple[str, ...]:
+    """The user parts that name the caller: that of From, then P-Asserted-Identity's (RFC 3325)."""
+    uris = [request.from_.uri]
+    with suppress(RemoteFault):  # one that makes no sense names nobody
+        uris += [a.uri for a in Address.parse_list(request.values("p-asserted-identity"))]
+    return tuple(user for uri in uris if (user := _user(uri)))
+
+
+def _user(uri: Uri) -> str:
+    return uri.unescaped_user if uri.is_sip else uri.opaque.partition(";")[0]
+
+
+def _plain(user: str) -> str:
+    return user.lower().removeprefix("+")
+
+
+def _glob(pattern: str, text: str) -> bool:
+    """A match in time len(pattern) * len(text) at most, whatever somebody writes: it goes back to
+    the last star only. A regular expression might try for ever."""
+    at = here = 0
+    star, resume = -1, 0
+    while at < len(text):
+        if here < len(pattern) and pattern[here] == "*":
+            star, resume = here, at
+            here += 1
+        elif here < len(pattern) and pattern[here] in ("?", text[at]):
+            here += 1
+            at += 1
+        elif star >= 0:
+            resume += 1
+            at, here = resume, star + 1
+        else:
+            return False
+    return not pattern[here:].strip("*")

@@ -279,6 +279,10 @@ class MariaDB(DatabaseServer):
         ]  # fmt: skip
 
     def _answers(self) -> bool:
+        # PyMySQL leaves its socket open when nobody listens
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(self.folder / "socket")) != 0:
+                return False
         with contextlib.suppress(pymysql.OperationalError):
             self.execute("SELECT 1")
             return True

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cached_property
 
+from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -14,8 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from services.provisioning.adapters.accounts import SqlAccounts
 from services.provisioning.adapters.bindings import SqlBindings
 from services.provisioning.adapters.customers import SqlApiKeys, SqlCustomers, SqlTokens
-from services.provisioning.adapters.database import WRITES
 from services.provisioning.adapters.domains import SqlDomains
+from services.provisioning.adapters.engine import WRITES
+from services.provisioning.adapters.tables import write_turn
 from services.provisioning.domain.scope import Scope
 from tandem.rpc.directory import DirectoryUnavailable
 
@@ -88,6 +90,7 @@ class SqlStore:
             try:
                 writer = self._opened().execution_options(**{WRITES: True})
                 async with writer.begin() as connection:
+                    await _take_turn(connection)
                     yield SqlWork(connection, scope)
             finally:
                 self._turn.release()
@@ -96,6 +99,14 @@ class SqlStore:
         if self._engine is None:
             raise DirectoryUnavailable("the database is not open")
         return self._engine
+
+
+async def _take_turn(connection: AsyncConnection) -> None:
+    # One writer at a time in the whole cluster, as SQLite has it anyway: what a use case has looked
+    # at (a last administrator, a newer registration) is still so when it commits, and no two of
+    # them can wait for each other. Writes are few: sessions, changes by people, batches of news.
+    if connection.dialect.name != "sqlite":
+        await connection.execute(select(write_turn.c.id).with_for_update())
 
 
 class _Away:

@@ -1,9 +1,13 @@
-"""The durable copy of the bindings, written behind: what happens to a binding within a second is
-one row written. Calls and registrations never wait for it; when the database is away the newest
-word on each binding waits here.
+"""The durable copy of the bindings.
 
-A refresh, most of the news, waits longer than a new binding: what a crash would lose of it is that
-a phone's time went on, and the phone says so again before the time that is stored has passed.
+Two things are weighed. A binding that was added or removed must not be lost, not even by a crash;
+refreshes, most of the news, must be cheap: what a crash would lose of one is that a phone's time
+went on, and the phone says so again before the time that is stored has passed.
+
+So refreshes are always written behind, many at a time, the newest of each binding. Where a broker
+keeps what `take` has not returned from (`kept`), all else is written before it returns: with the
+database away it raises, and the broker keeps the batch for hours if need be. Where nobody keeps it
+(one process, a bus in memory) all is written behind, since waiting would save nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from itertools import islice
 from typing import Final
 
 from services.provisioning.domain.scope import EVERYTHING, Scope
+from services.provisioning.domain.versions import newer
 from services.provisioning.ports import Clock, Page, Store
 from tandem.bus.location import Binding, BindingRemoved, BindingStored
 from tandem.bus.ports import Envelope
@@ -23,8 +28,8 @@ from tandem.rpc.directory import DirectoryUnavailable
 from tandem.rpc.sessions import Principal
 
 MAX_PENDING: Final = 200_000
-"""Bindings that wait for the database, about 1 kB each; beyond, the oldest word is dropped and
-counted: the phone's next REGISTER repeats it."""
+"""Bindings that wait for the database, about 1 kB each; beyond, a broker keeps the rest, or without
+one the oldest word is dropped and counted: the phone's next REGISTER repeats it."""
 BATCH: Final = 1000
 """Bindings in one transaction: short enough to let others write in between."""
 
@@ -35,22 +40,33 @@ _News = BindingStored | BindingRemoved
 
 
 class LocationCopy:
-    """Subscriber of Topic.LOCATION."""
+    """Subscriber of Topic.LOCATION. `kept`: whether the bus gives a batch again for which `take`
+    raised, also after a crash in the middle (Keep.SHARED on a broker)."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, *, kept: bool = False) -> None:
         self._store = store
         self._clock = clock
+        self._kept = kept
         self._pending: OrderedDict[_Key, _News] = OrderedDict()
         self._renewals: OrderedDict[_Key, _News] = OrderedDict()
         self._turn = asyncio.Lock()
         self.dropped = 0
         """Words on bindings that gave way to newer ones before they could be written."""
 
+    def __len__(self) -> int:
+        """How many bindings wait to be written."""
+        return len(self._pending) + len(self._renewals)
+
     async def take(self, batch: Sequence[Envelope]) -> None:
-        """Note the newest word on each binding; nothing is written yet."""
+        """Note the newest word on each binding; if `kept`, write all but refreshes. Raises
+        DirectoryUnavailable when it can't, or when too many refreshes wait already."""
+        if self._kept and len(self) >= MAX_PENDING:
+            await self.flush()
         for envelope in batch:
             if isinstance(envelope.payload, BindingStored | BindingRemoved):
                 self._note(envelope.payload)
+        if self._kept and self._pending:
+            await self.flush(renewals=False)
 
     async def flush(self, *, renewals: bool = True) -> None:
         """Write what waits, or all but refreshes. Raises DirectoryUnavailable, and then it goes
@@ -82,7 +98,7 @@ class LocationCopy:
         self, caller: Principal, offset: int, count: int, aor: str = ""
     ) -> Page[Binding]:
         """A piece of the caller's live bindings, or of those of one AOR."""
-        await self.flush()
+        await self._flush_for_reading()
         async with self._store.read(Scope.of(caller)) as work:
             return await work.bindings.page(offset, count, self._clock(), aor)
 
@@ -90,7 +106,7 @@ class LocationCopy:
         """All live bindings, BATCH at a time, each read in a short transaction of its own: what
         changes meanwhile may be missing, and comes over the location topic. Raises
         DirectoryUnavailable."""
-        await self.flush()
+        await self._flush_for_reading()
         now, last = self._clock(), ""
         while True:
             async with self._store.read(EVERYTHING) as work:
@@ -101,14 +117,19 @@ class LocationCopy:
 
     async def live(self) -> list[Binding]:
         """All live bindings. Raises DirectoryUnavailable."""
-        await self.flush()
+        await self._flush_for_reading()
         async with self._store.read(EVERYTHING) as work:
             return list(await work.bindings.live(self._clock()))
+
+    async def _flush_for_reading(self) -> None:
+        # a database that takes no writes for a while is still worth reading
+        if self._pending or self._renewals:
+            await self.flush_or_log()
 
     def _note(self, news: _News) -> None:
         key = _key(news.binding)
         waiting = self._pending.get(key) or self._renewals.get(key)
-        if waiting and waiting.binding.registered_at > news.binding.registered_at:
+        if waiting and not _replaces(news, waiting):
             return
         box = self._pending
         if isinstance(news, BindingStored) and news.renewed and key not in box:
@@ -127,8 +148,9 @@ class LocationCopy:
             self._pending[key] = news
 
     async def _write(self, news: Sequence[_News]) -> None:
+        removed = [n.binding for n in news if isinstance(n, BindingRemoved)]
         async with self._store.write(EVERYTHING) as work:
-            await work.bindings.remove(n.binding for n in news if isinstance(n, BindingRemoved))
+            await work.bindings.remove(removed, self._clock())
             await work.bindings.store(n.binding for n in news if isinstance(n, BindingStored))
 
     async def flush_or_log(self, *, renewals: bool = True) -> None:
@@ -136,7 +158,13 @@ class LocationCopy:
         try:
             await self.flush(renewals=renewals)
         except DirectoryUnavailable as fault:
-            _log.warning("%d bindings wait: %s", len(self._pending), fault)
+            _log.warning("%d bindings wait: %s", len(self), fault)
+
+
+def _replaces(news: _News, waiting: _News) -> bool:
+    if isinstance(waiting, BindingRemoved):
+        return newer(news.binding, waiting.binding)
+    return not newer(waiting.binding, news.binding)
 
 
 def _key(binding: Binding) -> _Key:

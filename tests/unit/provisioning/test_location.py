@@ -39,7 +39,7 @@ class FakeStore:
     async def store(self, bindings: Iterable[Binding]) -> None:
         self.written += bindings
 
-    async def remove(self, bindings: Iterable[Binding]) -> None:
+    async def remove(self, bindings: Iterable[Binding], _now: float) -> None:
         assert list(bindings) == []
 
 

@@ -8,21 +8,15 @@ thread of the event loop.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any, Final
 
+from tandem.bus.counters import TopicCounts
 from tandem.bus.ports import Envelope, Handler, Keep, Topic
+from tandem.bus.subscription import QUEUE_LIMIT, Subscription
 
-logger = logging.getLogger(__name__)
-
-QUEUE_LIMIT: Final = 100_000
-"""Envelopes that wait for one subscriber: some tens of MB, minutes of a busy switch's events."""
-BATCH_LIMIT: Final = 500
-"""Envelopes given to a handler at a time, so that no batch holds the loop for long."""
 CLOSE_SECONDS: Final = 5.0
 """How long `close` lets handlers work on what is queued."""
 LINGER: Final[Mapping[Topic, float]] = {Topic.EVENTS: 0.05}
@@ -30,79 +24,14 @@ LINGER: Final[Mapping[Topic, float]] = {Topic.EVENTS: 0.05}
 high cost per batch (a database transaction) and whose readers are people."""
 
 
-class Subscription:
-    """A bounded queue, its handler and the counters that metrics show."""
+class _Audience:
+    """Who listens to a topic, and how much they were told."""
 
-    def __init__(
-        self, topic: Topic, name: str, handler: Handler, *, limit: int, linger: float
-    ) -> None:
-        self.topic = topic
-        self.name = name
-        self.delivered = 0
-        """Envelopes handed to the handler."""
-        self.dropped = 0
-        """Envelopes that gave way because the queue was full, or that `close` had no time for."""
-        self.failed = 0
-        """Batches that ended in an exception of the handler."""
-        self._handler = handler
-        self._linger = linger
-        self._queue: deque[Envelope] = deque(maxlen=limit)
-        self._limit = limit
-        self._ready = asyncio.Event()
-        self._scheduled = False
-        self._closing = False
+    __slots__ = ("published", "subscriptions")
 
-    def __len__(self) -> int:
-        return len(self._queue)
-
-    def put(self, envelope: Envelope) -> None:
-        """Queue; when the queue is full the oldest gives way."""
-        queue = self._queue
-        if len(queue) == self._limit:
-            self.dropped += 1
-        queue.append(envelope)
-        if not self._scheduled:
-            self._wake()
-
-    def _wake(self) -> None:
-        self._scheduled = True
-        if self._linger and not self._closing:
-            asyncio.get_running_loop().call_later(self._linger, self._ready.set)
-        else:
-            self._ready.set()
-
-    async def run(self) -> None:
-        """Deliver until closed and empty."""
-        while self._queue or not self._closing:
-            await self._ready.wait()
-            self._ready.clear()
-            self._scheduled = False
-            while self._queue:
-                await self._deliver(self._take())
-
-    def _take(self) -> list[Envelope]:
-        queue = self._queue
-        return [queue.popleft() for _ in range(min(len(queue), BATCH_LIMIT))]
-
-    async def _deliver(self, batch: list[Envelope]) -> None:
-        try:
-            await self._handler(batch)
-        except Exception:
-            self.failed += 1
-            logger.exception("subscriber %s failed on a batch of %s", self.name, self.topic)
-        self.delivered += len(batch)
-        # A handler that never waits must not starve the SIP side while its queue is full.
-        await asyncio.sleep(0)
-
-    def finish(self) -> None:
-        """Have `run` deliver what is queued, without lingering, and return."""
-        self._closing = True
-        self._ready.set()
-
-    def abandon(self) -> None:
-        """Count what is left as dropped."""
-        self.dropped += len(self._queue)
-        self._queue.clear()
+    def __init__(self) -> None:
+        self.subscriptions: list[Subscription] = []
+        self.published = 0
 
 
 class MemoryBus:
@@ -112,12 +41,12 @@ class MemoryBus:
         self, node: str, clock: Callable[[], float] = time.time, *, queue_limit: int = QUEUE_LIMIT
     ) -> None:
         self.subscriptions: list[Subscription] = []
-        self.published = 0
-        """Envelopes published to at least one subscriber."""
+        self.connected = True
+        """Always: there is no broker to lose."""
         self._node = node
         self._clock = clock
         self._queue_limit = queue_limit
-        self._by_topic: dict[Topic, list[Subscription]] = {}
+        self._audiences: dict[Topic, _Audience] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._started = False
         self._closed = False
@@ -127,14 +56,35 @@ class MemoryBus:
 
     def publish(self, topic: Topic, payload: Any) -> None:
         """Queue `payload` for each subscriber of `topic`; a few microseconds, never raises."""
-        subscriptions = self._by_topic.get(topic)
-        if not subscriptions or self._closed:
+        audience = self._audiences.get(topic)
+        if audience is None or self._closed:
             return
-        self.published += 1
+        audience.published += 1
         number = f"{self._prefix}{next(self._numbers):010x}"
         envelope = Envelope(number, self._clock(), self._node, payload)
-        for subscription in subscriptions:
+        for subscription in audience.subscriptions:
             subscription.put(envelope)
+
+    @property
+    def published(self) -> int:
+        """Envelopes published to at least one subscriber."""
+        return sum(audience.published for audience in self._audiences.values())
+
+    @property
+    def queue_depth(self) -> int:
+        """Envelopes that wait in this process for handlers."""
+        return sum(map(len, self.subscriptions))
+
+    def counters(self) -> dict[Topic, TopicCounts]:
+        """What is counted for each topic, now. Handing over is confirming here."""
+        found: dict[Topic, TopicCounts] = {}
+        for topic in Topic:
+            audience = self._audiences.get(topic)
+            published = audience.published if audience else 0
+            found[topic] = TopicCounts(published=published, confirmed=published)
+        for subscription in self.subscriptions:
+            found[subscription.topic].add(subscription, len(subscription))
+        return found
 
     def on_resumed(self, callback: Callable[[], None]) -> None:
         """Nothing is ever cut off here."""
@@ -144,10 +94,15 @@ class MemoryBus:
     ) -> None:
         """Deliver to `handler` from `start` on all that is published from now on."""
         subscription = Subscription(
-            topic, name, handler, limit=self._queue_limit, linger=LINGER.get(topic, 0.0)
+            topic,
+            name,
+            handler,
+            limit=self._queue_limit,
+            linger=LINGER.get(topic, 0.0),
+            keep=keep,
         )
         self.subscriptions.append(subscription)
-        self._by_topic.setdefault(topic, []).append(subscription)
+        self._audiences.setdefault(topic, _Audience()).subscriptions.append(subscription)
         if self._started and not self._closed:
             self._run(subscription)
 

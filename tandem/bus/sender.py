@@ -1,0 +1,63 @@
+"""Batches from an outbox to a broker, one at a time and in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from tandem.bus.codec import Unencodable, encode, join
+from tandem.bus.outbox import Outbox
+from tandem.bus.ports import Topic
+from tandem.bus.subscription import BATCH_LIMIT
+
+logger = logging.getLogger(__name__)
+
+LINGER: Final[Mapping[Topic, float]] = {Topic.EVENTS: 0.05, Topic.LOCATION: 0.02}
+"""Seconds from the first envelope of a batch to its sending; a message costs 0.3 ms of CPU."""
+BATCH_BYTES: Final = 512 * 1024
+"""A message is not made longer than this: 500 SIP traces would be 30 MB."""
+
+Send = Callable[[bytes], Awaitable[None]]
+"""Hands a message over; returns when it is safe. Raises if it is not."""
+
+
+def _take(outbox: Outbox) -> bytes:
+    """The next batch, b"" for none."""
+    parts: list[bytes] = []
+    size = 0
+    while len(parts) < BATCH_LIMIT and size < BATCH_BYTES:
+        envelope = outbox.next()
+        if envelope is None:
+            break
+        try:
+            parts.append(encode(envelope))
+        except Unencodable as error:
+            outbox.unsendable()
+            logger.error("not sent: %s", error)
+        else:
+            size += len(parts[-1])
+    return join(parts)
+
+
+async def empty(
+    outbox: Outbox, topic: Topic, send: Send, clock: Callable[[], float], hurry: asyncio.Event
+) -> None:
+    """Send what is published until cancelled. Raises what `send` raises, and then all that is not
+    confirmed is in the outbox again. `hurry` ends the lingering."""
+    linger = LINGER.get(topic, 0.0)
+    while True:
+        await outbox.filled.wait()
+        if linger and outbox.waiting < BATCH_LIMIT and not hurry.is_set():
+            await asyncio.sleep(linger)
+        outbox.expire(clock())
+        message = _take(outbox)
+        if not message:
+            continue
+        try:
+            await send(message)
+        except BaseException:
+            outbox.back()
+            raise
+        outbox.arrived()

@@ -63,6 +63,7 @@ async def _ask(options: argparse.Namespace) -> None:
         ca=options.ca,
         cert=options.cert,
         key=options.key,
+        name=options.name,
     )
     async with Client(access) as client:
         await COMMANDS[options.run](client, options)

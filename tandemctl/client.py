@@ -37,6 +37,8 @@ class Access:
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
+    name: str = ""
+    """What the servers' certificates name; empty: their host."""
 
 
 class Client:
@@ -50,7 +52,7 @@ class Client:
         try:
             # A token of one's own is shown, never the service token that this key would make.
             self._security = Security(
-                access.cert, access.key, access.ca, cluster_key=secrets.token_hex(32)
+                access.cert, access.key, access.ca, secrets.token_hex(32), access.name
             )
         except ValueError as error:
             text = str(error)

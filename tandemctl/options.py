@@ -27,7 +27,8 @@ examples:
 environment:
   TANDEM_GRPC_URL     as --server          TANDEM_TOKEN       as --token
   TANDEM_EVENTS_URL   as --events          TANDEM_HTTP_URL    as --http of login
-  TANDEM_GRPC_CA, TANDEM_GRPC_CERT, TANDEM_GRPC_KEY   as --ca, --cert, --key
+  TANDEM_GRPC_CA, TANDEM_GRPC_CERT, TANDEM_GRPC_KEY, TANDEM_GRPC_NAME
+                      as --ca, --cert, --key, --name
 
 exit status: 0 done, 1 failed, 2 wrong usage, 3 no such node or call, 4 not logged in or not allowed
 """
@@ -94,6 +95,11 @@ def _connection(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> 
     add("--ca", type=Path, metavar="PEM", default=file("CA"), help="authority of the servers")
     add("--cert", type=Path, metavar="PEM", default=file("CERT"), help="our certificate chain")
     add("--key", type=Path, metavar="PEM", default=file("KEY"), help="its private key")
+    add(
+        "--name",
+        default=environ.get("TANDEM_GRPC_NAME", ""),
+        help="the name in the servers' certificates, if it is not their host",
+    )
     add("--json", action="store_true", help="JSON instead of a table")
 
 

@@ -150,6 +150,7 @@ def tandem_local(*, core: int | None = None, domain: str = "sip.test") -> Iterat
         command = [
             sys.executable, "-m", "services.local", "local", "--data-dir", folder,
             "--domain", domain, "--sip", f"127.0.0.1:{sip}", "--http", f"127.0.0.1:{http}",
+            "--grpc", "127.0.0.1:0",
         ]  # fmt: skip
         env = os.environ | {"TANDEM_ADMIN_PASSWORD": ADMIN_PASSWORD, "TANDEM_RATE_LIMIT": "0"}
         log = Path(folder) / "out.txt"

@@ -28,6 +28,8 @@ from services.provisioning.domain.errors import Invalid
 from services.proxy.app import Proxy
 from services.proxy.config import ProxyConfig
 from tandem.bus.memory import MemoryBus
+from tandem.rpc.security import Security
+from tandem.rpc.server import GrpcServer
 from tandem.runtime.address import HostPort
 from tandem.runtime.httpserver import HttpServer
 from tandem.runtime.lifecycle import bounded
@@ -36,6 +38,10 @@ from tandem.siptransport.link import Hub, MemoryLink
 from tandem.siptransport.resolver import Resolver
 
 NODE: Final = "local"
+"""What publishes on the bus, and the appserver, whose calls are known by it."""
+PROXY_NODE: Final = "local-proxy"
+PROVISIONING_NODE: Final = "local-provisioning"
+EVENTS_NODE: Final = "local-events"
 LINK_PROXY: Final = "proxy.invalid:5060"
 LINK_APPSERVER: Final = "appserver.invalid:5060"
 """What Vias and Routes name the ends of the in-process link by. They resolve nowhere."""
@@ -57,6 +63,7 @@ class Local:
     def __init__(self, config: LocalConfig) -> None:
         self._config = config
         self._folder = DataFolder(config.data_dir)
+        self._security = Security.of_one_process()
         self._running: list[tuple[str, Callable[[], Awaitable[object]]]] = []
 
     async def start(self) -> list[str]:
@@ -93,6 +100,7 @@ class Local:
         )
         routers = [provisioning.router(), events.router(), phones]
         app = make_app(routers, metrics, provisioning.ready)
+        grpc = await self._start_grpc(provisioning, metrics)
         server = HttpServer(app, self._config.http)
         try:
             server.open()
@@ -101,15 +109,31 @@ class Local:
         await server.start()
         self._started("HTTP", server.stop)
         self._started("the consoles", partial(_call, events.close_consoles))
-        return _lines(proxy, server.address, password)
+        provisioning.join(grpc=grpc.address, http=server.address)
+        self._started("the announcements", provisioning.leave)
+        return _lines(proxy, server.address, grpc.address, password)
+
+    async def _start_grpc(self, provisioning: Provisioning, metrics: Metrics) -> GrpcServer:
+        listen = self._config.grpc
+        server = GrpcServer(listen, self._security, provisioning.sessions, provisioning.ready)
+        provisioning.serve(server)
+        try:
+            await server.start()
+        except OSError as error:
+            raise StartProblem(_taken("grpc", listen, error)) from None
+        self._started("gRPC", server.stop)
+        metrics.counters("tandem_grpc", server.counters, "gRPC calls")
+        return server
 
     async def _start_provisioning(self, bus: MemoryBus) -> tuple[Provisioning, str | None]:
         config = self._config
         provisioning = Provisioning(
             ProvisioningConfig(
-                node_id=NODE, database_url=_sqlite(config.data_dir / "provisioning.db")
+                node_id=PROVISIONING_NODE,
+                database_url=_sqlite(config.data_dir / "provisioning.db"),
             ),
             bus,
+            security=self._security,
         )
         self._started("provisioning", provisioning.stop)
         await provisioning.start()
@@ -122,7 +146,7 @@ class Local:
     async def _start_events(self, bus: MemoryBus, provisioning: Provisioning) -> Events:
         url = _sqlite(self._config.data_dir / "events.db")
         # no call outlives this process, so there is none to recover
-        config = EventsConfig(node_id=NODE, database_url=url, recover_calls=False)
+        config = EventsConfig(node_id=EVENTS_NODE, database_url=url, recover_calls=False)
         events = Events(config, bus, provisioning.sessions)
         self._started("events", events.stop)
         await events.start()
@@ -164,7 +188,7 @@ class Local:
         if (config.tls or config.wss) and cert is None:
             cert, tls_key = certificate(config.data_dir, (*hosts, *config.domains))
         return ProxyConfig(
-            node_id=NODE,
+            node_id=PROXY_NODE,
             sip_listen=config.sip,
             tls_listen=config.tls,
             ws_listen=config.ws,
@@ -218,14 +242,14 @@ def _taken(option: str, address: object, error: OSError) -> str:
     return f"can't listen on {address}: {error.strerror or error}"
 
 
-def _lines(proxy: Proxy, http: HostPort, password: str | None) -> list[str]:
+def _lines(proxy: Proxy, http: HostPort, grpc: HostPort, password: str | None) -> list[str]:
     """What is shown at the start: how to log in, and where phones go."""
     lines = []
     if password is not None:
         lines += ["administrator  admin", f"password       {password}   (shown only this once)"]
     for transport, host, port in proxy.addresses:
         lines.append(f"sip {transport} {HostPort(host, port)}")
-    lines.append(f"http http://{http}")
+    lines += [f"http http://{http}", f"grpc {grpc}"]
     servers = [a for a in proxy.addresses if a[0] in ("udp", "tls")]
     if servers:
         _, host, port = servers[0]

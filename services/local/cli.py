@@ -89,7 +89,7 @@ def _complain(text: str, status: int) -> int:
 def _config(options: argparse.Namespace, environ: Mapping[str, str]) -> LocalConfig:
     given = {
         name: getattr(options, name)
-        for name in ("sip", "tls", "ws", "wss", "http", "tls_cert", "tls_key")
+        for name in ("sip", "tls", "ws", "wss", "http", "grpc", "tls_cert", "tls_key")
         if getattr(options, name) is not None
     }
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
@@ -171,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--tls-cert", type=Path, metavar="PEM", help="certificate chain (else a self-signed one)")
     add("--tls-key", type=Path, metavar="PEM", help="its private key")
     add("--http", type=_listen, metavar="HOST:PORT", help="API and console (127.0.0.1:8080)")
+    add("--grpc", type=_listen, metavar="HOST:PORT", help="gRPC for tools (127.0.0.1:50051)")
     add("--log-level", choices=logs.LEVELS, default="warning", help="what to log (warning)")
     for name in SERVICES:
         commands.add_parser(name, help=f"run the {name} service alone, set by TANDEM_* variables")

@@ -33,6 +33,8 @@ class LocalConfig:
     """PEM file of the certificate chain; a self-signed one is made when this is None."""
     tls_key: Path | None = None
     http: HostPort = HostPort("127.0.0.1", 8080)  # noqa: RUF009  # it is immutable
+    grpc: HostPort = HostPort("127.0.0.1", 50051)  # noqa: RUF009  # it is immutable
+    """Where operators' tools ask."""
     rate_limit: float = 1000.0
     """Messages per second and source address; 0: no limit."""
     digest_algorithms: tuple[str, ...] = ("MD5",)

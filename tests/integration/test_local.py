@@ -24,7 +24,7 @@ from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.wsclient import WebPhone
 
 COMMAND = (sys.executable, "-m", "services.local")
-ANY_PORTS = ("--sip", "127.0.0.1:0", "--http", "127.0.0.1:0")
+ANY_PORTS = ("--sip", "127.0.0.1:0", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
 SIP_PASSWORD = "secret1"  # what tests.support.load registers with
 
 
@@ -159,13 +159,15 @@ async def test_the_password_shown_logs_in(tmp_path: Path) -> None:
 
 
 async def test_it_listens_on_ipv6_alone(tmp_path: Path) -> None:
-    program = await once(tmp_path / "data", "--sip", "[::1]:0", "--http", "[::1]:0")
+    options = ("--sip", "[::1]:0", "--http", "[::1]:0", "--grpc", "[::1]:0")
+    program = await once(tmp_path / "data", *options)
     assert program.shown("http")[0].startswith("http://[::1]:")
+    assert program.shown("grpc")[0].startswith("[::1]:")
     assert all(line.split()[2].startswith("[::1]:") for line in program.lines if "sip " in line)
 
 
 async def test_phones_are_told_an_address_and_not_a_wildcard(tmp_path: Path) -> None:
-    program = await once(tmp_path / "data", "--sip", "0.0.0.0:0", "--http", "127.0.0.1:0")
+    program = await once(tmp_path / "data", "--sip", "0.0.0.0:0", *ANY_PORTS[2:])
     assert "sip udp 0.0.0.0:" in program.lines[2]
     assert program.shown("phones") == ["set"]
     assert "0.0.0.0" not in program.lines[-2]
@@ -174,7 +176,7 @@ async def test_phones_are_told_an_address_and_not_a_wildcard(tmp_path: Path) -> 
 # -- not starting ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("option", ["--sip", "--sip/udp", "--tls", "--ws", "--http"])
+@pytest.mark.parametrize("option", ["--sip", "--sip/udp", "--tls", "--ws", "--http", "--grpc"])
 async def test_a_port_in_use_is_named_in_one_line(option: str, tmp_path: Path) -> None:
     option, _, transport = option.partition("/")
     kind = socket.SOCK_DGRAM if transport else socket.SOCK_STREAM
@@ -191,7 +193,8 @@ async def test_a_port_in_use_is_named_in_one_line(option: str, tmp_path: Path) -
 
 
 def _with(option: str, value: str) -> list[tuple[str, str]]:
-    return list({"--sip": "127.0.0.1:0", "--http": "127.0.0.1:0", option: value}.items())
+    free = dict(zip(ANY_PORTS[::2], ANY_PORTS[1::2], strict=True))
+    return list((free | {option: value}).items())
 
 
 @pytest.mark.parametrize(
@@ -283,7 +286,7 @@ async def test_a_second_tandem_on_the_same_data_is_refused(switch: Switch) -> No
 async def test_help_names_every_option_and_setting() -> None:
     ended = await run("local", "--help")
     assert (ended.status, ended.err) == (0, "")
-    for name in ("--sip", "--tls", "--ws", "--wss", "--http", "--domain", "--data-dir"):
+    for name in ("--sip", "--tls", "--ws", "--http", "--grpc", "--domain", "--data-dir"):
         assert name in ended.out
     for name in ("TANDEM_ADMIN_PASSWORD", "TANDEM_DATA_DIR", "TANDEM_RATE_LIMIT"):
         assert name in ended.out

@@ -51,7 +51,8 @@ class Switch:
     ) -> None:
         """Start, wait for `ready`, and log in as the administrator."""
         command = [sys.executable, "-m", "services.local", "local"]
-        command += ["--data-dir", str(self.data_dir), "--domain", DOMAIN, "--http", "127.0.0.1:0"]
+        command += ["--data-dir", str(self.data_dir), "--domain", DOMAIN]
+        command += ["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]
         settings = {"TANDEM_ADMIN_PASSWORD": ADMIN_PASSWORD, "TANDEM_RATE_LIMIT": "0"}
         settings |= {"PYTHONUNBUFFERED": "1", **(environment or {})}
         with self.errors.open("ab") as errors:

@@ -111,7 +111,7 @@ class Provisioning:
             api_keys=ApiKeys(store, sessions, clock),
             customers=Customers(store, notices, self._hasher, sessions, clock),
             domains=Domains(store, notices, clock),
-            location=LocationCopy(store, clock),
+            location=LocationCopy(store, clock, kept=not config.broker_url.startswith("memory:")),
             login=Login(
                 store,
                 self._bus,

@@ -137,7 +137,7 @@ class LocationCopy:
         else:
             self._renewals.pop(key, None)
         box[key] = news
-        if len(box) > MAX_PENDING:
+        if len(box) > MAX_PENDING and not self._kept:
             box.popitem(last=False)
             self.dropped += 1
 

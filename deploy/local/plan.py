@@ -48,7 +48,8 @@ class Plan:
         phones = ["sip", "ws", *(["tls", "wss"] if self.tls_cert else [])]
         found = [f"{name}.{use}" for name in self.names("proxy") for use in phones]
         for kind in ("provisioning", "events", "proxy", "appserver"):
-            found += [f"{name}.{use}" for name in self.names(kind) for use in ("http", "grpc")]
+            uses = ("http",) if kind == "proxy" else ("http", "grpc")
+            found += [f"{name}.{use}" for name in self.names(kind) for use in uses]
         switch = [*self.names("proxy"), *self.names("appserver")]
         return [*found, *(f"{name}.internal" for name in switch), *SERVER_PORTS]
 
@@ -71,10 +72,11 @@ class Shared:
             "TANDEM_NODE_ID": name,
             "TANDEM_BROKER_URL": self.broker_url,
             "TANDEM_CLUSTER_KEY": self.cluster_key,
-            "TANDEM_GRPC_LISTEN": self.inside(name, "grpc"),
             "TANDEM_DIRECTORY_URL": self.directory_url,
             "TANDEM_DOMAINS": ",".join(self.plan.domains),
         }
+        if kind != "proxy":
+            made["TANDEM_GRPC_LISTEN"] = self.inside(name, "grpc")
         made |= getattr(self, f"_{kind}")(name)
         return made | {**self.plan.extra.get(kind, {}), **self.plan.extra.get(name, {})}
 

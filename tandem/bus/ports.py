@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any, Protocol
+
+from tandem.bus.counters import TopicCounts
 
 
 class Topic(StrEnum):
@@ -79,3 +81,18 @@ class Bus(Publisher, Protocol):
 
     async def close(self) -> None:
         """Deliver what is still queued (bounded in time), then stop."""
+
+
+class CountedBus(Bus, Protocol):
+    """What `open_bus` gives: a bus, and what metrics and health show of it."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether messages go through now."""
+
+    @property
+    def queue_depth(self) -> int:
+        """Envelopes that wait in this process for handlers."""
+
+    def counters(self) -> Mapping[Topic, TopicCounts]:
+        """What is counted for each topic, now."""

@@ -101,8 +101,9 @@ class Settler:
             return await self._judge(batch[0], others)
         middle = len(batch) // 2
         left, right = batch[:middle], batch[middle:]
-        for part, rest in ((left, right), (right, left)):
-            if not await self._try(part) and not await self._narrow(part, rest + others):
+        for half, rest in ((left, right), (right, left)):
+            part = self._fresh(half)  # without those that were witnesses
+            if part and not await self._try(part) and not await self._narrow(part, rest + others):
                 return False
         return True
 

@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # each service reads its own TANDEM_* variables
         module = importlib.import_module(f"services.{options.command}.__main__")
         return int(module.main() or 0)
+    if options.command == "db":
+        return _db(options)
     try:
         config = _config(options, os.environ)
     except ValueError as error:
@@ -55,6 +57,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return asyncio.run(_run(config))
     except KeyboardInterrupt:
         return CANNOT_START  # before the loop took signals, or a second one during the stop
+
+
+def _db(options: argparse.Namespace) -> int:
+    url = options.database_url or os.environ.get("TANDEM_DATABASE_URL", "")
+    if not url:
+        return _complain("name a database: --database-url or TANDEM_DATABASE_URL", WRONG_SETTING)
+    logs.set_up("warning")
+    os.umask(PRIVATE)
+    from services.local import db  # not at the top: no other command needs both services' databases
+
+    return db.run(options.action, url)
 
 
 async def _run(config: LocalConfig) -> int:
@@ -173,6 +186,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--http", type=_listen, metavar="HOST:PORT", help="API and console (127.0.0.1:8080)")
     add("--grpc", type=_listen, metavar="HOST:PORT", help="gRPC for tools (127.0.0.1:50051)")
     add("--log-level", choices=logs.LEVELS, default="warning", help="what to log (warning)")
+    database = commands.add_parser(
+        "db",
+        help="the database's schema: bring it up to date, or tell it",
+        description="The tables of provisioning and events. `upgrade` brings them up to date, and "
+        "may run beside services that start; `current` tells how far they are, and ends with "
+        "status 1 if that is not the newest.",
+    )
+    database.add_argument("action", choices=("upgrade", "current"))
+    database.add_argument("--database-url", metavar="URL", help="(TANDEM_DATABASE_URL)")
     for name in SERVICES:
         commands.add_parser(name, help=f"run the {name} service alone, set by TANDEM_* variables")
     return parser

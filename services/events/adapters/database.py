@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import (
+    URL,
     Connection,
     Engine,
     String,
@@ -16,29 +17,93 @@ from sqlalchemy import (
     inspect,
     select,
     table,
+    text,
 )
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import Dialect, ExceptionContext
+from sqlalchemy.exc import ArgumentError
+
+from tandem.runtime.database import DatabaseUrl, is_read_only
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 VERSION_TABLE: Final = "events_version"
-NEWEST_SCHEMA: Final = "0001"
+NEWEST_SCHEMA: Final = "0002"
 """The revision of the newest step in `migrations/versions`."""
 BUSY_MILLISECONDS: Final = 5000
 """How long SQLite waits for another process's lock."""
+STATEMENT_SECONDS: Final = 30.0
+"""When a server gives up on a statement: a page of a very long log takes seconds."""
+UPGRADE_SECONDS: Final = 600
+"""How long another instance is waited for that is upgrading."""
+UPGRADE_LOCK: Final = 0x7A6D_0002
+"""The number of PostgreSQL's advisory lock on upgrades of these tables."""
+_DRIVERS: Final = {
+    "sqlite": "sqlite",
+    "postgresql": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mariadb+pymysql",
+}
 
 
-def make_engine(url: str) -> Engine:
-    """An engine for `url`. Raises sqlalchemy.exc.ArgumentError and ImportError for a wrong one."""
-    engine = create_engine(make_url(url), json_serializer=_to_json)
-    if engine.dialect.name == "sqlite":
+def make_engine(url: str, *, statement_seconds: float = STATEMENT_SECONDS) -> Engine:
+    """An engine for `url`; nothing is connected yet. Raises sqlalchemy.exc.ArgumentError for a
+    wrong one. `statement_seconds`: 0 for no limit."""
+    try:
+        parsed = DatabaseUrl.parse(url)
+        connect = _Connecting(parsed, statement_seconds)
+    except (ValueError, OSError) as fault:
+        raise ArgumentError(str(fault)) from fault
+    if parsed.dialect == "sqlite":
+        file = URL.create("sqlite", database=parsed.name or None)
+        engine = create_engine(file, json_serializer=_to_json)
         event.listen(engine, "connect", _prepare_sqlite)
+        return engine
+    engine = create_engine(
+        URL.create(_DRIVERS[parsed.dialect]),
+        json_serializer=_to_json,
+        pool_pre_ping=True,
+        # The same on all: what is read is what was committed before the statement.
+        isolation_level="READ COMMITTED",
+    )
+    event.listen(engine, "do_connect", connect)
+    event.listen(engine, "handle_error", _on_error)
     return engine
 
 
 def migrate(connection: Connection) -> None:
-    """Bring the tables up to date."""
+    """Bring the tables up to date. Of several instances that start at the same time one does it
+    and the others wait."""
     if _revision(connection) == NEWEST_SCHEMA:
         return
+    _wait_for_others(connection)
+    if _revision(connection) != NEWEST_SCHEMA:
+        _upgrade(connection)
+    _let_others_go_on(connection)
+
+
+def revision_of(url: str) -> str | None:
+    """The schema that a database has, None for none. Raises SQLAlchemyError and OSError."""
+    engine = make_engine(url)
+    try:
+        with engine.connect() as connection:
+            return _revision(connection)
+    finally:
+        engine.dispose()
+
+
+def upgrade_database(url: str) -> tuple[str | None, str]:
+    """Bring the tables up to date, however long it takes; what the schema was and is. Raises
+    SQLAlchemyError and OSError."""
+    engine = make_engine(url, statement_seconds=0)
+    try:
+        with engine.begin() as connection:
+            before = _revision(connection)
+            migrate(connection)
+        return before, NEWEST_SCHEMA
+    finally:
+        engine.dispose()
+
+
+def _upgrade(connection: Connection) -> None:
     # Here and not above: Alembic takes long to load, and there is seldom something to do.
     from alembic import command
     from alembic.config import Config
@@ -49,11 +114,63 @@ def migrate(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
+def _wait_for_others(connection: Connection) -> None:
+    match connection.dialect.name:
+        case "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        case "postgresql":  # until the end of the transaction
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({UPGRADE_LOCK})")
+        case _:
+            seconds = {"seconds": UPGRADE_SECONDS}
+            if connection.scalar(text(f"SELECT GET_LOCK({_MYSQL_LOCK}, :seconds)"), seconds) != 1:
+                raise TimeoutError("another instance goes on upgrading the database")
+
+
+_MYSQL_LOCK: Final = "RIGHT(CONCAT('tandem-events-', DATABASE()), 64)"
+
+
+def _let_others_go_on(connection: Connection) -> None:
+    if connection.dialect.name in ("mysql", "mariadb"):
+        # This lock would last as long as the connection, and must outlast the transaction.
+        connection.exec_driver_sql("COMMIT")
+        connection.exec_driver_sql(f"SELECT RELEASE_LOCK({_MYSQL_LOCK})")
+
+
 def _revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     version = column("version_num", String)
     return connection.scalar(select(version).select_from(table(VERSION_TABLE, version)))
+
+
+class _Connecting:
+    """Makes connections: to the first host that will do."""
+
+    def __init__(self, url: DatabaseUrl, statement_seconds: float) -> None:
+        self._attempts = url.attempts(statement_seconds=statement_seconds) if url.hosts else []
+        if url.mysql and statement_seconds:
+            # psycopg's connections are cut by the system when nothing is acknowledged any more
+            for attempt in self._attempts:
+                attempt["read_timeout"] = statement_seconds + 5
+                attempt["write_timeout"] = statement_seconds + 5
+
+    def __call__(
+        self, dialect: Dialect, _record: object, _arguments: object, _names: object
+    ) -> Any:
+        *others, last = self._attempts
+        for attempt in others:
+            try:
+                return dialect.connect(**attempt)
+            except dialect.loaded_dbapi.OperationalError:
+                continue
+        return dialect.connect(**last)
+
+
+def _on_error(context: ExceptionContext) -> None:
+    # After a fail-over the old connections may lead to what is a standby now: make them anew.
+    if context.original_exception and is_read_only(context.original_exception):
+        context.is_disconnect = True
 
 
 def _to_json(value: Any) -> str:

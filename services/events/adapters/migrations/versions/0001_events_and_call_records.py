@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -9,6 +11,14 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+
+EXACT: Final[dict[str, Any]] = {
+    "mysql_charset": "utf8mb4",
+    "mysql_collate": "utf8mb4_bin",
+    "mariadb_charset": "utf8mb4",
+    "mariadb_collate": "utf8mb4_nopad_bin",
+}
+"""MariaDB and MySQL would else take names that differ in case for the same."""
 
 
 def upgrade() -> None:
@@ -38,6 +48,7 @@ def _events() -> None:
         sa.Column("message", sa.Text, nullable=False),
         sa.Column("data", sa.JSON, nullable=False),
         sqlite_autoincrement=True,
+        **EXACT,
     )
     op.create_index("events_by_call", "events", ["call_id"])
     op.create_index("events_by_time", "events", ["time"])
@@ -67,6 +78,7 @@ def _call_records() -> None:
         sa.Column("duration", sa.Float(53), nullable=False),
         sa.Column("ring_duration", sa.Float(53), nullable=False),
         sa.Column("legs", sa.Integer, nullable=False),
+        **EXACT,
     )
     op.create_index("call_records_by_creation", "call_records", ["created_at"])
     op.create_index("call_records_by_end", "call_records", ["ended_at"])

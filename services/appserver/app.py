@@ -8,8 +8,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from functools import partial
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from services.appserver.config import AppServerConfig
@@ -19,20 +18,23 @@ from services.appserver.domain.guard import Guard
 from services.appserver.domain.location import LocationTable
 from services.appserver.domain.ownership import Ownership
 from services.appserver.domain.proxies import Proxies
-from services.appserver.domain.routing import objection
 from services.appserver.handlers.accounts import AccountCache
 from services.appserver.handlers.bindings import Bindings
 from services.appserver.handlers.calls import Calls as B2bua
 from services.appserver.handlers.core import Core
+from services.appserver.handlers.membership import Membership
+from services.appserver.handlers.news import News
 from services.appserver.handlers.outside import Outside
 from services.appserver.handlers.planner import Planner
 from services.appserver.handlers.tools import Tools
 from services.appserver.handlers.traces import Traces
 from services.appserver.handlers.watch import Looks, Statistics, Watch
 from services.appserver.ports import CallHost, Calls, CallsFactory, Resolver
-from tandem.bus.events import NodeStarted
-from tandem.bus.ports import Bus, Envelope, Topic
-from tandem.rpc.directory import Account, Directory, DirectoryChanged, DirectoryUnavailable
+from tandem import __version__
+from tandem.bus.events import NodeDraining, NodeStarted, NodeStopped
+from tandem.bus.nodes import NodeAnnounced, Nodes, NodeState
+from tandem.bus.ports import Bus, Keep, Topic
+from tandem.rpc.directory import Account, Directory, DirectoryUnavailable
 from tandem.runtime.ids import RandomIds
 from tandem.runtime.metrics import Metrics
 from tandem.sip.deadlines import Deadlines
@@ -49,9 +51,6 @@ logger = logging.getLogger(__name__)
 
 START_SECONDS: Final = 10.0
 """Longest wait for the snapshot at the start: after it the node serves with what it hears."""
-DOMAIN_RETRY_SECONDS: Final = 5.0
-"""Between attempts to read the domains while provisioning is away."""
-VERSION: Final = "0.1.0"
 
 
 class AppServer:
@@ -84,6 +83,14 @@ class AppServer:
         self._tracing = tracing
         self._directory = directory
         self._link = link
+        self._incarnation = int(wall() * 1000)
+        self._nodes: Nodes | None = None
+        self._membership: Membership | None = None
+        self._grpc = self._http = ""
+        self.state = NodeState.ACTIVE
+        """ACTIVE or DRAINING."""
+        self.hints: Callable[[], int] = lambda: 0
+        """How many next-call hints it has published."""
         self._send = self.traces.sending(link.send)
         self._clock = clock
         self.deadlines = Deadlines()
@@ -96,6 +103,8 @@ class AppServer:
         self.tools = self._make_tools(wall)
         self.counters = self.tools.counters
         self.bindings = Bindings(self.tools)
+        self._news = News(self.tools, self.bindings, directory, self._spawn)
+        self._subscribed = False
         self._core = Core(self.tools, self.bindings, self.traces, link.reliable)
         self.layer = TransactionLayer(
             self._send, self._core, self.deadlines, sent_by=link.address, new_token=self._new_token
@@ -163,32 +172,99 @@ class AppServer:
         metrics.gauge("tandem_calls", lambda: len(self.calls), "Calls under way")
         metrics.gauge("tandem_transactions", lambda: len(self.layer), "Transactions under way")
         metrics.gauge("tandem_bindings", lambda: self.location.count, "Bindings known")
+        metrics.gauge("tandem_own_bindings", lambda: self.location.own, "Bindings taken here")
+        accounts = self.tools.accounts
+        metrics.gauge("tandem_cached_accounts", lambda: len(accounts), "Accounts at hand")
+        metrics.gauge(
+            "tandem_draining", lambda: self.state == NodeState.DRAINING, "Whether it drains"
+        )
         metrics.gauge("tandem_traces", lambda: len(self.traces), "Legs whose messages are kept")
 
     # -- life ----------------------------------------------------------------------------------
 
+    def join(self, nodes: Nodes, *, grpc: str = "", http: str = "") -> None:
+        """Take part in a cluster, before `start`. `grpc` and `http` are the addresses, `host:port`,
+        that it announces."""
+        self._nodes = nodes
+        self._grpc, self._http = grpc, http
+        nodes.on_drain = self.drain
+        self._membership = Membership(self.tools, self.bindings, self.calls, nodes)
+
+    def subscribe(self) -> None:
+        """Begin to hear what the bus brings; `start` does it otherwise. Before the bus starts, so
+        that nothing is missed between the snapshot and the first delivery."""
+        if self._subscribed:
+            return
+        self._subscribed = True
+        node, news = self.config.node_id, self._news
+        subscribe = self._bus.subscribe
+        subscribe(Topic.LOCATION, news.on_location, name=f"{node}-loc", keep=Keep.NODE)
+        subscribe(Topic.DIRECTORY, news.on_directory, name=f"{node}-dir")
+        subscribe(Topic.INTEREST, self.traces.on_interest, name=f"{node}-interest")
+        self._bus.on_resumed(news.resumed)
+
     async def start(self) -> None:
         """Learn domains and bindings, then take messages. Provisioning may be away: then the
         configured domains serve, and the rest is caught up with."""
-        self._bus.subscribe(Topic.LOCATION, self._on_location, name=f"{self.config.node_id}-loc")
-        self._bus.subscribe(Topic.DIRECTORY, self._on_directory, name=f"{self.config.node_id}-dir")
-        self._bus.subscribe(
-            Topic.INTEREST, self.traces.on_interest, name=f"{self.config.node_id}-interest"
-        )
+        self.subscribe()
         try:
             async with asyncio.timeout(START_SECONDS):
-                self.domains.load(await self._directory.domains())
-                self.bindings.restore(await self._directory.bindings())
+                await self._news.snapshot()
         except (DirectoryUnavailable, TimeoutError):
             logger.warning("provisioning does not answer: starting without its domains")
-            self._spawn(self._load_domains())
+            self._news.catch_up()
         self._link.receiver = self.receive
-        self.bindings.start(self._clock())
+        now = self._clock()
+        self.bindings.start(now)
+        if self._membership is not None:
+            self._membership.start(now)
         self._arm()
-        self._bus.publish(Topic.EVENTS, NodeStarted(what="appserver", version=VERSION))
+        self._bus.publish(Topic.EVENTS, NodeStarted(what="appserver", version=__version__))
+        if self._nodes is not None:
+            self._nodes.start()
+
+    def describe(self) -> NodeAnnounced:
+        """What this node announces."""
+        return NodeAnnounced(
+            node=self.config.node_id,
+            kind="appserver",
+            incarnation=self._incarnation,
+            version=__version__,
+            state=self.state,
+            weight=self.config.weight,
+            sip=self._link.address,
+            grpc=self._grpc,
+            http=self._http,
+            calls=len(self.calls),
+            bindings=self.location.own,
+            hints=self.hints(),
+        )
+
+    def drain(self, draining: bool) -> None:
+        """Take no new calls, or take them again: the proxies are told, by an announcement and by
+        the answers to their probes. What still comes is served all the same."""
+        if draining == (self.state == NodeState.DRAINING):
+            return
+        self.state = NodeState.DRAINING if draining else NodeState.ACTIVE
+        self._core.draining = draining
+        self._bus.publish(Topic.EVENTS, NodeDraining(what="appserver", draining=draining))
+        if self._nodes is not None:
+            self._nodes.announce()
+
+    def leave(self) -> None:
+        """Drain for good: the node is about to stop."""
+        self.drain(True)
+        if self._nodes is not None:
+            self._nodes.on_drain = None
+
+    async def ready(self) -> bool:
+        """Whether new calls are welcome: what provisioning knows was read, and it doesn't drain."""
+        return self._news.caught_up and self.state == NodeState.ACTIVE
 
     async def stop(self) -> None:
-        """Take no more messages; bindings and calls stay as they are."""
+        """Say good-bye and take no more messages; bindings and calls stay as they are."""
+        if self._nodes is not None:
+            await self._nodes.stop()
         self._link.receiver = lambda data, peer: None
         await self.calls.stop()
         if self._timer is not None:
@@ -197,14 +273,7 @@ class AppServer:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _load_domains(self) -> None:
-        while True:
-            try:
-                self.domains.load(await self._directory.domains())
-                return
-            except DirectoryUnavailable:
-                await asyncio.sleep(DOMAIN_RETRY_SECONDS)
+        self._bus.publish(Topic.EVENTS, NodeStopped(what="appserver"))
 
     # -- messages and time ---------------------------------------------------------------------
 
@@ -254,8 +323,6 @@ class AppServer:
         if self._armed_at < math.inf:
             self._arm()
 
-    # -- the bus -------------------------------------------------------------------------------
-
     def _owners_of(self, data: bytes) -> tuple[str, ...]:
         """The customers of the accounts in From and To, as far as they are at hand."""
         try:
@@ -271,41 +338,9 @@ class AppServer:
                 found.append(account.owner)
         return tuple(found)
 
-    async def _on_location(self, batch: Sequence[Envelope]) -> None:
-        for envelope in batch:
-            self.bindings.heard(envelope.payload, envelope.node, envelope.time)
-
-    async def _on_directory(self, batch: Sequence[Envelope]) -> None:
-        for envelope in batch:
-            if isinstance(envelope.payload, DirectoryChanged):
-                self._on_change(envelope.payload)
-
-    def _on_change(self, change: DirectoryChanged) -> None:
-        """Ask anew before the next use; and for who is registered here, ask at once."""
-        self.tools.accounts.invalidate(change.kind, change.key)
-        if change.kind == "domain":
-            self._spawn(self._load_domains())
-        for aor in self._registered(change):
-            username, _, domain = aor.rpartition("@")
-            self.tools.accounts.wait(username, domain, partial(self._review, aor))
-
-    def _registered(self, change: DirectoryChanged) -> set[str]:
-        if change.kind == "sip-account":
-            return {b.aor for b in self.location.bindings(change.key)}
-        return {
-            b.aor for b in self.location.all() if change.key in (b.owner, b.aor.rpartition("@")[2])
-        }
-
-    def _review(self, aor: str) -> None:
-        """An account that is gone or may not be used any more keeps no bindings."""
-        username, _, domain = aor.rpartition("@")
-        account = self.tools.accounts.get(username, domain, self._clock())
-        if account is None or (isinstance(account, Account) and objection(account) is not None):
-            self.bindings.account_removed(aor)
-
 
 def _authenticator(config: AppServerConfig) -> Authenticator:
-    secret = config.nonce_secret.encode() or os.urandom(32)
+    secret = (config.nonce_secret or config.cluster_key).encode() or os.urandom(32)
     guard = Guard(
         forbid_after=config.forbid_after,
         ban_after=config.ban_after,

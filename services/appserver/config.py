@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
+from tandem.rpc.security import MIN_KEY
 from tandem.runtime.address import HostPort
-from tandem.runtime.config import load
+from tandem.runtime.config import load, setting
 
 INTERNAL: Final = HostPort("127.0.0.1", 5070)
+ALONE: Final = "memory:"
+"""The broker of an appserver that runs alone."""
 ALGORITHMS: Final = ("MD5", "SHA-256", "SHA-512-256")
 
 
@@ -29,11 +33,46 @@ class AppServerConfig:
     """TANDEM_SERVER_NAME: what Server and User-Agent headers say."""
 
     internal_listen: HostPort = INTERNAL
-    """TANDEM_INTERNAL_LISTEN: where an appserver that runs alone takes messages from proxies; never
-    a public address."""
+    """TANDEM_INTERNAL_LISTEN: where messages from proxies are taken: a numeric address that they
+    can reach, never a public one."""
+    proxies: tuple[str, ...] = ()
+    """TANDEM_PROXIES: addresses or networks (`10.1.0.0/16`) of the proxies; what comes from
+    elsewhere over the link is dropped, but for proxies that announce themselves over the broker.
+    Empty: loopback and private networks."""
+    broker_url: str = ALONE
+    """TANDEM_BROKER_URL: `amqp://user:password@host:port/vhost[,…]`, or `memory:` for an appserver
+    that runs alone."""
+    directory_url: str = ""
+    """TANDEM_DIRECTORY_URL: `HOST:PORT[,HOST:PORT…]`, the gRPC servers of provisioning."""
     accounts_file: Path | None = None
     """TANDEM_ACCOUNTS_FILE: a JSON file of accounts for an appserver that runs without
     provisioning (its form: `adapters/file_directory.py`)."""
+    cluster_key: str = field(default="", repr=False)
+    """TANDEM_CLUSTER_KEY: the secret that all nodes share, 16 characters at least; needed with a
+    broker or a directory."""
+    grpc_listen: HostPort | None = None
+    """TANDEM_GRPC_LISTEN: where operators' tools control calls; never a public address. Port 0
+    takes a free one; empty: none."""
+    grpc_cert: Path | None = None
+    """TANDEM_GRPC_CERT: PEM file of the node's certificate chain; with it all gRPC is mutual
+    TLS."""
+    grpc_key: Path | None = None
+    """TANDEM_GRPC_KEY: PEM file of its key."""
+    grpc_ca: Path | None = None
+    """TANDEM_GRPC_CA: PEM file of the authority that all nodes' certificates come from."""
+    grpc_name: str = ""
+    """TANDEM_GRPC_NAME: a name that the certificates of all nodes carry; empty: each carries the
+    host of its gRPC address."""
+    http_listen: HostPort | None = None
+    """TANDEM_HTTP_LISTEN: health and metrics; port 0 takes a free one; empty: none."""
+    otlp_endpoint: str = ""
+    """TANDEM_OTLP_ENDPOINT: where OpenTelemetry traces go, `http://HOST:PORT`; empty: none are
+    made."""
+    weight: int = setting(100, minimum=1, maximum=10_000)
+    """TANDEM_WEIGHT: its share of new calls, relative to the other appservers'."""
+    drain_seconds: int = 0
+    """TANDEM_DRAIN_SECONDS: how long a node that is to stop waits for its calls to end; it takes no
+    new ones meanwhile. A second signal ends the wait."""
 
     min_expires: int = 60
     """TANDEM_MIN_EXPIRES: seconds; a REGISTER that asks for less gets 423."""
@@ -52,7 +91,9 @@ class AppServerConfig:
     """TANDEM_NONCE_SECONDS: how long a nonce serves before a client gets stale=true."""
     nonce_secret: str = ""
     """TANDEM_NONCE_SECRET: shared by all appservers so that each takes the nonces of the others;
-    empty: a random one for this process."""
+    empty: TANDEM_CLUSTER_KEY, and without that a random one for this process. Each appserver
+    counts the uses of a nonce by itself: what somebody overheard can be said again to another
+    appserver while the nonce is fresh (TANDEM_NONCE_SECONDS), within the same method and URI."""
     forbid_after: int = 3
     """TANDEM_FORBID_AFTER: wrong passwords for one account from one address that are challenged
     again; the next are answered 403."""
@@ -88,6 +129,11 @@ class AppServerConfig:
     def __post_init__(self) -> None:
         _check(self)
 
+    @property
+    def has_broker(self) -> bool:
+        """Whether there is one beside this process."""
+        return self.broker_url != ALONE
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> AppServerConfig:
         """Read the `TANDEM_*` settings; raises `tandem.runtime.config.ConfigError`, one line."""
@@ -95,12 +141,21 @@ class AppServerConfig:
 
 
 def _check(config: AppServerConfig) -> None:
-    for field in fields(config):
-        value = getattr(config, field.name)
+    for item in fields(config):
+        value = getattr(config, item.name)
         if isinstance(value, int) and value < 0:
-            raise ValueError(f"TANDEM_{field.name.upper()}: {value} is below 0")
+            raise ValueError(f"TANDEM_{item.name.upper()}: {value} is below 0")
     if not config.node_id:
         raise ValueError("TANDEM_NODE_ID: must not be empty")
+    if (config.has_broker or config.directory_url) and not config.cluster_key:
+        raise ValueError("TANDEM_CLUSTER_KEY is not set: all nodes of a cluster share one")
+    if config.cluster_key and len(config.cluster_key) < MIN_KEY:
+        raise ValueError(f"TANDEM_CLUSTER_KEY is too short: {MIN_KEY} characters at least")
+    for network in config.proxies:
+        try:
+            ip_network(network, strict=False)
+        except ValueError:
+            raise ValueError(f"TANDEM_PROXIES: {network!r} is no address or network") from None
     if not 0 < config.min_expires <= config.default_expires <= config.max_expires:
         raise ValueError(
             "TANDEM_MIN_EXPIRES, TANDEM_DEFAULT_EXPIRES and TANDEM_MAX_EXPIRES: must grow from 1"

@@ -56,6 +56,30 @@ async def stop_signal() -> AsyncIterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
+@asynccontextmanager
+async def stop_signals() -> AsyncIterator[tuple[asyncio.Event, asyncio.Event]]:
+    """Yield two events, for what has something to finish first: the first SIGTERM or SIGINT sets
+    one, the second sets the other too; a third acts as it always does."""
+    loop = asyncio.get_running_loop()
+    stop, at_once = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        if not stop.is_set():
+            stop.set()
+            return
+        at_once.set()
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield stop, at_once
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+
+
 async def bounded(stopping: Awaitable[object], what: str, seconds: float = STOP_SECONDS) -> bool:
     """Await a stop. What fails or takes too long is logged and left, so that others stop too.
     Returns whether it was clean."""

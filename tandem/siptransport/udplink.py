@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from tandem.runtime.address import HostPort
@@ -19,11 +19,18 @@ class UdpLink:
 
     reliable = False
 
-    def __init__(self, socket: UdpSocket, allowed: Iterable[str] | None = None) -> None:
+    def __init__(
+        self,
+        socket: UdpSocket,
+        allowed: Iterable[str] | None = None,
+        admits: Callable[[str], bool] | None = None,
+    ) -> None:
+        """`admits` is asked once about each sender, where a list of them can't be given."""
         self.address = str(HostPort(socket.host, socket.port))
         self.receiver: Receiver = lambda data, peer: None
         self.strangers = 0
         self._allowed = None if allowed is None else frozenset(allowed)
+        self._admits = admits
         self._socket = socket
         self._packed: dict[str, bytes] = {}
         self._names: dict[bytes, str] = {}
@@ -71,7 +78,9 @@ class UdpLink:
 
     def _name(self, source: bytes) -> str:
         name = str(HostPort(*unpack_address(source)))
-        if self._allowed is not None and name not in self._allowed:
+        if (self._allowed is not None and name not in self._allowed) or (
+            self._admits is not None and not self._admits(name)
+        ):
             self.strangers += 1
             return ""
         if len(self._names) >= MAX_PEERS:

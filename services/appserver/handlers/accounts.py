@@ -111,6 +111,16 @@ class AccountCache:
             if _touches(kind, changed, entry):
                 self._invalidate(key)
 
+    def doubt(self) -> None:
+        """News may have been missed: all is asked for anew when it is next used. What is known
+        serves until the answer is there; that an account does not exist is not believed."""
+        for entry in self._entries.values():
+            entry.fresh_until = float("-inf")
+            if entry.account is None:
+                entry.usable_until = float("-inf")
+        self._failed.clear()
+        self._doubtful.update(self._waiting)
+
     def _invalidate(self, key: str) -> None:
         entry = self._entries.get(key)
         if entry is not None:

@@ -12,7 +12,7 @@ from tests.support.appserver import Phone, Site, account
 async def test_a_node_starts_while_provisioning_is_away_and_catches_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("services.appserver.app.DOMAIN_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("services.appserver.handlers.news.RETRY_SECONDS", 0.0)
     site = Site(account("alice"), domains=("own.example",))
     site.directory.away = True
     async with site:

@@ -1,4 +1,5 @@
-"""`python -m services.events`: the event service alone, set by TANDEM_* variables."""
+"""`python -m services.events`: one instance of the service; several share a database and a
+broker."""
 
 from __future__ import annotations
 
@@ -7,84 +8,127 @@ import hmac
 import os
 import sys
 
+import grpc
 from fastapi import FastAPI
-from fastapi.responses import PlainTextResponse, Response
+from starlette.middleware.cors import CORSMiddleware
 
 from services.events.app import Events
 from services.events.config import EventsConfig
 from services.events.ports import StorageError
-from tandem import __version__
-from tandem.bus.memory import MemoryBus
-from tandem.rpc import http
-from tandem.rpc.sessions import Principal
+from tandem.bus.open import open_bus
+from tandem.bus.ports import Bus
+from tandem.rpc.channel import open_channel
+from tandem.rpc.http import make_service_app
+from tandem.rpc.remote import RemoteSessions
+from tandem.rpc.security import Security
+from tandem.rpc.server import GrpcServer
+from tandem.rpc.sessions import Principal, Sessions
 from tandem.runtime import logs
 from tandem.runtime.config import ConfigError, load
 from tandem.runtime.httpserver import HttpServer
-from tandem.runtime.lifecycle import bounded, stop_signal
-from tandem.runtime.metrics import CONTENT_TYPE, Metrics
+from tandem.runtime.lifecycle import bounded, settle, stop_signal
+from tandem.runtime.metrics import Metrics
+
+WRONG_SETTING = 2
+"""The exit status of a start that a setting prevented."""
 
 
 class OneToken:
-    """Sessions with a single administrator: whoever has the token of the settings."""
+    """Knows an administrator, who has the token of the settings, and asks `others` for the rest."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, others: Sessions | None = None) -> None:
         self._token = token.encode()
+        self._others = others
 
     async def verify(self, token: str) -> Principal | None:
         """See `tandem.rpc.sessions.Sessions`."""
         if self._token and hmac.compare_digest(token.encode(), self._token):
             return Principal("admin", admin=True)
-        return None
+        return await self._others.verify(token) if self._others is not None else None
 
 
-def make_app(events: Events, metrics: Metrics) -> FastAPI:
+def make_app(events: Events, metrics: Metrics, origins: tuple[str, ...] = ()) -> FastAPI:
     """The service's HTTP surface."""
-    app = FastAPI(title="Tandem events", version=__version__, docs_url=None, redoc_url=None)
-    http.install(app)
-    app.include_router(events.router())
-
-    @app.get("/health/live", include_in_schema=False)
-    @app.get("/health/ready", include_in_schema=False)
-    async def health() -> PlainTextResponse:
-        return PlainTextResponse("ready\n")
-
-    @app.get("/metrics", include_in_schema=False)
-    async def show_metrics() -> Response:
-        return Response(metrics.render(), media_type=CONTENT_TYPE)
-
+    app = make_service_app("Tandem events", [events.router()], metrics, events.ready)
+    if origins:
+        # The token travels in a header or the address, so no cookie is ever needed.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_methods=["GET"],
+            allow_headers=["Authorization", "X-API-Key", "Last-Event-ID"],
+            expose_headers=["Retry-After"],
+            max_age=3600,
+        )
     return app
 
 
-async def serve(config: EventsConfig) -> None:
-    """Run until SIGTERM or Ctrl-C. Raises StorageError and OSError if it can't start."""
-    bus, metrics = MemoryBus(config.node_id), Metrics()
-    events = Events(config, bus, OneToken(config.api_token))
-    events.register(metrics)
-    server = HttpServer(make_app(events, metrics), config.http_listen)
-    async with stop_signal() as stop:
-        server.open()
-        await events.start()
-        await bus.start()
-        await server.start()
-        sys.stdout.write(f"ready http://{server.address}\n")
-        sys.stdout.flush()
-        await stop.wait()
-        events.close_consoles()
-        await bounded(server.stop(), "the HTTP server")
-        await bounded(bus.close(), "the bus")
-        await bounded(events.stop(), "the event service")
-
-
 def main() -> int:
-    """The exit status: 2 for a wrong setting, or what the settings name and can't be had."""
+    """Run until SIGTERM or Ctrl-C; the exit status is 2 for a wrong setting, or for what the
+    settings name and can't be had."""
     try:
         config = load(EventsConfig, os.environ)
         logs.set_up()
         asyncio.run(serve(config))
     except (ConfigError, StorageError, OSError) as error:
         sys.stderr.write(f"tandem events: {error}\n".replace("\n", " ").strip() + "\n")
-        return 2
+        return WRONG_SETTING
     return 0
+
+
+async def serve(config: EventsConfig) -> None:
+    """Start, wait for the signal, stop. Raises ConfigError, StorageError and OSError."""
+    security = config.security()
+    bus, channel = _bus(config), _channel(config, security)
+    sessions = OneToken(config.api_token, RemoteSessions(channel) if channel else None)
+    events, metrics = Events(config, bus, sessions, cluster=True), Metrics()
+    events.register(metrics)
+    http = HttpServer(make_app(events, metrics, config.console_origins), config.http_listen)
+    rpc = GrpcServer(config.grpc_listen, security, sessions, events.ready)
+    events.serve(rpc)
+    metrics.counters("tandem_grpc", rpc.counters, "gRPC calls")
+    async with stop_signal() as stop:
+        try:
+            http.open()
+            await events.start()
+            await bus.start()
+            await rpc.start()
+            await http.start()
+            events.join(grpc=rpc.address, http=http.address)
+            settle()
+            _say(f"http http://{http.address}", f"grpc {rpc.address}")
+            _say(f"ready http://{http.address}")
+            await stop.wait()
+        finally:
+            events.close_consoles()
+            await bounded(events.leave(), "the announcements")
+            await bounded(http.stop(), "the HTTP server")
+            await bounded(rpc.stop(), "the gRPC server")
+            await bounded(bus.close(), "the bus")
+            await bounded(events.stop(), "the event service")
+            if channel is not None:
+                await bounded(channel.close(), "the channel to provisioning")
+
+
+def _bus(config: EventsConfig) -> Bus:
+    try:
+        return open_bus(config.broker_url, config.node_id)
+    except ValueError as fault:
+        raise ConfigError(f"TANDEM_BROKER_URL: {fault}") from None
+
+
+def _channel(config: EventsConfig, security: Security) -> grpc.aio.Channel | None:
+    if not config.directory_url:
+        return None
+    try:
+        return open_channel(config.directory_url, security)
+    except ValueError as fault:
+        raise ConfigError(f"TANDEM_DIRECTORY_URL: {fault}") from None
+
+
+def _say(*lines: str) -> None:
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -31,25 +31,48 @@ class RecordQuery:
     """Part of the caller's, the destination's or the answering party's address."""
 
 
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What an append did."""
+
+    after: int
+    """The id of the last event before it."""
+    events: list[StoredEvent]
+    """What was stored, in order; nobody else's event lies between. Empty if all was known."""
+
+
 class StorageError(Exception):
     """The database can't be opened or does not answer; one line for people."""
+
+
+class Unusable(StorageError):
+    """The setting names no database that could ever be opened."""
+
+
+class Refused(StorageError):
+    """The database works, and can't hold what it was given."""
 
 
 class EventLog(Protocol):
     """The event log and the call records. All but `open` raise StorageError."""
 
     async def open(self) -> None:
-        """Connect and bring the tables up to date."""
+        """Connect and bring the tables up to date. May be tried again, but after Unusable."""
 
     async def close(self) -> None:
         """Let go of all connections."""
 
-    async def append(self, drafts: Sequence[Draft]) -> list[StoredEvent]:
+    async def append(self, drafts: Sequence[Draft]) -> Appended:
         """Store in one transaction, in order; leaves out those whose envelope id is known, and
-        call records of calls that have one. What it returns is durable."""
+        call records of calls that have one. What it returns is durable. However many write, who
+        has read an event never finds a smaller id later. Raises Refused for what it can't hold."""
+
+    async def end_calls(self, drafts: Sequence[Draft]) -> Appended:
+        """As `append`, and leaves out all events of calls that have a record."""
 
     async def bounds(self) -> tuple[int, int]:
-        """The ids of the first and the last event kept; (1, 0) when there never was one."""
+        """The ids of the first event that is kept and of the last; (1, 0) when there never was
+        one. Read after a page of events, it tells which of them may be missing."""
 
     async def read(self, view: View, after: int, until: int, limit: int) -> list[StoredEvent]:
         """At least all events with after < id <= until that `view` shows, oldest first, at most
@@ -65,7 +88,11 @@ class EventLog(Protocol):
         """The id of the last event that is older than `time`, 0 for none."""
 
     async def remove_events(self, through: int) -> None:
-        """Remove the events with id <= `through`, but never the last event: it keeps the order."""
+        """Remove the events with id <= `through`, but never the last event. `bounds` tells of it
+        before the first is removed."""
+
+    async def remove_traces(self, before: float, keep: int) -> None:
+        """Remove the SIP traces older than a time, and the oldest of more than `keep`."""
 
     async def records(self, query: RecordQuery, offset: int, count: int) -> CallRecords:
         """A page of call records."""

@@ -13,21 +13,25 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Delete, Engine, Row, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Engine, Row, func, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, SQLAlchemyError, StatementError
 
+from services.events.adapters.append import append, bounds
 from services.events.adapters.database import make_engine, migrate
-from services.events.adapters.records import (
-    delete_records,
-    insert_records,
-    select_record,
-    select_records,
-)
-from services.events.adapters.schema import events, pack_owners, unpack_owners
-from services.events.domain.event import Draft, StoredEvent
+from services.events.adapters.records import delete_records, select_record, select_records
+from services.events.adapters.remove import delete_events, delete_traces, old_traces, raise_first
+from services.events.adapters.schema import events, unpack_owners
+from services.events.domain.event import SIP_TRACE, Draft, StoredEvent
 from services.events.domain.view import View
-from services.events.ports import CallRecords, RecordQuery, StorageError
+from services.events.ports import (
+    Appended,
+    CallRecords,
+    RecordQuery,
+    Refused,
+    StorageError,
+    Unusable,
+)
 
 T = TypeVar("T")
 
@@ -39,7 +43,7 @@ _EXACT: Final = frozenset({"type", "service", "node", "call_id"})
 
 
 class SqlEventLog:
-    """Implements `services.events.ports.EventLog`. One process writes at a time."""
+    """Implements `services.events.ports.EventLog`."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -49,13 +53,24 @@ class SqlEventLog:
 
     async def open(self) -> None:
         """Connect and migrate."""
+        engine = self._make()
         try:
-            self._engine = make_engine(self._url)
-            await _in(self._writer, partial(_migrate, self._engine))
-        except (SQLAlchemyError, ImportError, OSError) as error:
-            await self.close()
-            reason = getattr(error, "orig", None) or error
-            raise StorageError(f"cannot open the database {_shown(self._url)}: {reason}") from error
+            await _in(self._writer, partial(_migrate, engine))
+        except (SQLAlchemyError, OSError) as error:
+            engine.dispose()
+            # A file that can't be opened is a wrong path; a server may come back.
+            kind = Unusable if engine.dialect.name == "sqlite" else StorageError
+            raise kind(self._cannot_open(getattr(error, "orig", None) or error)) from error
+        self._engine = engine
+
+    def _make(self) -> Engine:
+        try:
+            return make_engine(self._url)
+        except (SQLAlchemyError, ImportError) as error:
+            raise Unusable(self._cannot_open(error)) from error
+
+    def _cannot_open(self, reason: object) -> str:
+        return f"cannot open the database {_shown(self._url)}: {reason}"
 
     async def close(self) -> None:
         """Close all connections."""
@@ -68,13 +83,17 @@ class SqlEventLog:
         if engine is not None:
             engine.dispose()
 
-    async def append(self, drafts: Sequence[Draft]) -> list[StoredEvent]:
+    async def append(self, drafts: Sequence[Draft]) -> Appended:
         """See the port."""
-        return await self._write(partial(_append, drafts))
+        return await self._write(partial(append, drafts, unrecorded=False))
+
+    async def end_calls(self, drafts: Sequence[Draft]) -> Appended:
+        """See the port."""
+        return await self._write(partial(append, drafts, unrecorded=True))
 
     async def bounds(self) -> tuple[int, int]:
         """See the port."""
-        return await self._read(_bounds)
+        return await self._read(bounds)
 
     async def read(self, view: View, after: int, until: int, limit: int) -> list[StoredEvent]:
         """See the port."""
@@ -100,10 +119,17 @@ class SqlEventLog:
         """See the port."""
         first, last = await self.bounds()
         through = min(through, last - 1)
+        if first > through:
+            return
+        await self._write(partial(raise_first, through + 1))
         while first <= through:
             first += REMOVE_AT_A_TIME
-            cut = delete(events).where(events.c.id <= min(first - 1, through))
-            await self._write(partial(_execute, cut))
+            await self._write(partial(delete_events, min(first - 1, through)))
+
+    async def remove_traces(self, before: float, keep: int) -> None:
+        """See the port."""
+        while old := await self._read(partial(old_traces, before, keep, REMOVE_AT_A_TIME)):
+            await self._write(partial(delete_traces, old))
 
     async def records(self, query: RecordQuery, offset: int, count: int) -> CallRecords:
         """See the port."""
@@ -136,8 +162,11 @@ class SqlEventLog:
             raise StorageError("the events database is not open")
         try:
             return await _in(threads, partial(_transact, self._engine, work))
+        except (DataError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise Refused(f"the events database can't hold this: {error}") from error
         except (SQLAlchemyError, OSError) as error:
-            raise StorageError(f"the events database failed: {error}") from error
+            kind = Refused if type(error) is StatementError else StorageError
+            raise kind(f"the events database failed: {error}") from error
 
 
 async def _in(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
@@ -153,69 +182,17 @@ def _migrate(engine: Engine) -> None:
     _transact(engine, migrate)
 
 
-def _execute(statement: Delete, connection: Connection) -> None:
-    connection.execute(statement)
-
-
-def _bounds(connection: Connection) -> tuple[int, int]:
-    first, last = connection.execute(select(func.min(events.c.id), func.max(events.c.id))).one()
-    return (1, 0) if last is None else (first, last)
-
-
-def _append(drafts: Sequence[Draft], connection: Connection) -> list[StoredEvent]:
-    new = _unknown(connection, drafts)
-    if not new:
-        return []
-    # Ids of our own, since asking the database for them costs a statement per event. The newest
-    # event is never removed, so no id is given twice.
-    first = 1 + (connection.scalar(select(func.max(events.c.id))) or 0)
-    stored = [_stored(number, draft) for number, draft in enumerate(new, first)]
-    rows = [_event_row(event.id, draft) for event, draft in zip(stored, new, strict=True)]
-    connection.execute(insert(events), rows)
-    insert_records(connection, new)
-    return stored
-
-
-def _unknown(connection: Connection, drafts: Sequence[Draft]) -> list[Draft]:
-    """`drafts` without those whose envelope was stored before or comes twice."""
-    unique = {draft.envelope_id: draft for draft in reversed(drafts)}
-    known = connection.scalars(select(events.c.envelope_id).where(events.c.envelope_id.in_(unique)))
-    for envelope_id in known.all():
-        del unique[envelope_id]
-    return list(reversed(unique.values()))
-
-
 def _conditions(view: View) -> list[ColumnElement[bool]]:
     """What the database can tell without reading rows; `view.shows` decides after it."""
     found: list[ColumnElement[bool]] = []
     if view.owner is not None:
         found.append(events.c.owners.contains(f"\n{view.owner}\n", autoescape=True))
+    if not view.any_traces:
+        found.append(events.c.type != SIP_TRACE)
     for term in view.filter.terms:
         if term.key in _EXACT and term.prefix:
             found.append(events.c[term.key].startswith(term.prefix, autoescape=True))
     return found
-
-
-def _event_row(number: int, draft: Draft) -> dict[str, Any]:
-    return {
-        "id": number,
-        "envelope_id": draft.envelope_id,
-        "time": draft.time,
-        "node": draft.node,
-        "service": draft.service,
-        "type": draft.type,
-        "call_id": draft.call_id,
-        "owners": pack_owners(draft.owners),
-        "message": draft.message,
-        "data": draft.data,
-    }
-
-
-def _stored(number: int, draft: Draft) -> StoredEvent:
-    return StoredEvent(
-        number, draft.time, draft.node, draft.service, draft.type, draft.owners, draft.call_id,
-        draft.message, draft.data,
-    )  # fmt: skip
 
 
 def _from_row(row: Row[Any]) -> StoredEvent:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, or_, select
@@ -17,17 +17,21 @@ _FIELDS: Final = tuple(
 
 
 def insert_records(connection: Connection, drafts: Sequence[Draft]) -> None:
-    """Store the call records among `drafts`; the first of a call stays."""
-    rows = {row["call_id"]: row for row in map(_row, reversed(drafts)) if row is not None}
-    if not rows:
-        return
-    known = connection.scalars(
-        select(call_records.c.call_id).where(call_records.c.call_id.in_(rows))
-    )
-    for call_id in known.all():
-        del rows[call_id]
+    """Store the call records among `drafts`, all of calls that have none."""
+    rows = [_row(draft) for draft in drafts if draft.type == CALL_RECORD]
     if rows:
-        connection.execute(insert(call_records), list(rows.values()))
+        connection.execute(insert(call_records), rows)
+
+
+def record_key(draft: Draft) -> str:
+    """The key of the record of a draft's call."""
+    return draft.call_id or draft.envelope_id
+
+
+def recorded_calls(connection: Connection, keys: Collection[str]) -> set[str]:
+    """Those of `keys` that have a record."""
+    known = select(call_records.c.call_id).where(call_records.c.call_id.in_(keys))
+    return set(connection.scalars(known)) if keys else set()
 
 
 def select_records(
@@ -59,11 +63,9 @@ def delete_records(connection: Connection, before: float) -> None:
     connection.execute(delete(call_records).where(call_records.c.ended_at < before))
 
 
-def _row(draft: Draft) -> dict[str, Any] | None:
-    if draft.type != CALL_RECORD:
-        return None
+def _row(draft: Draft) -> dict[str, Any]:
     return {
-        "call_id": draft.call_id or draft.envelope_id,
+        "call_id": record_key(draft),
         "node": draft.node,
         "owners": pack_owners(draft.owners),
         **{name: draft.data[name] for name in _FIELDS},

@@ -15,10 +15,14 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
+
+from services.events.domain.event import SIP_TRACE
 
 metadata = MetaData()
 
+ONLY_TRACES: Final = f"type = '{SIP_TRACE}'"
 EVENT_ID: Final = BigInteger().with_variant(Integer, "sqlite")
 
 events = Table(
@@ -36,9 +40,27 @@ events = Table(
     Column("data", JSON, nullable=False),
     Index("events_by_call", "call_id"),
     Index("events_by_time", "time"),
+    # Traces are removed long before the rest; MariaDB has no index of a part of the rows.
+    Index(
+        "events_traces",
+        "type",
+        "id",
+        sqlite_where=text(ONLY_TRACES),
+        postgresql_where=text(ONLY_TRACES),
+    ),
     # An id is never given twice, not even after its event was removed.
     sqlite_autoincrement=True,
 )
+
+event_order = Table(
+    "event_order",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+)
+"""One row. Who appends locks it until the commit, so that ids become visible in their order; no
+event with an id below `first` is promised to anybody."""
 
 call_records = Table(
     "call_records",

@@ -1,4 +1,4 @@
-"""The directory of calls under way, derived from call.* events.
+"""The directory of calls under way, derived from the log: from its call.* and node.* events.
 
 Events may come twice, late or out of order (several nodes, several queues): facts are only added,
 a state never goes back, and a call that has ended is remembered so that a late event of it does
@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from services.events.domain.event import StoredEvent, shown_owner
 from services.events.domain.times import rfc3339
+from tandem.bus.nodes import LOST_SECONDS
 from tandem.rpc.sessions import Principal
 
 MAX_LIVE: Final = 100_000
@@ -48,8 +49,12 @@ class LiveCall:
     facts: dict[str, Any] = field(default_factory=dict)
     legs: dict[int, str] = field(default_factory=dict)
     progress_at: float | None = None
+    progress_status: int | None = None
+    progress_reason: str = ""
     answered_at: float | None = None
     answered_by: str | None = None
+    lost_at: float | None = None
+    """The log says that its node went, or started anew: when the node was last known to live."""
 
     def document(self, viewer: Principal) -> dict[str, Any]:
         """What the API shows to `viewer`."""
@@ -74,8 +79,13 @@ class LiveCalls:
     def __init__(self, *, max_live: int = MAX_LIVE, max_ended: int = MAX_ENDED) -> None:
         self.evicted = 0
         """Calls that gave way because there were too many."""
+        self.by_node: dict[str, dict[str, LiveCall]] = {}
+        """The calls of each node that has some, in the order in which they were heard of."""
+        self.losses: dict[str, tuple[int, int]] = {}
+        """For each node that was found lost: its last such incarnation, and how often."""
         self._calls: dict[str, LiveCall] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
+        self._heard: dict[str, float] = {}
         self._max_live = max_live
         self._max_ended = max_ended
 
@@ -96,28 +106,51 @@ class LiveCalls:
 
     def apply(self, event: StoredEvent) -> None:
         """Learn from an event; those that tell nothing of calls are ignored."""
-        if event.type == "node.started" and event.data.get("what") == "appserver":
-            self._drop(lambda call: call.node == event.node and call.started_at < event.time)
-        elif event.call_id is None or not event.type.startswith("call."):
+        if event.type in _MARKS:
+            self._mark(event)
+        if event.service == "appserver":
+            self._heard[event.node] = max(event.time, self._heard.get(event.node, 0.0))
+        if event.call_id is None or not event.type.startswith("call."):
             return
-        elif event.type in _ENDS:
-            self._end(event.call_id)
+        if event.type in _ENDS:
+            self.end(event.call_id)
         elif event.call_id not in self._ended:
             self._update(self._call(event), event)
 
     def forget_silent(self, now: float) -> None:
         """Drop calls of which nothing was heard for SILENT_SECONDS."""
-        self._drop(lambda call: call.heard_at < now - SILENT_SECONDS)
+        silent = [c.id for c in self._calls.values() if c.heard_at < now - SILENT_SECONDS]
+        for call_id in silent:
+            self.end(call_id)
+
+    def _mark(self, event: StoredEvent) -> None:
+        if event.type == "node.lost":
+            node, alive = str(event.data.get("lost")), event.time - LOST_SECONDS
+            self._count_loss(node, int(event.data.get("incarnation") or 0))
+        elif event.data.get("what") != "appserver":
+            return
+        elif event.type == "node.started":
+            node, alive = event.node, self._heard.get(event.node, 0.0)
+        else:
+            node, alive = event.node, event.time
+        for call in self.by_node.get(node, {}).values():
+            if call.started_at < event.time:
+                call.lost_at = max(call.lost_at or 0.0, alive)
+
+    def _count_loss(self, node: str, incarnation: int) -> None:
+        before, times = self.losses.get(node, (incarnation, 0))
+        self.losses[node] = (incarnation, times + 1 if before == incarnation else 1)
 
     def _call(self, event: StoredEvent) -> LiveCall:
         assert event.call_id is not None
         call = self._calls.get(event.call_id)
         if call is None:
             if len(self._calls) >= self._max_live:
-                self._calls.pop(next(iter(self._calls)))
+                self._remove(next(iter(self._calls)))
                 self.evicted += 1
             call = LiveCall(event.call_id, event.node, event.time, event.time)
             self._calls[call.id] = call
+            self.by_node.setdefault(call.node, {})[call.id] = call
         return call
 
     def _update(self, call: LiveCall, event: StoredEvent) -> None:
@@ -128,15 +161,20 @@ class LiveCalls:
         if update is not None:
             update(call, event)
 
-    def _end(self, call_id: str) -> None:
-        self._calls.pop(call_id, None)
+    def end(self, call_id: str) -> None:
+        """The call is over; late events of it change nothing."""
+        self._remove(call_id)
         self._ended[call_id] = None
         while len(self._ended) > self._max_ended:
             self._ended.popitem(last=False)
 
-    def _drop(self, gone: Callable[[LiveCall], bool]) -> None:
-        for call in [call for call in self._calls.values() if gone(call)]:
-            self._end(call.id)
+    def _remove(self, call_id: str) -> None:
+        call = self._calls.pop(call_id, None)
+        if call is not None:
+            of_node = self.by_node[call.node]
+            del of_node[call_id]
+            if not of_node:
+                del self.by_node[call.node]
 
 
 def _started(call: LiveCall, event: StoredEvent) -> None:
@@ -151,6 +189,8 @@ def _forwarded(call: LiveCall, event: StoredEvent) -> None:
 def _progress(call: LiveCall, event: StoredEvent) -> None:
     call.state = max(call.state, State.RINGING)
     call.progress_at = min(call.progress_at or event.time, event.time)
+    call.progress_status = int(event.data.get("status") or 0) or None
+    call.progress_reason = str(event.data.get("reason") or "")
 
 
 def _answered(call: LiveCall, event: StoredEvent) -> None:
@@ -159,6 +199,7 @@ def _answered(call: LiveCall, event: StoredEvent) -> None:
     call.answered_by = str(event.data.get("target") or "") or None
 
 
+_MARKS: Final = frozenset({"node.started", "node.stopped", "node.lost"})
 _ENDS: Final = frozenset({"call.ended", "call.record"})
 _UPDATES: Final[Mapping[str, Callable[[LiveCall, StoredEvent], None]]] = {
     "call.started": _started,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from services.events.domain.clean import clean_object, clean_text
 from services.events.domain.times import rfc3339
-from tandem.bus.events import Event
+from tandem.bus.events import Event, NodeLost
 from tandem.bus.ports import Envelope
 from tandem.rpc.sessions import Principal
 
@@ -18,6 +18,7 @@ MAX_NAME: Final = 255
 """Characters of ids and names, as wide as their columns."""
 
 CALL_RECORD: Final = "call.record"
+SIP_TRACE: Final = "sip.trace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def draft(envelope: Envelope) -> Draft:
     """Read an envelope with an Event in it. Raises what the event's own methods raise."""
     event: Event = envelope.payload
     return Draft(
-        envelope_id=clean_text(envelope.id, MAX_NAME),
+        envelope_id=clean_text(_id(envelope.id, event), MAX_NAME),
         time=envelope.time,
         node=clean_text(envelope.node, MAX_NAME),
         service=event.service,
@@ -85,3 +86,10 @@ def draft(envelope: Envelope) -> Draft:
         message=clean_text(event.text(), MAX_MESSAGE),
         data=clean_object(event.data()),
     )
+
+
+def _id(envelope_id: str, event: Event) -> str:
+    """Several nodes find the same one lost; it is told once."""
+    if isinstance(event, NodeLost):
+        return f"lost-{event.lost}-{event.incarnation}-{event.times}"
+    return envelope_id

@@ -69,6 +69,12 @@ class Filter:
         """Whether `event` passes."""
         return all(term.matches(event) for term in self.terms)
 
+    def names_type(self, type: str) -> bool:
+        """Whether a type is asked for by its name, or by its area: `sip.*`."""
+        area = type.partition(".")[0] + "."
+        patterns = (p for term in self.terms if term.key == "type" for p in term.patterns)
+        return any(p.startswith(area) and fnmatchcase(type, p) for p in patterns)
+
     def foreign_owner(self, viewer: Principal) -> str | None:
         """An owner that is asked for and that `viewer` may not ask for."""
         for term in self.terms:

@@ -109,7 +109,8 @@ class EventsApi:
     async def events(self, request: Request, count: Count = 100) -> Response:
         """Events: as a stream (`text/event-stream`), or one page for `Accept: application/json`.
 
-        `filter` says which, `cursor` or `Last-Event-ID` after which one.
+        `filter` says which, `cursor` or `Last-Event-ID` after which one; `traces=1` has full SIP
+        traces made and sent too, one's own or, for administrators, those of `trace_customer`.
         """
         view, cursor = read_view(request, _viewer(request)), read_cursor(request)
         if _wants_page(request):

@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from starlette.requests import HTTPConnection
 
-from services.events.domain.filters import FilterError, parse_filter
+from services.events.domain.event import MAX_NAME
+from services.events.domain.filters import FilterError
 from services.events.domain.times import parse_time
 from services.events.domain.view import View
+from services.events.handlers.viewing import Forbidden, make_view
 from tandem.rpc.http import Problem
 from tandem.rpc.sessions import Principal
 
+_SWITCH: Final[Mapping[str, bool]] = {
+    "": False,
+    "0": False,
+    "false": False,
+    "1": True,
+    "true": True,
+}
+
 
 def read_view(connection: HTTPConnection, viewer: Principal) -> View:
-    """`?filter=`. Raises a 400 Problem that names what is wrong, a 403 for others' events."""
+    """`?filter=`, `?traces=1` and `?trace_customer=`. Raises a 400 Problem that names what is
+    wrong, a 403 for what is others'."""
+    asked = connection.query_params
+    traces = asked.get("traces", "0").lower()
+    if traces not in _SWITCH:
+        raise Problem(400, "Write traces=1 or traces=0.", field="traces")
+    customer = asked.get("trace_customer", "")
+    if len(customer) > MAX_NAME:
+        raise Problem(400, "No user name is so long.", field="trace_customer")
     try:
-        found = parse_filter(connection.query_params.get("filter", ""))
+        return make_view(
+            viewer, asked.get("filter", ""), traces=_SWITCH[traces], trace_customer=customer
+        )
     except FilterError as error:
         raise Problem(400, f"The filter is wrong: {error}.", field="filter") from None
-    foreign = found.foreign_owner(viewer)
-    if foreign is not None:
-        detail = f"Only administrators may see the events of {foreign!r}."
-        raise Problem(403, detail, field="filter")
-    return View(viewer, found)
+    except Forbidden as error:
+        raise Problem(403, str(error), field=error.field) from None
 
 
 def read_cursor(connection: HTTPConnection) -> int | None:

@@ -63,12 +63,11 @@ class Feed:
         self.first, self.last = await self._log.bounds()
         self._recent_after = self.last
 
-    def announce(self, events: Sequence[StoredEvent]) -> None:
-        """Add stored events, in order, and wake the consoles."""
-        if not events:
-            return
+    def announce(self, events: Sequence[StoredEvent], reached: int) -> None:
+        """Add stored events, in order and without any left out up to the id `reached`; wake the
+        consoles."""
         self._recent.extend(events)
-        self.last = events[-1].id
+        self.last = reached
         if len(self._recent) > 2 * self._limit:
             cut = len(self._recent) - self._limit
             self._recent_after = self._recent[cut - 1].id
@@ -99,8 +98,7 @@ class Feed:
     async def read(self, view: View, cursor: int) -> Page:
         """What comes after `cursor` for this view, at most PAGE events."""
         if cursor > self.last:
-            # An id that this log never gave: its database was replaced by another.
-            return Page([], self.last, Gap(cursor, self.last + 1))
+            return await self._read_ahead(cursor)
         if cursor >= self._recent_after:
             return self._read_recent(view, cursor)
         return await self._read_log(view, cursor)
@@ -111,9 +109,18 @@ class Feed:
         reached = events[-1].id if events else self.last
         return Page([event for event in events if view.shows(event)], reached)
 
+    async def _read_ahead(self, cursor: int) -> Page:
+        _, last = await self._log.bounds()
+        if cursor <= last:
+            return Page([], cursor)  # another events node gave it; we are about to follow
+        # An id that this log never gave: its database was replaced by another.
+        return Page([], self.last, Gap(cursor, self.last + 1))
+
     async def _read_log(self, view: View, cursor: int) -> Page:
         until = self.last
         found = await self._log.read(view, cursor, until, PAGE)
+        # Another node may have removed some meanwhile.
+        self.raise_floor((await self._log.bounds())[0])
         reached = found[-1].id if len(found) == PAGE else until
         gap = Gap(cursor, self.first) if self.first - 1 > cursor else None
         if gap is not None:

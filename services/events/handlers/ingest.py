@@ -1,51 +1,75 @@
-"""From the bus into the log, the directory of live calls and the feed, in this order."""
+"""From the bus into the log."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from services.events.domain.calls import LiveCalls
-from services.events.domain.event import Draft, StoredEvent, draft
-from services.events.handlers.feed import Feed
-from services.events.ports import EventLog, StorageError
+from services.events.domain.event import Draft, draft
+from services.events.handlers.tail import Tail
+from services.events.ports import EventLog, Refused, StorageError
 from tandem.bus.events import Event
 from tandem.bus.ports import Envelope
 
 logger = logging.getLogger(__name__)
 
-RETRY_SECONDS: Final = (0.1, 0.5, 2.0, 5.0)
-"""Waits between attempts to store a batch; meanwhile the bus queues. Then the batch is lost,
-counted, since waiting for ever would only lose others."""
+FAILURE_SECONDS: Final = 60.0
+"""A batch that we could not store and have not seen again for so long, another node has."""
 
 
 class Ingest:
-    """The handler of Topic.EVENTS."""
+    """The handler of Topic.EVENTS, which several nodes share. A batch that can't be stored stays
+    with the broker, which gives it again, to whomever: nothing is lost, and `delay` shows it."""
 
-    def __init__(self, log: EventLog, calls: LiveCalls, feed: Feed) -> None:
+    def __init__(self, log: EventLog, tail: Tail, clock: Callable[[], float]) -> None:
         self.stored = 0
         """Events stored."""
         self.duplicates = 0
-        """Events that came again."""
+        """Events that came again, and second records of a call."""
         self.unreadable = 0
         """Payloads that are no event, or whose text or data could not be made."""
-        self.lost = 0
-        """Events that could not be stored."""
+        self.refused = 0
+        """Events that the database can't hold, though it works; they are left out."""
+        self.postponed = 0
+        """Batches that could not be stored now and were given back."""
+        self.failing = False
+        """Whether the last batch could not be stored."""
         self._log = log
-        self._calls = calls
-        self._feed = feed
+        self._tail = tail
+        self._clock = clock
+        self._delay = 0.0
+        self._postponed_of = 0.0
+        self._postponed_at = 0.0
 
     async def __call__(self, batch: Sequence[Envelope]) -> None:
-        """Take one batch."""
+        """Take one batch. Raises StorageError while the database is away."""
         drafts = [item for item in map(self._draft, batch) if item is not None]
         if not drafts:
             return
-        stored = await self._store(drafts)
-        for event in stored:
-            self._calls.apply(event)
-        self._feed.announce(stored)
+        oldest = min(item.time for item in drafts)
+        try:
+            await self._store(drafts)
+        except StorageError as error:
+            self.postponed += 1
+            self._postponed_of, self._postponed_at = oldest, self._clock()
+            if not self.failing:
+                self.failing = True
+                logger.error("events wait in their queue: %s", error)
+            raise
+        self._delay = max(0.0, self._clock() - oldest)
+        self._postponed_at = 0.0
+        if self.failing:
+            self.failing = False
+            logger.warning("events are stored again, after %.0f s", self._delay)
+
+    def delay(self) -> float:
+        """Seconds that the oldest event waits which we could not store yet; when there is none,
+        how long the oldest of the last batch had waited."""
+        now = self._clock()
+        if self._postponed_at and now - self._postponed_at < FAILURE_SECONDS:
+            return max(0.0, now - self._postponed_of)
+        return self._delay
 
     def _draft(self, envelope: Envelope) -> Draft | None:
         try:
@@ -57,17 +81,17 @@ class Ingest:
             logger.exception("unreadable event from node %s", envelope.node)
             return None
 
-    async def _store(self, drafts: list[Draft]) -> list[StoredEvent]:
-        for wait in (*RETRY_SECONDS, None):
-            try:
-                stored = await self._log.append(drafts)
-            except StorageError as error:
-                logger.error("cannot store %d events: %s", len(drafts), error)
-                if wait is not None:
-                    await asyncio.sleep(wait)
-                continue
-            self.stored += len(stored)
-            self.duplicates += len(drafts) - len(stored)
-            return stored
-        self.lost += len(drafts)
-        return []
+    async def _store(self, drafts: list[Draft]) -> None:
+        try:
+            appended = await self._log.append(drafts)
+        except Refused as error:
+            if len(drafts) > 1:
+                for item in drafts:
+                    await self._store([item])
+                return
+            self.refused += 1
+            logger.error("event %s is left out: %s", drafts[0].envelope_id, error)
+            return
+        self.stored += len(appended.events)
+        self.duplicates += len(drafts) - len(appended.events)
+        self._tail.stored(appended)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from services.events.domain.calls import LiveCalls
 from services.events.domain.event import StoredEvent, shown_owner
 from services.events.domain.times import rfc3339
-from services.events.domain.view import View
+from services.events.domain.view import EVERYBODY, View
 from services.events.handlers.feed import PAGE, Feed
 from services.events.ports import EventLog, RecordQuery
 from tandem.rpc.sessions import Principal
@@ -44,18 +44,29 @@ class Queries:
 
     async def call(self, viewer: Principal, call_id: str) -> dict[str, Any] | None:
         """A call, under way or ended, with its events; None if there is none for `viewer`."""
+        found = await self.call_and_events(viewer, call_id)
+        if found is None:
+            return None
+        call, events = found
+        return {**call, "events": [event.document(viewer) for event in events]}
+
+    async def call_and_events(
+        self, viewer: Principal, call_id: str
+    ) -> tuple[dict[str, Any], list[StoredEvent]] | None:
+        """As `call`, with the events as they are stored."""
         live = self._calls.get(call_id)
         if live is not None and viewer.may_see(live.owners):
-            return {**live.document(viewer), "events": await self._events_of(viewer, call_id)}
+            return live.document(viewer), await self._events_of(viewer, call_id)
         record = await self.record(viewer, call_id)
         events = await self._events_of(viewer, call_id)
         if record is None and not events:
             return None
-        return {"id": call_id, "state": "ended", "record": record, "events": events}
+        return {"id": call_id, "state": "ended", "record": record}, events
 
-    async def _events_of(self, viewer: Principal, call_id: str) -> list[dict[str, Any]]:
+    async def _events_of(self, viewer: Principal, call_id: str) -> list[StoredEvent]:
         events = await self._log.of_call(call_id, MAX_CALL_EVENTS)
-        return [event.document(viewer) for event in events if View(viewer).shows(event)]
+        view = View(viewer, traces=EVERYBODY)
+        return [event for event in events if view.shows(event)]
 
     async def records(
         self, viewer: Principal, query: RecordQuery, offset: int, count: int

@@ -21,11 +21,13 @@ INTERVAL_SECONDS: Final = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """The limits; `events` is a number of events, the others are seconds."""
+    """The limits; `events` and `traces` are numbers of events, the others are seconds."""
 
     events: int
     event_seconds: float
     record_seconds: float
+    traces: int
+    trace_seconds: float
 
 
 class Retention:
@@ -49,6 +51,7 @@ class Retention:
         if through >= self._feed.first:
             self._feed.raise_floor(through + 1)
             await self._log.remove_events(through)
+        await self._log.remove_traces(now - self._keep.trace_seconds, self._keep.traces)
         await self._log.remove_records(now - self._keep.record_seconds)
 
     async def run(self) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from services.events.domain.calls import SILENT_SECONDS, LiveCalls
 from services.events.domain.event import StoredEvent
+from tandem.bus.nodes import LOST_SECONDS
 from tandem.rpc.sessions import Principal
 from tests.support.events import stored
 
@@ -70,14 +71,29 @@ def test_the_directory_is_bounded() -> None:
     assert len(calls) == 0
 
 
-def test_an_appserver_that_starts_again_has_lost_its_calls() -> None:
+def test_an_appserver_that_starts_again_has_left_its_calls() -> None:
     calls = LiveCalls()
     calls.apply(STARTED)
     calls.apply(of_call(2, "call.started", "c2", node="node-b"))
     calls.apply(stored(9, "node.started", data={"what": "proxy"}))
-    assert len(calls) == 2
+    assert [call.lost_at for call in calls] == [None, None]
     calls.apply(stored(10, "node.started", data={"what": "appserver"}))
-    assert [call.id for call in calls] == ["c2"]
+    # the last that was heard of the node
+    assert {call.id: call.lost_at for call in calls} == {"c1": 1009.0, "c2": None}
+
+
+def test_a_node_that_is_lost_lived_until_it_fell_silent() -> None:
+    calls = LiveCalls()
+    calls.apply(STARTED)
+    lost = {"what": "appserver", "lost": "node-a", "incarnation": 7, "calls": 1}
+    calls.apply(stored(10, "node.lost", node="events-1", data=lost, service="events"))
+    calls.apply(of_call(11, "call.started", "c2"))
+    assert {call.id: call.lost_at for call in calls} == {"c1": 1010.0 - LOST_SECONDS, "c2": None}
+    assert calls.losses == {"node-a": (7, 1)}
+    calls.apply(stored(12, "node.lost", node="events-1", data=lost, service="events"))
+    assert calls.losses == {"node-a": (7, 2)}
+    calls.apply(stored(13, "node.lost", data={**lost, "incarnation": 8}, service="events"))
+    assert calls.losses == {"node-a": (8, 1)}
 
 
 def test_a_call_of_which_nothing_is_heard_is_dropped() -> None:

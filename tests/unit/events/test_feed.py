@@ -7,7 +7,7 @@ from typing import Any
 from services.events.domain.event import Draft, StoredEvent
 from services.events.domain.view import View
 from services.events.handlers.feed import PAGE, Feed, Gap
-from services.events.ports import CallRecords, RecordQuery
+from services.events.ports import Appended, CallRecords, RecordQuery
 from tandem.rpc.sessions import Principal
 from tests.support.events import stored
 
@@ -24,7 +24,10 @@ class MemoryLog:
     async def open(self) -> None: ...
     async def close(self) -> None: ...
 
-    async def append(self, drafts: Sequence[Draft]) -> list[StoredEvent]:
+    async def append(self, drafts: Sequence[Draft]) -> Appended:
+        raise NotImplementedError
+
+    async def end_calls(self, drafts: Sequence[Draft]) -> Appended:
         raise NotImplementedError
 
     async def bounds(self) -> tuple[int, int]:
@@ -46,6 +49,8 @@ class MemoryLog:
 
     async def remove_events(self, through: int) -> None:
         self.events = [e for e in self.events if e.id > through]
+
+    async def remove_traces(self, before: float, keep: int) -> None: ...
 
     async def records(self, query: RecordQuery, offset: int, count: int) -> CallRecords:
         raise NotImplementedError
@@ -78,7 +83,7 @@ async def test_old_events_come_from_the_log_and_new_ones_from_memory() -> None:
     await feed.start()
     new = some(3 * PAGE + 1, 5 * PAGE)
     log.events += new
-    feed.announce(new)
+    feed.announce(new, new[-1].id)
     ids, gaps = await read_all(feed, 10)
     assert ids == [n for n in range(11, 5 * PAGE + 1) if n % 2]
     assert gaps == []
@@ -94,7 +99,7 @@ async def test_memory_is_bounded_and_the_log_takes_over() -> None:
     await feed.start()
     for first in range(1, 101, 5):
         log.events += some(first, first + 4)
-        feed.announce(some(first, first + 4))
+        feed.announce(some(first, first + 4), first + 4)
     ids, gaps = await read_all(feed, 0)
     assert ids == list(range(1, 101, 2))
     assert gaps == []
@@ -133,7 +138,7 @@ async def test_waiting_ends_with_news_with_the_close_and_with_time() -> None:
     assert not await feed.wait(0, 0.001)
     waiting = asyncio.create_task(feed.wait(0, 60))
     await asyncio.sleep(0)
-    feed.announce(some(1, 1))
+    feed.announce(some(1, 1), 1)
     assert await waiting
     assert await feed.wait(0, 60)
     waiting = asyncio.create_task(feed.wait(1, 60))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from services.events.domain.calls import LiveCalls
-from services.events.domain.event import Draft, StoredEvent
+from services.events.domain.event import Draft
 from services.events.domain.view import View
-from services.events.handlers import ingest as ingest_module
 from services.events.handlers.consoles import (
     Closed,
     Consoles,
@@ -22,53 +22,93 @@ from services.events.handlers.consoles import (
 from services.events.handlers.feed import Feed
 from services.events.handlers.ingest import Ingest
 from services.events.handlers.retention import Keep, Retention
-from services.events.ports import StorageError
-from tandem.bus.ports import Envelope
+from services.events.handlers.tail import Tail
+from services.events.handlers.watched import Watched
+from services.events.ports import Appended, Refused, StorageError
+from tandem.bus.interest import EventsStored
+from tandem.bus.ports import Envelope, Topic
 from tandem.rpc.sessions import Principal
 from tests.support.events import Tokens, removed
 from tests.unit.events.test_feed import MemoryLog, some
 
 
 class FragileLog(MemoryLog):
-    """Fails to store as often as it is told."""
+    """Fails to store as often as it is told, and never holds what is `poison`."""
 
-    def __init__(self, failures: int) -> None:
+    def __init__(self, failures: int = 0, poison: str = "") -> None:
         super().__init__()
         self.failures = failures
+        self.poison = poison
 
-    async def append(self, drafts: Sequence[Draft]) -> list[StoredEvent]:
+    async def append(self, drafts: Sequence[Draft]) -> Appended:
         if self.failures:
             self.failures -= 1
             raise StorageError("away")
-        return some(1, len(drafts))
+        if any(draft.envelope_id == self.poison for draft in drafts):
+            raise Refused("too long")
+        after = len(self.events)
+        new = some(after + 1, after + len(drafts))
+        self.events += new
+        return Appended(after, new)
 
 
-@pytest.fixture(autouse=True)
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest_module, "RETRY_SECONDS", (0.0, 0.0))
+class Said:
+    """A publisher that remembers."""
+
+    def __init__(self) -> None:
+        self.payloads: list[Any] = []
+
+    def publish(self, topic: Topic, payload: Any) -> None:
+        self.payloads.append(payload)
+
+
+async def ingest_of(log: MemoryLog, said: Said | None = None) -> tuple[Ingest, Feed]:
+    feed = Feed(log)
+    tail = Tail(log, LiveCalls(), feed, said or Said(), poll_seconds=None)
+    await tail.start(None)
+    return Ingest(log, tail, clock=lambda: 11.0), feed
 
 
 def envelopes(count: int) -> list[Envelope]:
     return [Envelope(f"n-{n}", 1.0, "n", removed("alice", n)) for n in range(count)]
 
 
-@pytest.mark.parametrize(("failures", "stored", "lost"), [(0, 3, 0), (2, 3, 0), (3, 0, 3)])
-async def test_storing_is_tried_again_before_a_batch_is_lost(
-    failures: int, stored: int, lost: int, caplog: pytest.LogCaptureFixture
+async def test_a_batch_that_cannot_be_stored_stays_with_the_broker_and_the_delay_shows_it(
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    log = FragileLog(failures)
-    feed = Feed(log)
-    ingest = Ingest(log, LiveCalls(), feed)
+    ingest, feed = await ingest_of(FragileLog(failures=2))
+    with caplog.at_level(logging.CRITICAL):
+        for _ in range(2):
+            with pytest.raises(StorageError):
+                await ingest(envelopes(3))
+    assert (ingest.stored, ingest.postponed, feed.last) == (0, 2, 0)
+    assert ingest.failing
+    assert ingest.delay() == 10.0  # the events are of the time 1
+    await ingest(envelopes(3))
+    assert (ingest.stored, feed.last) == (3, 3)
+    assert not ingest.failing
+
+
+async def test_what_is_stored_is_told_to_the_other_nodes() -> None:
+    said = Said()
+    ingest, _ = await ingest_of(FragileLog(), said)
+    await ingest(envelopes(3))
+    assert said.payloads == [EventsStored(3)]
+
+
+async def test_an_event_that_the_database_cannot_hold_stops_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ingest, feed = await ingest_of(FragileLog(poison="n-1"))
     with caplog.at_level(logging.CRITICAL):
         await ingest(envelopes(3))
-    assert (ingest.stored, ingest.lost, feed.last) == (stored, lost, stored)
+    assert (ingest.stored, ingest.refused, feed.last) == (2, 1, 2)
 
 
 async def test_what_is_no_event_is_counted_and_the_rest_is_stored(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    log = FragileLog(0)
-    ingest = Ingest(log, LiveCalls(), Feed(log))
+    ingest, _ = await ingest_of(FragileLog())
     with caplog.at_level(logging.CRITICAL):
         await ingest([Envelope("n-9", 1.0, "n", "nonsense"), *envelopes(2)])
     assert (ingest.unreadable, ingest.stored) == (1, 2)
@@ -76,7 +116,13 @@ async def test_what_is_no_event_is_counted_and_the_rest_is_stored(
 
 def consoles_of(feed: Feed, tokens: Tokens) -> Consoles:
     return Consoles(
-        feed, tokens, heartbeat_seconds=0.001, max_open=3, max_per_user=2, verify_seconds=0.002
+        feed,
+        tokens,
+        heartbeat_seconds=0.001,
+        max_open=3,
+        max_per_user=2,
+        watched=Watched(Said(), lambda: 0.0),
+        verify_seconds=0.002,
     )
 
 
@@ -108,13 +154,15 @@ def test_streams_are_limited_per_user_and_in_all() -> None:
 
 @pytest.mark.parametrize(
     ("keep", "first"),
-    [(Keep(1000, 1000.0, 1.0), 1), (Keep(10, 1000.0, 1.0), 91), (Keep(1000, 20.0, 1.0), 81),
-     (Keep(10, 0.0, 1.0), 100)],
-)  # fmt: skip
-async def test_events_go_by_age_and_by_number_and_the_last_stays(keep: Keep, first: int) -> None:
+    [((1000, 1000.0), 1), ((10, 1000.0), 91), ((1000, 20.0), 81), ((10, 0.0), 100)],
+)
+async def test_events_go_by_age_and_by_number_and_the_last_stays(
+    keep: tuple[int, float], first: int
+) -> None:
     log = MemoryLog(some(1, 100))  # event n is of the time 1000 + n
     feed = Feed(log)
     await feed.start()
-    await Retention(log, feed, LiveCalls(), keep, clock=lambda: 1100.5).once()
+    limits = Keep(*keep, record_seconds=1.0, traces=1, trace_seconds=1.0)
+    await Retention(log, feed, LiveCalls(), limits, clock=lambda: 1100.5).once()
     assert log.events[0].id == first
     assert feed.first == first

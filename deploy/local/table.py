@@ -23,9 +23,8 @@ def show(cluster: LocalCluster) -> list[str]:
                 use = f"events http://{shared.outside(name, 'http')}/api/v1/events"
             place = shared.outside if kind in ("provisioning", "events") else shared.inside
             child = cluster.nodes[name]
-            rows.append(
-                (name, str(child.pid), use, place(name, "http"), shared.inside(name, "grpc"))
-            )
+            grpc = "" if kind == "proxy" else shared.inside(name, "grpc")
+            rows.append((name, str(child.pid), use, place(name, "http"), grpc))
     lines = ["", *_columns(rows), ""]
     if cluster.broker is not None:
         lines.append(f"rabbitmq     127.0.0.1:{cluster.broker.port}")

@@ -19,6 +19,7 @@ PACKAGES: Final = {
     "nsd": "nsd",
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
+    "kubectl": "kubernetes-client",
     "postgres": "postgresql",
     "initdb": "postgresql",
     "mariadbd": "mariadb-server",

@@ -100,7 +100,7 @@ class Local:
         )
         routers = [provisioning.router(), events.router(), phones]
         app = make_app(routers, metrics, provisioning.ready)
-        grpc = await self._start_grpc(provisioning, metrics)
+        grpc = await self._start_grpc(provisioning, events, metrics)
         server = HttpServer(app, self._config.http)
         try:
             server.open()
@@ -113,10 +113,13 @@ class Local:
         self._started("the announcements", provisioning.leave)
         return _lines(proxy, server.address, grpc.address, password)
 
-    async def _start_grpc(self, provisioning: Provisioning, metrics: Metrics) -> GrpcServer:
+    async def _start_grpc(
+        self, provisioning: Provisioning, events: Events, metrics: Metrics
+    ) -> GrpcServer:
         listen = self._config.grpc
         server = GrpcServer(listen, self._security, provisioning.sessions, provisioning.ready)
         provisioning.serve(server)
+        events.serve(server)
         try:
             await server.start()
         except OSError as error:

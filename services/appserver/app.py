@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
+from services.appserver.adapters.http_trigger import HttpxTrigger
 from services.appserver.config import AppServerConfig
 from services.appserver.domain.authentication import Authenticator
 from services.appserver.domain.domains import Domains
@@ -20,8 +21,10 @@ from services.appserver.domain.ownership import Ownership
 from services.appserver.domain.proxies import Proxies
 from services.appserver.handlers.accounts import AccountCache
 from services.appserver.handlers.bindings import Bindings
+from services.appserver.handlers.callbacks import Callbacks
 from services.appserver.handlers.calls import Calls as B2bua
 from services.appserver.handlers.core import Core
+from services.appserver.handlers.hints import Hints
 from services.appserver.handlers.membership import Membership
 from services.appserver.handlers.news import News
 from services.appserver.handlers.outside import Outside
@@ -29,7 +32,7 @@ from services.appserver.handlers.planner import Planner
 from services.appserver.handlers.tools import Tools
 from services.appserver.handlers.traces import Traces
 from services.appserver.handlers.watch import Looks, Statistics, Watch
-from services.appserver.ports import CallHost, Calls, CallsFactory, Resolver
+from services.appserver.ports import CallHost, Calls, CallsFactory, HttpTrigger, Resolver
 from tandem import __version__
 from tandem.bus.events import NodeDraining, NodeStarted, NodeStopped
 from tandem.bus.nodes import NodeAnnounced, Nodes, NodeState
@@ -68,6 +71,7 @@ class AppServer:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         tracing: Tracing | None = None,
+        http: HttpTrigger | None = None,
     ) -> None:
         self.config = config
         self._bus = bus
@@ -89,8 +93,6 @@ class AppServer:
         self._grpc = self._http = ""
         self.state = NodeState.ACTIVE
         """ACTIVE or DRAINING."""
-        self.hints: Callable[[], int] = lambda: 0
-        """How many next-call hints it has published."""
         self._send = self.traces.sending(link.send)
         self._clock = clock
         self.deadlines = Deadlines()
@@ -111,7 +113,9 @@ class AppServer:
         )
         ways = Outside(resolver, self._spawn, clock, self.tools.proxies)
         self.calls: Calls = calls(self._call_host(wall, ways))
-        self._core.attach(self.layer, Planner(self.tools, self.layer, ways), self.calls, ways.judge)
+        self.callbacks = self._make_callbacks(http)
+        planner = Planner(self.tools, self.layer, ways, self.callbacks.waits)
+        self._core.attach(self.layer, planner, self.calls, ways.judge)
 
     def _make_tools(self, wall: Callable[[], float]) -> Tools:
         config = self.config
@@ -156,6 +160,26 @@ class AppServer:
             proxies=self.tools.proxies,
         )
 
+    def _make_callbacks(self, http: HttpTrigger | None) -> Callbacks:
+        node, tools = self.config.node_id, self.tools
+        observe = self.statistics.hint_acknowledged.observe
+        hints = Hints(
+            self._bus, node, self._proxies, tools.deadlines, self._clock, self._arm, observe
+        )
+        return Callbacks(
+            tools,
+            self.calls,
+            hints,
+            http or HttpxTrigger(private=self.config.trigger_private),
+            self._link.address,
+            self._spawn,
+            self._arm,
+        )
+
+    def _proxies(self) -> list[str]:
+        """The live proxies; none in a process of its own, where there is nobody to choose."""
+        return [said.node for said in self._nodes.alive("proxy")] if self._nodes else []
+
     def register(self, metrics: Metrics) -> None:
         """Show what this appserver did, and what is under way: all of that returns to zero when
         nobody calls."""
@@ -178,6 +202,10 @@ class AppServer:
         metrics.gauge(
             "tandem_draining", lambda: self.state == NodeState.DRAINING, "Whether it drains"
         )
+        callbacks = self.callbacks
+        metrics.counters("tandem_callbacks", callbacks.counters, "Calls that wait for callbacks")
+        metrics.counters("tandem_hints", callbacks.hints.counters, "Next-call hints")
+        metrics.gauge("tandem_waits", lambda: len(callbacks), "Calls that wait for callbacks")
         metrics.gauge("tandem_traces", lambda: len(self.traces), "Legs whose messages are kept")
 
     # -- life ----------------------------------------------------------------------------------
@@ -202,6 +230,7 @@ class AppServer:
         subscribe(Topic.DIRECTORY, news.on_directory, name=f"{node}-dir")
         subscribe(Topic.INTEREST, self.traces.on_interest, name=f"{node}-interest")
         self._bus.on_resumed(news.resumed)
+        self.callbacks.hints.start()
 
     async def start(self) -> None:
         """Learn domains and bindings, then take messages. Provisioning may be away: then the
@@ -237,7 +266,7 @@ class AppServer:
             http=self._http,
             calls=len(self.calls),
             bindings=self.location.own,
-            hints=self.hints(),
+            hints=len(self.callbacks.hints),
         )
 
     def drain(self, draining: bool) -> None:

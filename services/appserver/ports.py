@@ -8,6 +8,7 @@ from typing import Protocol
 
 from services.appserver.config import AppServerConfig
 from services.appserver.domain.call import Call
+from services.appserver.domain.callbacks import Trigger
 from services.appserver.domain.plan import CallPlan, NextHop, Target
 from services.appserver.domain.proxies import Proxies
 from tandem.bus.ports import Publisher
@@ -107,6 +108,9 @@ class Calls(Protocol):
     def live(self) -> list[Call]:
         """The calls that are under way."""
 
+    def find(self, call_id: str) -> Call | None:
+        """The call under way with this id."""
+
     def accounts_of(self, call_id: str) -> tuple[Account, ...]:
         """The accounts at the ends of a call that is not answered yet."""
 
@@ -131,6 +135,23 @@ class Calls(Protocol):
 
     async def stop(self) -> None:
         """The node ends: write the records that are still due. Calls that are up stay up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of a trigger."""
+
+    status: int
+    """The HTTP status; 0: no answer."""
+    problem: str = ""
+    """Why there is no answer, in words for people."""
+
+
+class HttpTrigger(Protocol):
+    """Asks providers to call back. Never raises, never follows a redirection, bounded in time."""
+
+    async def ask(self, trigger: Trigger) -> Asked:
+        """Send the request."""
 
 
 Done = Callable[[tuple[NextHop, ...], float], None]

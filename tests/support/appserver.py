@@ -194,6 +194,9 @@ class FakeCalls:
     def live(self) -> list[Call]:
         return []
 
+    def find(self, call_id: str) -> Call | None:
+        return None
+
     def accounts_of(self, call_id: str) -> tuple[Account, ...]:
         return ()
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
+from tandem.bus.hints import Hint, normal
 from tandem.sip.address import Address
 from tandem.sip.errors import RemoteFault
 from tandem.sip.message import Request
@@ -25,6 +25,9 @@ MAX_HEADERS: Final = 32
 MAX_FIELD: Final = 4096
 """Characters of a name with its value, in a header or a form."""
 MAX_BODY: Final = 65_536
+MAX_DOTS: Final = 8
+"""Dots of a user part that are looked behind."""
+NAMELESS: Final = "anonymous"
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 
 _TOKEN_RE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -54,6 +57,10 @@ class NotYours(CallbackError):
 
 class NotWaitable(CallbackError):
     """The call is answered already, or waits already."""
+
+
+class Unavailable(CallbackError):
+    """What has to be known first can't be asked for just now."""
 
 
 class TooManyWaits(CallbackError):
@@ -151,51 +158,86 @@ class Callback:
 
 # -- which call is it? -----------------------------------------------------------------------------
 
-
-def fits(pattern: str, callers: Iterable[str]) -> bool:
-    """Whether one of these user parts looks like the pattern."""
-    plain = _plain(pattern)
-    return not pattern or any(_glob(plain, _plain(user)) for user in callers)
+Rank = tuple[bool, int, bool, float, str]
 
 
-def specificity(pattern: str) -> tuple[int, int]:
-    """Greater for a pattern that says more: its literal characters, then how few stars."""
-    plain = _plain(pattern)
-    stars = plain.count("*")
-    return len(plain) - stars - plain.count("?"), -stars if pattern else -MAX_PATTERN
+def rank(hint: Hint) -> Rank:
+    """Of several hints that a call fits, the least is the call's: the most specific pattern, then
+    who waited first. Proxies have the same order, so that a call meets whom it was sent to."""
+    pattern = normal(hint.pattern)
+    literal = len(pattern) - pattern.count("*") - pattern.count("?")
+    vague = "*" in pattern or not pattern
+    return (vague, -literal, not hint.domains, hint.expires_at, hint.id)
 
 
-def caller_users(request: Request) -> tuple[str, ...]:
-    """The user parts that name the caller: that of From, then P-Asserted-Identity's (RFC 3325)."""
-    uris = [request.from_.uri]
+def tails(user: str) -> list[str]:
+    """The names that a user part may mean, lower case: `anything.username` is username's too."""
+    name = user.lower()
+    found = [name]
+    for _ in range(MAX_DOTS):
+        _, dot, name = name.partition(".")
+        if not dot or not name:
+            break
+        found.append(name)
+    return found
+
+
+def caller_of(request: Request) -> str:
+    """The caller's user part: From's, else (there is none, or it is withheld, RFC 3323) that of
+    P-Asserted-Identity (RFC 3325); "" for neither."""
+    user = _user(request.from_.uri)
+    if user and user.lower() != NAMELESS:
+        return user
     with suppress(RemoteFault):  # one that makes no sense names nobody
-        uris += [a.uri for a in Address.parse_list(request.values("p-asserted-identity"))]
-    return tuple(user for uri in uris if (user := _user(uri)))
+        asserted = Address.parse_list(request.values("p-asserted-identity"))
+        return next((name for a in asserted if (name := _user(a.uri))), user)
+    return user
 
 
 def _user(uri: Uri) -> str:
     return uri.unescaped_user if uri.is_sip else uri.opaque.partition(";")[0]
 
 
-def _plain(user: str) -> str:
-    return user.lower().removeprefix("+")
+# -- what happens to it ----------------------------------------------------------------------------
 
 
-def _glob(pattern: str, text: str) -> bool:
-    """A match in time len(pattern) * len(text) at most, whatever somebody writes: it goes back to
-    the last star only. A regular expression might try for ever."""
-    at = here = 0
-    star, resume = -1, 0
-    while at < len(text):
-        if here < len(pattern) and pattern[here] == "*":
-            star, resume = here, at
-            here += 1
-        elif here < len(pattern) and pattern[here] in ("?", text[at]):
-            here += 1
-            at += 1
-        elif star >= 0:
-            resume += 1
-            at, here = resume, star + 1
-        else:
-            return False
-    return not pattern[here:].strip("*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """The call waits, and the proxies know it."""
+
+    call_id: str
+    hint: str
+    proxies: tuple[str, ...]
+    """Those that have acknowledged the hint."""
+    silent: tuple[str, ...]
+    """Live ones that have not, in time."""
+    acknowledged_ms: float
+    """From publishing to the last acknowledgement that was waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Triggered:
+    """The provider was asked."""
+
+    status: int
+    """The HTTP status; 0: no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """The callback is joined to the caller: the end."""
+
+    caller: str
+    """The URI in its From."""
+    waited: float
+    """Seconds from the trigger to the match."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No callback: the end."""
+
+    reason: str
+
+
+Step = Waiting | Triggered | Matched | Failed

@@ -43,6 +43,7 @@ from services.appserver.handlers.outside import Outside
 from services.appserver.handlers.refused_calls import record_refusal
 from services.appserver.handlers.sources import source_of
 from services.appserver.handlers.tools import Tools
+from services.appserver.handlers.waits import Waits
 from services.appserver.ports import OutsideHop
 from tandem.bus.events import AuthenticationFailed
 from tandem.bus.ports import Topic
@@ -74,7 +75,11 @@ class Inquiry:
 class Planner:
     """Makes plans, or answers in their place."""
 
-    def __init__(self, tools: Tools, layer: TransactionLayer, ways: Outside) -> None:
+    def __init__(
+        self, tools: Tools, layer: TransactionLayer, ways: Outside, waits: Waits | None = None
+    ) -> None:
+        self._waits = waits or Waits()
+        self._waiting = self._waits.users
         self._tools = tools
         self._layer = layer
         self._ways = ways
@@ -186,12 +191,40 @@ class Planner:
         for name in candidates(user):
             account = self._tools.accounts.get(name, domain, now)
             if isinstance(account, Miss):
+                if self._waiting and account is Miss.UNAVAILABLE:
+                    if self._called_back(inquiry, self._registrant(name, domain), now):
+                        return
                 self._missing(inquiry, account, name, domain, now)
                 return
             if account is not None:
+                if self._waiting and objection(account) is None:
+                    if self._called_back(inquiry, account.owner, now):
+                        return
                 self._to_account(inquiry, account, now)
                 return
+        # a provider's contact for us need not be an account
+        if self._waiting and self._called_back(inquiry, None, now):
+            return
         self._refuse(inquiry, NO_SUCH_USER, now)
+
+    def _called_back(self, inquiry: Inquiry, owner: str | None, now: float) -> bool:
+        """Whether a call waits for this one: then it is joined to that. `owner` is the customer
+        whose account is called, None for no account."""
+        request = inquiry.tx.request
+        if request.method != "INVITE":
+            return False
+        host, user = request.request_uri.host, inquiry.parties.to_user
+        wait = self._waits.expected(request, user, host, owner)
+        if wait is None:
+            return False
+        made = CallPlan("in", wait.owners, None, None, (), joins=wait.call_id)
+        inquiry.then(inquiry.tx, made, now)
+        return True
+
+    def _registrant(self, name: str, domain: str) -> str | None:
+        """Whose phones are registered under this name, for when the directory is away."""
+        found = self._tools.table.bindings(f"{name.lower()}@{domain}")
+        return found[0].owner if found else None
 
     def _to_account(self, inquiry: Inquiry, callee: Account, now: float) -> None:
         inquiry.callee = callee

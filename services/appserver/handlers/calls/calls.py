@@ -98,6 +98,11 @@ class Calls:
 
     # -- calls that wait for a callback --------------------------------------------------------
 
+    def find(self, call_id: str) -> Call | None:
+        """The call under way with this id."""
+        call = self._board.calls.get(call_id)
+        return call.value if call is not None else None
+
     def accounts_of(self, call_id: str) -> tuple[Account, ...]:
         """The accounts at the ends of a call that is not answered yet."""
         call = self._board.calls.get(call_id)

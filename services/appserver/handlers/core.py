@@ -231,7 +231,7 @@ class Core:
 
     def _on_options(self, tx: ServerTransaction, now: float) -> None:
         """A probe, or a question for what we can: to us or to a domain of ours."""
-        if not tx.request.second_transport:  # of the proxy itself, and not through it
+        if len(tx.request.vias) == 1:  # of the proxy itself, and not through it
             self._on_probe(tx, now)
             return
         uri = tx.request.request_uri

@@ -3,6 +3,7 @@ that died with their proxy, calls that ring through one."""
 
 from __future__ import annotations
 
+from math import inf
 from typing import Final
 
 from services.appserver.handlers.bindings import Bindings
@@ -58,7 +59,7 @@ class Membership:
         if before is not None and before.sip and before.sip != now.sip:
             proxies.said(before.sip, NodeState.STOPPED)
         if now.state == NodeState.STOPPED:
-            self._bindings.proxy_ended(now.sip, self._tools.wall())
+            self._bindings.proxy_ended(now.sip, inf)
         elif before is not None and now.incarnation > before.incarnation:
             self._bindings.proxy_ended(before.sip, now.incarnation / 1000.0 - CLOCKS)
 

@@ -154,6 +154,7 @@ class Process:
         if security is None:
             raise ConfigError("TANDEM_CLUSTER_KEY is not set: gRPC needs it")
         server = GrpcServer(listen, security, None, appserver.ready)
+        appserver.serve(server)
         metrics.counters("tandem_grpc", server.counters, "gRPC calls")
         return server
 

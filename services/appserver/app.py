@@ -19,6 +19,7 @@ from services.appserver.domain.guard import Guard
 from services.appserver.domain.location import LocationTable
 from services.appserver.domain.ownership import Ownership
 from services.appserver.domain.proxies import Proxies
+from services.appserver.entrypoints.grpc_callcontrol import SERVICE, GrpcCallControl
 from services.appserver.handlers.accounts import AccountCache
 from services.appserver.handlers.bindings import Bindings
 from services.appserver.handlers.callbacks import Callbacks
@@ -38,6 +39,7 @@ from tandem.bus.events import NodeDraining, NodeStarted, NodeStopped
 from tandem.bus.nodes import NodeAnnounced, Nodes, NodeState
 from tandem.bus.ports import Bus, Keep, Topic
 from tandem.rpc.directory import Account, Directory, DirectoryUnavailable
+from tandem.rpc.server import GrpcServer
 from tandem.runtime.ids import RandomIds
 from tandem.runtime.metrics import Metrics
 from tandem.sip.deadlines import Deadlines
@@ -46,6 +48,7 @@ from tandem.sip.message import parse_message
 from tandem.sip.nonce import NonceCounter, NonceSource
 from tandem.sip.transaction import TransactionLayer
 from tandem.siptransport.link import Link
+from tandem.stubs.callcontrol.v1.callcontrol_pb2_grpc import add_CallControlServicer_to_server
 
 if TYPE_CHECKING:
     from tandem.runtime.telemetry import Tracing
@@ -179,6 +182,17 @@ class AppServer:
     def _proxies(self) -> list[str]:
         """The live proxies; none in a process of its own, where there is nobody to choose."""
         return [said.node for said in self._nodes.alive("proxy")] if self._nodes else []
+
+    def serve(self, server: GrpcServer) -> None:
+        """Add the gRPC service, CallControl."""
+        servicer = GrpcCallControl(self.callbacks, self.calls, self.hang_up)
+        server.add(add_CallControlServicer_to_server, servicer, SERVICE)
+
+    def hang_up(self, call_id: str, reason: str) -> bool:
+        """End a call, from outside of SIP; False if there is none with this id."""
+        found = self.calls.hang_up(call_id, reason, self._clock())
+        self._arm()
+        return found
 
     def register(self, metrics: Metrics) -> None:
         """Show what this appserver did, and what is under way: all of that returns to zero when

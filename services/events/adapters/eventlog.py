@@ -60,16 +60,16 @@ class SqlEventLog:
             engine.dispose()
             # A file that can't be opened is a wrong path; a server may come back.
             kind = Unusable if engine.dialect.name == "sqlite" else StorageError
-            raise kind(self._cannot_open(getattr(error, "orig", None) or error)) from error
+            raise kind(self._cannot_open(_reason(error))) from error
         self._engine = engine
 
     def _make(self) -> Engine:
         try:
             return make_engine(self._url)
         except (SQLAlchemyError, ImportError) as error:
-            raise Unusable(self._cannot_open(error)) from error
+            raise Unusable(self._cannot_open(_reason(error))) from error
 
-    def _cannot_open(self, reason: object) -> str:
+    def _cannot_open(self, reason: str) -> str:
         return f"cannot open the database {_shown(self._url)}: {reason}"
 
     async def close(self) -> None:
@@ -163,10 +163,10 @@ class SqlEventLog:
         try:
             return await _in(threads, partial(_transact, self._engine, work))
         except (DataError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-            raise Refused(f"the events database can't hold this: {error}") from error
+            raise Refused(f"the events database can't hold this: {_reason(error)}") from error
         except (SQLAlchemyError, OSError) as error:
             kind = Refused if type(error) is StatementError else StorageError
-            raise kind(f"the events database failed: {error}") from error
+            raise kind(f"the events database failed: {_reason(error)}") from error
 
 
 async def _in(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
@@ -200,6 +200,12 @@ def _from_row(row: Row[Any]) -> StoredEvent:
         row.id, row.time, row.node, row.service, row.type, unpack_owners(row.owners), row.call_id,
         row.message, row.data,
     )  # fmt: skip
+
+
+def _reason(error: Exception) -> str:
+    """What the database said, without the statement and its values: those are customers' data."""
+    said = str(getattr(error, "orig", None) or error).partition("\n")[0]
+    return said or type(error).__name__
 
 
 def _shown(url: str) -> str:

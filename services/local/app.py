@@ -100,7 +100,7 @@ class Local:
         )
         routers = [provisioning.router(), events.router(), phones]
         app = make_app(routers, metrics, provisioning.ready)
-        grpc = await self._start_grpc(provisioning, events, metrics)
+        grpc = await self._start_grpc(provisioning, events, appserver, metrics)
         server = HttpServer(app, self._config.http)
         try:
             server.open()
@@ -114,12 +114,13 @@ class Local:
         return _lines(proxy, server.address, grpc.address, password)
 
     async def _start_grpc(
-        self, provisioning: Provisioning, events: Events, metrics: Metrics
+        self, provisioning: Provisioning, events: Events, appserver: AppServer, metrics: Metrics
     ) -> GrpcServer:
         listen = self._config.grpc
         server = GrpcServer(listen, self._security, provisioning.sessions, provisioning.ready)
         provisioning.serve(server)
         events.serve(server)
+        appserver.serve(server)
         try:
             await server.start()
         except OSError as error:
@@ -169,6 +170,7 @@ class Local:
                 local_hosts=hosts,
                 nonce_secret=key,
                 digest_algorithms=config.digest_algorithms,
+                trigger_private=config.trigger_private,
             ),
             bus,
             provisioning.directory,

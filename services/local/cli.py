@@ -34,6 +34,7 @@ environment:
   TANDEM_ADMIN_PASSWORD   password of `admin` at the first start (else a random one is shown)
   TANDEM_DATA_DIR         as --data-dir
   TANDEM_RATE_LIMIT       messages per second taken from one address (1000; 0: no limit)
+  TANDEM_TRIGGER_PRIVATE  1: providers of this network may be asked to call back, too
   TANDEM_DIGEST_ALGORITHMS  what phones are challenged with (MD5; or MD5,SHA-256,SHA-512-256)
 """
 
@@ -115,6 +116,7 @@ def _config(options: argparse.Namespace, environ: Mapping[str, str]) -> LocalCon
     return LocalConfig(
         data_dir=options.data_dir or default_data_dir(environ),
         rate_limit=_rate(environ.get("TANDEM_RATE_LIMIT", "")),
+        trigger_private=_switch("TANDEM_TRIGGER_PRIVATE", environ),
         admin_password=environ.get("TANDEM_ADMIN_PASSWORD") or None,
         **given,
     )
@@ -128,6 +130,13 @@ def _rate(text: str) -> float:
     if not rate >= 0:
         raise ValueError(f"TANDEM_RATE_LIMIT: {text!r} is not a number of messages per second")
     return rate
+
+
+def _switch(name: str, environ: Mapping[str, str]) -> bool:
+    text = environ.get(name, "").strip().lower()
+    if text not in ("", "0", "1", "false", "true", "no", "yes", "off", "on"):
+        raise ValueError(f"{name}: {text!r} is neither true nor false")
+    return text in ("1", "true", "yes", "on")
 
 
 def _domain(text: str) -> str:

@@ -39,6 +39,8 @@ class LocalConfig:
     """Messages per second and source address; 0: no limit."""
     digest_algorithms: tuple[str, ...] = ("MD5",)
     """What phones are challenged with, one challenge each; many know MD5 alone."""
+    trigger_private: bool = False
+    """Whether providers may be asked to call back at private and loopback addresses."""
     admin_password: str | None = None
     """The administrator's first password; None: a random one, shown once."""
 

@@ -176,6 +176,22 @@ class Rabbit:
             self._epmd = None
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def queues(self, prefix: str) -> list[str]:
+        """The names of the queues that begin like this (takes a second or two)."""
+        done = subprocess.run(
+            [str(Path(self.script).with_name("rabbitmqctl")), "-q", "list_queues", "name"],
+            env=self._environment(),
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+            user=self._user,
+            group=self._user,
+            extra_groups=[] if self._user else None,
+        )
+        return sorted(name for name in done.stdout.split() if name.startswith(prefix))
+
     def _tail(self) -> str:
         return "\n".join((self.folder / "output").read_text(errors="replace").splitlines()[-20:])
 

@@ -23,6 +23,7 @@ from typing import Any, ClassVar, Final
 import psycopg
 import pymysql
 import pytest
+from pymysql.constants import CLIENT
 
 from tests.support.installs import require
 
@@ -93,7 +94,8 @@ class DatabaseServer:
         raise NotImplementedError
 
     def execute(self, statement: str, database: str = "") -> list[tuple[Any, ...]]:
-        """Run a statement as the server's administrator, at once committed."""
+        """Run a statement, or several with semicolons between, as the server's administrator, at
+        once committed; the rows of the first."""
         raise NotImplementedError
 
     def fresh_database(self) -> str:
@@ -247,12 +249,16 @@ class MariaDB(DatabaseServer):
             unix_socket=str(self.folder / "socket"),
             user="root",
             database=database or None,
+            client_flag=CLIENT.MULTI_STATEMENTS,
             autocommit=True,
             connect_timeout=2,
         )
         with connection, connection.cursor() as cursor:
             cursor.execute(statement)
-            return list(cursor.fetchall())
+            rows = list(cursor.fetchall())
+            while cursor.nextset():
+                continue
+            return rows
 
     def read_only(self, on: bool) -> None:
         """As a replica is: for all that are no administrators."""

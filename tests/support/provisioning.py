@@ -1,4 +1,4 @@
-"""Provisioning on a SQLite file, reached through ASGI, with a clock that is moved by hand."""
+"""Provisioning on a database, reached through ASGI, with a clock that is moved by hand."""
 
 from __future__ import annotations
 
@@ -34,11 +34,10 @@ class Clock:
 class Rig:
     """A running service and clients of it."""
 
-    def __init__(self, service: Provisioning, bus: MemoryBus, clock: Clock, folder: Path) -> None:
+    def __init__(self, service: Provisioning, bus: MemoryBus, clock: Clock) -> None:
         self.service = service
         self.bus = bus
         self.clock = clock
-        self.folder = folder
         self.made_up_password: str | None = None
         self.published: list[Any] = []
         self.app = FastAPI()
@@ -86,10 +85,15 @@ class Rig:
         return await self.login(username, CUSTOMER_PASSWORD)
 
 
-def quick_config(folder: Path, wait_seconds: float = 30.0) -> ProvisioningConfig:
-    """A database in `folder`, and password hashes that take no time."""
+def sqlite_in(folder: Path) -> str:
+    """The URL of a database in a file."""
+    return f"sqlite:///{folder / 'tandem.db'}"
+
+
+def quick_config(database: str, wait_seconds: float = 30.0) -> ProvisioningConfig:
+    """A database by its URL, and password hashes that take no time."""
     return ProvisioningConfig(
-        database_url=f"sqlite+aiosqlite:///{folder / 'tandem.db'}",
+        database_url=database,
         session_cache_seconds=5.0,
         location_flush_seconds=0.05,
         database_wait_seconds=wait_seconds,
@@ -101,18 +105,18 @@ def quick_config(folder: Path, wait_seconds: float = 30.0) -> ProvisioningConfig
 
 @asynccontextmanager
 async def running(
-    folder: Path,
+    database: str,
     domains: Sequence[str] = ("local",),
     clock: Clock | None = None,
     password: str | None = ADMIN_PASSWORD,
     *,
     wait_seconds: float = 30.0,
 ) -> AsyncIterator[Rig]:
-    """The service between start and stop. `wait_seconds` is for tests of a database that does not
-    answer; others wait as long as a busy machine takes."""
+    """The service between start and stop, with the database at a URL. `wait_seconds` is for tests
+    of a database that does not answer; others wait as long as a busy machine takes."""
     bus, clock = MemoryBus("test"), clock or Clock()
-    service = Provisioning(quick_config(folder, wait_seconds), bus, clock)
-    rig = Rig(service, bus, clock, folder)
+    service = Provisioning(quick_config(database, wait_seconds), bus, clock)
+    rig = Rig(service, bus, clock)
     try:
         await service.start()
         await bus.start()

@@ -97,8 +97,9 @@ class LocationCopy:
     async def page(
         self, caller: Principal, offset: int, count: int, aor: str = ""
     ) -> Page[Binding]:
-        """A piece of the caller's live bindings, or of those of one AOR."""
-        await self._flush_for_reading()
+        """A piece of the caller's live bindings, or of those of one AOR; as they are stored, when
+        the database takes no writes for a while."""
+        await self.flush_or_log()
         async with self._store.read(Scope.of(caller)) as work:
             return await work.bindings.page(offset, count, self._clock(), aor)
 
@@ -106,7 +107,7 @@ class LocationCopy:
         """All live bindings, BATCH at a time, each read in a short transaction of its own: what
         changes meanwhile may be missing, and comes over the location topic. Raises
         DirectoryUnavailable."""
-        await self._flush_for_reading()
+        await self.flush_or_log()
         now, last = self._clock(), ""
         while True:
             async with self._store.read(EVERYTHING) as work:
@@ -117,14 +118,9 @@ class LocationCopy:
 
     async def live(self) -> list[Binding]:
         """All live bindings. Raises DirectoryUnavailable."""
-        await self._flush_for_reading()
+        await self.flush_or_log()
         async with self._store.read(EVERYTHING) as work:
             return list(await work.bindings.live(self._clock()))
-
-    async def _flush_for_reading(self) -> None:
-        # a database that takes no writes for a while is still worth reading
-        if self._pending or self._renewals:
-            await self.flush_or_log()
 
     def _note(self, news: _News) -> None:
         key = _key(news.binding)

@@ -1,19 +1,57 @@
-"""A running provisioning service for each test."""
+"""A running provisioning service for each test, on each kind of database."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Final
 
 import httpx
 import pytest
 
-from tests.support.provisioning import Rig, running
+from services.provisioning.adapters.database import upgrade_database
+from services.provisioning.adapters.tables import metadata, write_turn
+from tests.support.databases import DatabaseServer
+from tests.support.provisioning import Rig, running, sqlite_in
+
+KINDS: Final = ("sqlite", "postgresql", "mariadb")
+
+
+@pytest.fixture(params=KINDS)
+def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database without tables."""
+    if request.param == "sqlite":
+        return sqlite_in(tmp_path)
+    server: DatabaseServer = request.getfixturevalue(request.param)
+    return server.fresh_database()
+
+
+@pytest.fixture(params=KINDS)
+async def database(request: pytest.FixtureRequest, tmp_path: Path, upgraded: dict[str, str]) -> str:
+    """The URL of a database without rows: making tables anew for each test would take longer than
+    most of them do."""
+    if request.param == "sqlite":
+        return sqlite_in(tmp_path)
+    server: DatabaseServer = request.getfixturevalue(request.param)
+    if request.param not in upgraded:
+        url = server.fresh_database()
+        await upgrade_database(url)
+        upgraded[request.param] = url
+    url = upgraded[request.param]
+    tables = [table.name for table in reversed(metadata.sorted_tables) if table is not write_turn]
+    server.execute("; ".join(f"DELETE FROM {name}" for name in tables), url.rpartition("/")[2])
+    return url
+
+
+@pytest.fixture(scope="session")
+def upgraded() -> dict[str, str]:
+    """The databases with tables, by their kind."""
+    return {}
 
 
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with running(tmp_path) as started:
+async def rig(database: str) -> AsyncIterator[Rig]:
+    async with running(database) as started:
         yield started
 
 

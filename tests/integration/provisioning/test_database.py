@@ -9,41 +9,42 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine
+from sqlalchemy import Connection
 
 from services.provisioning.adapters.database import open_database
 from services.provisioning.adapters.tables import metadata
 from services.provisioning.domain.errors import DatabaseProblem
 from tandem.rpc.directory import DirectoryUnavailable
-from tests.support.provisioning import running
+from tests.support.provisioning import running, sqlite_in
 
 
 def _url(file: Path) -> str:
-    return f"sqlite+aiosqlite:///{file}"
+    return f"sqlite:///{file}"
 
 
-async def test_the_migrations_make_just_the_tables_that_the_code_has(tmp_path: Path) -> None:
-    file = tmp_path / "new.db"
-    engine = await open_database(_url(file), wait_seconds=1)
+def _differences(connection: Connection) -> object:
+    return compare_metadata(MigrationContext.configure(connection), metadata)
+
+
+async def test_the_migrations_make_just_the_tables_that_the_code_has(fresh: str) -> None:
+    engine = await open_database(fresh, wait_seconds=30)
+    async with engine.connect() as connection:
+        assert await connection.run_sync(_differences) == []
     await engine.dispose()
-    made = create_engine(f"sqlite:///{file}")
-    with made.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-    made.dispose()
 
 
-async def test_what_was_stored_is_there_after_a_restart(tmp_path: Path) -> None:
-    async with running(tmp_path) as rig, await rig.admin() as admin:
+async def test_what_was_stored_is_there_after_a_restart(database: str) -> None:
+    async with running(database) as rig, await rig.admin() as admin:
         body = {"username": "desk", "password": "rosebud"}
         await admin.post("/api/v1/sip-accounts", json=body)
-    async with running(tmp_path) as rig:
+    async with running(database) as rig:
         account = await rig.service.directory.account("desk", "local")
         assert account is not None
         assert await rig.service.ensure_administrator("another one") is None
 
 
-async def test_without_a_password_one_is_made_up_and_works(tmp_path: Path) -> None:
-    async with running(tmp_path, password=None) as rig:
+async def test_without_a_password_one_is_made_up_and_works(database: str) -> None:
+    async with running(database, password=None) as rig:
         assert rig.made_up_password is not None
         async with await rig.login("admin", rig.made_up_password) as admin:
             assert (await admin.get("/api/v1/me")).json()["admin"] is True
@@ -94,7 +95,7 @@ async def test_a_database_that_can_not_be_used_is_told_in_one_line(
 
 
 async def test_a_locked_database_costs_a_503_and_changes_nothing(tmp_path: Path) -> None:
-    async with running(tmp_path, wait_seconds=0.2) as rig, await rig.admin() as admin:
+    async with running(sqlite_in(tmp_path), wait_seconds=0.2) as rig, await rig.admin() as admin:
         body = {"username": "desk", "password": "rosebud"}
         other = sqlite3.connect(tmp_path / "tandem.db")
         other.execute("BEGIN EXCLUSIVE")
@@ -108,8 +109,8 @@ async def test_a_locked_database_costs_a_503_and_changes_nothing(tmp_path: Path)
         assert (await admin.post("/api/v1/sip-accounts", json=body)).status_code == 201
 
 
-async def test_a_stopped_service_is_unavailable_and_stops_twice(tmp_path: Path) -> None:
-    async with running(tmp_path) as rig:
+async def test_a_stopped_service_is_unavailable_and_stops_twice(database: str) -> None:
+    async with running(database) as rig:
         assert await rig.service.ready()
     await rig.service.stop()
     assert not await rig.service.ready()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -27,12 +26,12 @@ async def test_a_binding_comes_back_as_it_went_in(rig: Rig) -> None:
     assert await _bindings(rig) == [binding]
 
 
-async def test_bindings_survive_a_restart(tmp_path: Path) -> None:
+async def test_bindings_survive_a_restart(database: str) -> None:
     clock = Clock()
     binding = a_binding(clock.now)
-    async with running(tmp_path, clock=clock) as rig:
+    async with running(database, clock=clock) as rig:
         rig.bus.publish(Topic.LOCATION, BindingStored(binding))
-    async with running(tmp_path, clock=clock) as rig:
+    async with running(database, clock=clock) as rig:
         assert await rig.service.directory.bindings() == [binding]
 
 
@@ -98,19 +97,19 @@ async def test_a_thousand_bindings_are_one_list_in_order(rig: Rig) -> None:
 
 
 async def test_a_refresh_waits_longer_than_a_new_binding_but_not_beyond_a_stop(
-    tmp_path: Path,
+    database: str,
 ) -> None:
     clock = Clock()
     old = a_binding(clock.now)
     new = replace(old, registered_at=old.registered_at + 5, expires_at=old.expires_at + 5)
-    async with running(tmp_path, clock=clock) as rig:
+    async with running(database, clock=clock) as rig:
         location = rig.service._cases.location
         await location.take([_enveloped(BindingStored(old))])
         await location.flush(renewals=False)
         await location.take([_enveloped(BindingStored(new, renewed=True))])
         await location.flush(renewals=False)
         assert (len(location._pending), len(location._renewals)) == (0, 1)
-    async with running(tmp_path, clock=clock) as rig:
+    async with running(database, clock=clock) as rig:
         assert await rig.service.directory.bindings() == [new]
 
 

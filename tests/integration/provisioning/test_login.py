@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import httpx
 
 from tandem.bus.events import LoginFailed
-from tests.support.provisioning import ADMIN_PASSWORD, CUSTOMER_PASSWORD, Rig
+from tests.support.provisioning import ADMIN_PASSWORD, CUSTOMER_PASSWORD, Rig, running, sqlite_in
 
 LOGIN = "/api/v1/login"
 
@@ -154,11 +155,13 @@ async def test_a_removed_customer_takes_all_that_was_theirs_along(
         assert (await admin.get(f"/api/v1/{path}")).json()["total"] == 0
 
 
-async def test_no_secret_is_stored_readable(rig: Rig, alice: httpx.AsyncClient) -> None:
-    key = (await alice.post("/api/v1/api-keys", json={"name": "backup"})).json()["secret"]
-    await alice.post("/api/v1/sip-accounts", json={"username": "desk", "password": "rosebud"})
-    token = alice.headers["authorization"].removeprefix("Bearer ")
-    stored = b"".join(file.read_bytes() for file in rig.folder.iterdir())
+async def test_no_secret_is_stored_readable(tmp_path: Path) -> None:
+    async with running(sqlite_in(tmp_path)) as rig, await rig.customer("alice") as alice:
+        key = (await alice.post("/api/v1/api-keys", json={"name": "backup"})).json()["secret"]
+        body = {"username": "desk", "password": "rosebud"}
+        await alice.post("/api/v1/sip-accounts", json=body)
+        token = alice.headers["authorization"].removeprefix("Bearer ")
+        stored = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert b"argon2id" in stored
     for secret in (key, token, "rosebud", CUSTOMER_PASSWORD):
         assert secret.encode() not in stored

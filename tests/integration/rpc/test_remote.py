@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
@@ -136,14 +137,13 @@ async def test_a_server_that_never_answers_is_given_up_in_time() -> None:
 
 
 async def test_something_else_on_the_port_is_given_up_in_time() -> None:
-    silent = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
-    host, port = silent.sockets[0].getsockname()
-    async with directory_of(f"{host}:{port}") as directory:
-        began = time.monotonic()
-        with pytest.raises(DirectoryUnavailable):
-            await directory.account("desk", "example.com")
-        assert time.monotonic() - began < BEARABLE
-    silent.close()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()
+        async with directory_of(f"{host}:{port}") as directory:
+            began = time.monotonic()
+            with pytest.raises(DirectoryUnavailable):
+                await directory.account("desk", "example.com")
+            assert time.monotonic() - began < BEARABLE
 
 
 async def test_a_snapshot_that_stops_half_way_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

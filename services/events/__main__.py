@@ -15,8 +15,9 @@ from starlette.middleware.cors import CORSMiddleware
 from services.events.app import Events
 from services.events.config import EventsConfig
 from services.events.ports import StorageError
+from tandem.bus.metrics import register_bus
 from tandem.bus.open import open_bus
-from tandem.bus.ports import Bus
+from tandem.bus.ports import CountedBus
 from tandem.rpc.channel import open_channel
 from tandem.rpc.http import make_service_app
 from tandem.rpc.remote import RemoteSessions
@@ -83,6 +84,7 @@ async def serve(config: EventsConfig) -> None:
     sessions = OneToken(config.api_token, RemoteSessions(channel) if channel else None)
     events, metrics = Events(config, bus, sessions, cluster=True), Metrics()
     events.register(metrics)
+    register_bus(metrics, bus)
     http = HttpServer(make_app(events, metrics, config.console_origins), config.http_listen)
     rpc = GrpcServer(config.grpc_listen, security, sessions, events.ready)
     events.serve(rpc)
@@ -110,7 +112,7 @@ async def serve(config: EventsConfig) -> None:
                 await bounded(channel.close(), "the channel to provisioning")
 
 
-def _bus(config: EventsConfig) -> Bus:
+def _bus(config: EventsConfig) -> CountedBus:
     try:
         return open_bus(config.broker_url, config.node_id)
     except ValueError as fault:

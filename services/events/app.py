@@ -156,8 +156,11 @@ class Events:
             self._bus.publish(Topic.EVENTS, NodeStopped(what=KIND))
 
     async def ready(self) -> bool:
-        """Whether the log is open and can be followed and written."""
-        return self._open and not self.tail.failing and not self.ingest.failing
+        """Whether consoles are served well: the log can be read, and in a cluster we have heard
+        of ourselves. A broker that goes away later makes nobody unready, since the log can still
+        be read, and the delay is shown."""
+        heard = self.nodes is None or self._config.node_id in self.nodes.known
+        return self._open and not self.tail.failing and heard
 
     def close_consoles(self) -> None:
         """Say good-bye to all streams. To be called before the servers stop, which wait for open

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import ssl
+import time
 from collections import Counter
 from dataclasses import asdict
 from functools import partial
@@ -16,11 +17,15 @@ from services.proxy.adapters.peers import PeerTable
 from services.proxy.adapters.probes import INTERVAL, OptionsProbes
 from services.proxy.config import ProxyConfig
 from services.proxy.domain.appservers import Appservers
+from services.proxy.domain.dispatch import Dispatch
 from services.proxy.domain.edge import Edge
+from services.proxy.domain.hints import HintTable
 from services.proxy.domain.limiter import Limiter
+from services.proxy.domain.members import Members
 from services.proxy.domain.peer import Peer
 from services.proxy.handlers.drops import Drops
 from services.proxy.handlers.forwarder import UNREACHABLE, Forwarder
+from services.proxy.handlers.pending import Pending
 from tandem.bus.ports import Publisher
 from tandem.runtime.address import HostPort
 from tandem.siptransport.flowtoken import TokenKey
@@ -30,6 +35,8 @@ from tandem.siptransport.udp import UdpSocket
 
 FIRST_ANSWER: Final = 1.0
 """Seconds that the start waits for an appserver to answer a probe, so that `ready` means it."""
+_SOMEWHERE: Final = ("192.0.2.1", "2001:db8::1")
+"""Addresses outside (RFC 5737, RFC 3849), to ask which of ours the way there leaves from."""
 PORT_TRIES: Final = 20
 """Free UDP ports tried until one is free for TCP too, where port 0 was asked for."""
 
@@ -49,34 +56,68 @@ class Proxy:
         self._streams: Streams | None = None
         key = TokenKey(config.cluster_key.encode() or os.urandom(32))
         epoch = int.from_bytes(os.urandom(4), "big")
-        self._edge = Edge(link.address, key, epoch, config.node_id, config.domains)
+        self._edge = Edge(
+            link.address, key, epoch, config.node_id, config.domains, config.public_name
+        )
+        self._clock = time.monotonic
         self.appservers = Appservers()
-        """Those that are active."""
+        """Those that are alive."""
+        self.members = Members(config.appservers, self.appservers, self._clock)
+        """All that are known of, with what they announced and answered."""
+        self.hints = HintTable()
+        """The next-call hints that are live."""
+        self.dispatch = Dispatch(self.appservers, self.hints, remember=not link.reliable)
+        """Who gets which call."""
 
-    async def start(self) -> None:
-        """Open the sockets and begin to forward; raises OSError for an address that can't be
-        had, and ssl.SSLError or OSError for a bad certificate."""
+    def begin(self) -> None:
+        """Talk to appservers over the link from now on; `start` opens the public sockets."""
         clock = asyncio.get_running_loop().time
-        limiter = Limiter(self.config.rate_limit)
-        advertised = Advertised(self._edge, self.config.public_address)
+        self._limiter = limiter = Limiter(self.config.rate_limit)
+        self._advertised = advertised = Advertised(self._edge, self.config.public_address)
         self._peers = peers = PeerTable(self._edge, advertised, limiter, clock)
-        self._probes = OptionsProbes(self.config.appservers, self._link, self.appservers, clock)
+        self._probes = OptionsProbes(self.members, self._link)
         self._drops = Drops(self._counters, self._publisher, clock)
-        self._forwarder = Forwarder(
-            self._edge, self.appservers, limiter, self._link, peers, self._probes, self._drops,
-            self._counters, clock,
+        later = asyncio.get_running_loop().call_later
+        self.pending = Pending(self.appservers, self._link, clock, later)
+        peers.pending = None if self._link.reliable else self.pending
+        self.forwarder = Forwarder(
+            self._edge, self.appservers, self.dispatch, limiter, self._link, peers, self._probes,
+            self._drops, peers.pending, self._counters, clock,
         )  # fmt: skip
         self._streams = peers.streams = Streams(peers)
-        peers.receiver = self._forwarder.message
+        peers.receiver = self.forwarder.message
         peers.on_registered_closed = self._tell_closed
         peers.on_failed = self._failed
-        self._link.receiver = self._forwarder.from_link
+        self._link.receiver = self.forwarder.from_link
+        if self._link.reliable:
+            self.appservers.set_active(self.config.appservers)
+        self._on_tick()
+
+    async def start(self) -> None:
+        """Find an appserver, open the sockets and begin to forward; raises OSError for an address
+        that can't be had, and ssl.SSLError or OSError for a bad certificate."""
+        if self._streams is None:
+            self.begin()
+        assert self._streams is not None
         try:
-            await self._listen(self._streams, advertised, limiter)
+            if not self._link.reliable:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._probes.found.wait(), FIRST_ANSWER)
+            await self._listen(self._streams, self._advertised, self._limiter)
         except BaseException:
             await self.stop()
             raise
-        await self._find_appservers()
+
+    @property
+    def public_addresses(self) -> list[str]:
+        """`transport:host:port` of each public socket as clients reach it."""
+        found = []
+        for transport, host, _ in self.addresses:
+            somewhere = _SOMEWHERE[":" in host]
+            address = self._advertised.to(transport, somewhere)
+            if somewhere not in address:  # there is no way there from here
+                found.append(f"{transport}:{address}")
+        return found
 
     @property
     def counters(self) -> Counter[str]:
@@ -84,8 +125,9 @@ class Proxy:
         if self._streams is None:
             return Counter(self._counters)
         lost = sum(listener.socket.lost for listener in self._peers.listeners)
-        forwarder = self._forwarder
+        forwarder = self.forwarder
         more = {
+            "requests_in": sum(forwarder.methods_in.values()),
             "requests_out": forwarder.requests_out,
             "responses_in": forwarder.responses_in,
             "responses_out": forwarder.responses_out,
@@ -152,31 +194,22 @@ class Proxy:
         number = len(peers.listeners)
         listener = UdpListener(number, socket, self._edge, advertised, limiter, peers.refs, clock)
         peers.listeners.append(listener)
-        socket.receiver = partial(
-            self._forwarder.datagrams, known=listener.peers, new=listener.peer
-        )
+        socket.receiver = partial(self.forwarder.datagrams, known=listener.peers, new=listener.peer)
         socket.start()
 
     # -- appservers ------------------------------------------------------------------------
-
-    async def _find_appservers(self) -> None:
-        if self._link.reliable:
-            self.appservers.set_active(self.config.appservers)
-        self._on_tick()
-        if not self._link.reliable:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._probes.found.wait(), FIRST_ANSWER)
 
     def _on_tick(self) -> None:
         self._tick = asyncio.get_running_loop().call_later(INTERVAL, self._on_tick)
         if not self._link.reliable:  # in one process the appserver lives as long as we do
             self._probes.tick()
+        self.dispatch.tick(asyncio.get_running_loop().time())
         self._drops.tell()
 
     def _tell_closed(self, peer: Peer) -> None:
         token = self._edge.key.sign_flow(peer.name).encode()
-        for appserver in self.appservers.active:
+        for appserver in self.appservers.alive:
             self._link.send(CONTROL + b"FLOW-CLOSED " + token, appserver)
 
     def _failed(self, request: bytes, appserver: str) -> None:
-        self._forwarder.answer_link(request, UNREACHABLE, appserver)
+        self.forwarder.answer_link(request, UNREACHABLE, appserver)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from tandem.runtime.address import HostPort
 from tandem.runtime.config import load, setting
 
 ANY_LOOPBACK_PORT: Final = HostPort("127.0.0.1", 0)
+_NAME_RE: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*\.?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +40,23 @@ class ProxyConfig:
     public_address: str = ""
     """Numeric address that others reach us by, behind a NAT or load balancer; empty: the address
     listened on, or for a wildcard the local one that the route to the other side leaves from."""
+    public_name: str = ""
+    """DNS name of all proxies (SRV or several addresses). It is what clients find in the route of
+    their dialogs in place of this proxy's address, so that they reach another when this is gone."""
     appservers: tuple[str, ...] = ()
-    """`udp:HOST:PORT` of each appserver (in one process: the address of its link)."""
+    """`udp:HOST:PORT` of each appserver (in one process: the address of its link), beside those
+    that announce themselves over the broker."""
+    broker_url: str = "memory:"
+    """Where appservers announce themselves and their next-call hints: `memory:` (no broker: only
+    TANDEM_APPSERVERS), or `amqp://USER:PASSWORD@HOST:PORT/VHOST`, several with commas."""
+    http_listen: HostPort | None = None
+    """Health and metrics over HTTP; port 0 takes a free one. Empty: none. Not for the public."""
+    drain_seconds: float = setting(0.0, minimum=0, maximum=3600)
+    """How long a proxy that is told to stop still forwards, announced as draining and not ready
+    for new clients, before its sockets close."""
     cluster_key: str = ""
-    """Shared by all proxies: tokens that one signed are trusted by all. Empty: a random one, so
-    that tokens die with the process."""
+    """Shared by all nodes: tokens that one signed are trusted by all. Needed with a broker; empty:
+    a random one, so that tokens die with the process."""
     rate_limit: float = setting(1000.0, minimum=0)
     """Messages per second and source address, bursts of two seconds' worth; 0: no limit. A whole
     office or a busy provider stays under 1,000, and as much from one address costs a proxy a
@@ -55,12 +69,21 @@ class ProxyConfig:
             raise ValueError("TANDEM_TLS_CERT and TANDEM_TLS_KEY go together")
         if (self.tls_listen or self.wss_listen) and self.tls_cert is None:
             raise ValueError("TANDEM_TLS_CERT: needed to listen for TLS or WSS")
-        if not self.appservers:
-            raise ValueError("TANDEM_APPSERVERS is not set")
+        if not self.appservers and not self.has_broker:
+            raise ValueError("TANDEM_APPSERVERS is not set, nor a broker in TANDEM_BROKER_URL")
+        if self.has_broker and not self.cluster_key:
+            raise ValueError("TANDEM_CLUSTER_KEY is not set: all nodes of a cluster share one")
+        if self.public_name and not _NAME_RE.fullmatch(self.public_name):
+            raise ValueError(f"TANDEM_PUBLIC_NAME: {self.public_name!r} is not a DNS name")
         for item in (*self.sip_listen, *self.tls_listen, *self.ws_listen, *self.wss_listen):
             _numeric("listen address", item.host)
         if self.public_address:
             _numeric("TANDEM_PUBLIC_ADDRESS", self.public_address)
+
+    @property
+    def has_broker(self) -> bool:
+        """Whether there is one beside this process."""
+        return self.broker_url not in ("", "memory:")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> ProxyConfig:

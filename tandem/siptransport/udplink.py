@@ -15,7 +15,8 @@ MAX_PEERS: Final = 4096
 
 class UdpLink:
     """A `Link` on a UDP socket inside the cloud. Peers are `host:port`, numeric; when `allowed`
-    is given, what comes from any other address is dropped and counted in `strangers`."""
+    is given (`allow` changes it), what comes from any other address is dropped and counted in
+    `strangers`."""
 
     reliable = False
 
@@ -39,6 +40,11 @@ class UdpLink:
     def start(self) -> None:
         """Begin to receive, on the running loop."""
         self._socket.start()
+
+    def allow(self, peers: Iterable[str]) -> None:
+        """Take packets from these addresses alone from now on."""
+        self._allowed = frozenset(peers)
+        self._names.clear()
 
     def send(self, data: bytes, peer: str) -> None:
         """Queue for `peer`; leaves when this turn of the loop ends. An unknown form is lost."""

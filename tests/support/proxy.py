@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.proxy.domain.appservers import Appservers
+from services.proxy.domain.dispatch import Dispatch
 from services.proxy.domain.edge import Edge
 from services.proxy.domain.fast import FastPath
 from services.proxy.domain.inbound import Inbound, Verdict
@@ -41,8 +42,9 @@ class World:
     def __init__(self, active: tuple[str, ...] = (APPSERVER,)) -> None:
         self.edge = make_edge()
         self.appservers = Appservers(active)
-        self.fast = FastPath(self.edge, self.appservers)
-        self.inbound = Inbound(self.edge, self.appservers)
+        self.dispatch = Dispatch(self.appservers)
+        self.fast = FastPath(self.edge, self.appservers, self.dispatch)
+        self.inbound = Inbound(self.edge, self.appservers, self.dispatch)
         self.peer = make_peer(self.edge)
 
     def general(self, data: bytes, peer: Peer | None = None) -> Verdict:

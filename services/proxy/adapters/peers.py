@@ -11,6 +11,7 @@ from services.proxy.domain.edge import Edge
 from services.proxy.domain.limiter import Limiter
 from services.proxy.domain.peer import Peer
 from services.proxy.domain.verdict import Destination
+from services.proxy.handlers.pending import Pending
 from tandem.siptransport.flow import Flow
 from tandem.siptransport.flowtoken import FlowName
 from tandem.siptransport.stream import Streams
@@ -36,6 +37,8 @@ class PeerTable:
         self.receiver: Callable[[bytes, Peer], None] = lambda data, peer: None
         self.on_registered_closed: Callable[[Peer], None] = lambda peer: None
         self.on_failed: Callable[[bytes, str], None] = lambda request, appserver: None
+        self.pending: Pending | None = None
+        """What is told of responses on connections, and of their end."""
         self._edge = edge
         self._advertised = advertised
         self._limiter = limiter
@@ -62,7 +65,7 @@ class PeerTable:
 
     def _flow(self, name: FlowName) -> Peer | None:
         if name.transport != "udp":
-            if self.streams is None or name.epoch != self._edge.epoch:
+            if self.streams is None or not self._edge.holds(name):
                 return None
             flow = self.streams.get(name.connection)
             return self.of_flow(flow) if flow is not None else None
@@ -113,6 +116,8 @@ class PeerTable:
         if peer is None:
             return
         self.refs.pop(peer.ref, None)
+        if self.pending is not None and peer.waiting:
+            self.pending.closed(peer.waiting)
         for request, appserver in self._expected.pop(flow.id, ()):
             self.on_failed(request, appserver)
         if peer.registered:
@@ -135,5 +140,16 @@ class PeerTable:
         bucket = self._limiter.bucket(host, self._clock())
         peer = Peer(name, self._advertised.to(flow.transport, host), edge.ref(name), bucket)
         send = flow.send
-        peer.sender = lambda data, address: send(data)
+        pending = self.pending
+        if pending is None:
+            peer.sender = lambda data, address: send(data)
+            return edge.dress(peer)
+        waiting = peer.waiting = {}
+
+        def watched(data: bytes, address: bytes) -> object:
+            if waiting and data.startswith(b"SIP/"):
+                pending.responded(waiting, data)
+            return send(data)
+
+        peer.sender = watched
         return edge.dress(peer)

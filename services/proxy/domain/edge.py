@@ -58,14 +58,23 @@ class Edge:
     """The identity of a proxy, and what it writes. `epoch` differs in each process."""
 
     def __init__(
-        self, link: str, key: TokenKey, epoch: int, node: str = "", domains: Iterable[str] = ()
+        self,
+        link: str,
+        key: TokenKey,
+        epoch: int,
+        node: str = "",
+        domains: Iterable[str] = (),
+        public_name: str = "",
     ) -> None:
         self.link = link
         self.key = key
         self.epoch = epoch
         self.domains = frozenset(domain.lower() for domain in domains)
         self.own: set[str] = {link.lower()}
-        """`host:port` of every address that is ours, lower case."""
+        """`host:port` of every address that is ours, lower case; and the name of all proxies."""
+        self._public_name = public_name.lower()
+        if public_name:
+            self.own |= {f"{self._public_name}{port}" for port in ("", ":5060", ":5061")}
         self.loop_seed = int.from_bytes(key.mac(b"loop " + node.encode())[:4], "big")
         self.known = KnownRoutes()
         self._owners: dict[str, str] = {}
@@ -92,6 +101,10 @@ class Edge:
             return b"c%x_%x" % (name.epoch, name.connection)
         ip = ipaddress.ip_address(name.host).packed
         return b"u" + b64(bytes((name.listener,)) + (port or name.port).to_bytes(2, "big") + ip)
+
+    def holds(self, name: FlowName) -> bool:
+        """Whether a connection is one of this process."""
+        return name.epoch == self.epoch and name.proxy == self.link
 
     def read_ref(self, ref: bytes) -> FlowName | None:
         """The flow that a reference names (of a connection no more than epoch and id)."""
@@ -146,7 +159,9 @@ class Edge:
         if owner is None:
             owner = self._owners[appserver] = self.key.sign_owner(appserver)
         transport = _URI_TRANSPORT.get(peer.name.transport, ";transport=ws")
-        return f"sip:{owner}@{peer.public}{transport};lr"
+        # by a name a client finds another proxy when this one is gone (RFC 3263 §4), which
+        # reads the same token; a port would keep it from looking for more than addresses (§4.2)
+        return f"sip:{owner}@{self._public_name or peer.public}{transport};lr"
 
     # -- branches --------------------------------------------------------------------------
 

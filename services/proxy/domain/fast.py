@@ -11,8 +11,10 @@ import zlib
 from typing import Final
 
 from services.proxy.domain.appservers import Appservers
+from services.proxy.domain.dispatch import CALL_METHODS, Dispatch
 from services.proxy.domain.edge import MARK, SPECIAL_METHODS, Edge
 from services.proxy.domain.known import Inward
+from services.proxy.domain.methods import OTHER, method_counts
 from services.proxy.domain.peer import Peer
 
 # Via is the first header, alone in its line, its only parameters branch and rport; then without
@@ -55,12 +57,15 @@ LESS_ONE: Final = {b"%d" % hops: b"%d" % (hops - 1) for hops in range(1, 256)}
 class FastPath:
     """Takes bytes and a peer, gives bytes and where to."""
 
-    def __init__(self, edge: Edge, appservers: Appservers) -> None:
+    def __init__(self, edge: Edge, appservers: Appservers, dispatch: Dispatch) -> None:
+        self.methods = method_counts()
+        """Requests that took this way."""
         self._edge = edge
         self._seed = edge.loop_seed
         self._signed = edge.signed
         self._pick = appservers.pick
         self._prefer = appservers.prefer
+        self._call = dispatch.call
         self._inward = edge.known.inward
         self._own_via = b"Via: SIP/2.0/UDP %s;branch=%s" % (edge.link.encode(), MARK)
 
@@ -114,12 +119,19 @@ class FastPath:
             loop = zlib.crc32(known.text, loop)
             appserver = self._prefer(known.owner, call_id or late_call)
         else:
-            appserver = self._pick(call_id or late_call)
+            if method in CALL_METHODS:
+                appserver = self._call(method, branch, call_id or late_call, uri, data)
+            else:
+                appserver = self._pick(call_id or late_call)
             if method in SPECIAL_METHODS and appserver is not None:
                 kept = peer.extras.get((method, appserver))
                 extra = kept or self._edge.extra(peer, method, appserver)
         if appserver is None:
             return None
+        try:
+            self.methods[method] += 1
+        except KeyError:
+            self.methods[OTHER] += 1
         via_at = match.end(2) + _VERSION_LENGTH
         return b"".join((
             data[:via_at], peer.via_in, b"%08x." % loop, branch, b"\r\n",

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from services.proxy.domain.appservers import Appservers
+from services.proxy.domain.dispatch import CALL_METHODS, Dispatch
 from services.proxy.domain.edge import MARK, SPECIAL_METHODS, Edge
 from services.proxy.domain.fast import LESS_ONE
 from services.proxy.domain.learn import learn_inward
@@ -31,9 +32,10 @@ RETRY_AFTER: Final = "Retry-After: 5"
 class Inbound:
     """Decides on requests from outside."""
 
-    def __init__(self, edge: Edge, appservers: Appservers) -> None:
+    def __init__(self, edge: Edge, appservers: Appservers, dispatch: Dispatch) -> None:
         self._edge = edge
         self._appservers = appservers
+        self._dispatch = dispatch
 
     def request(self, data: bytes, peer: Peer) -> Verdict:
         """What is to be done with a request of this peer."""
@@ -106,26 +108,33 @@ class Inbound:
         if routes.dst is not None or (routes.flow is not None and routes.owner is None):
             # only appservers may say where we send to, and they aren't out there
             return Answer(403, "Route not allowed")
-        appserver = self._choose(head, routes)
+        tail = self._edge.tail(via.branch, without_branch(head, uri))
+        appserver = self._choose(head, routes, method, tail, uri)
         if appserver is None:
             return Answer(503, headers=(RETRY_AFTER,))
         learn_inward(self._edge, head, routes)
         edits = [*stamp(via, peer), *hop_edits(head), *drop_items(head, "route", routes.count)]
-        lines = self._via_line(head, via, uri, peer)
+        lines = self._via_line(head, via, uri, tail, peer)
         if method in SPECIAL_METHODS and routes.owner is None:
             lines += self._edge.extra(peer, method, appserver)
         at = head.first_line_end + 2
         return ToAppserver(splice(head.data, [(at, at, lines), *edits]), appserver)
 
-    def _choose(self, head: Head, routes: OwnRoutes) -> str | None:
-        """(1) The owner that our Route names, while it is active; (2) here is the place for
-        next-call hints (DESIGN §5); (3) the Call-ID's."""
-        return self._appservers.prefer(routes.owner or "", head.value("call-id") or b"")
+    def _choose(
+        self, head: Head, routes: OwnRoutes, method: bytes, tail: bytes, uri: bytes
+    ) -> str | None:
+        """(1) The owner that our Route names, while it lives; (2) who got this INVITE before, or
+        waits for it (DESIGN §5); (3) the Call-ID's."""
+        call_id = head.value("call-id") or b""
+        if routes.owner is not None:
+            return self._appservers.prefer(routes.owner, call_id)
+        if method in CALL_METHODS:
+            return self._dispatch.call(method, tail, call_id, uri, head.data)
+        return self._appservers.pick(call_id)
 
-    def _via_line(self, head: Head, via: TopVia, uri: bytes, peer: Peer) -> bytes:
+    def _via_line(self, head: Head, via: TopVia, uri: bytes, tail: bytes, peer: Peer) -> bytes:
         edge = self._edge
         loop = edge.loop_hash(uri, routes_text(head))
-        tail = edge.tail(via.branch, without_branch(head, uri))
         via_in = peer.via_in
         if peer.name.transport == "udp":
             port = reply_port(via, peer)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from services.proxy.domain.limiter import Bucket
+from services.proxy.domain.unanswered import Key, Unanswered
 from tandem.siptransport.flowtoken import FlowName
 
 Sender = Callable[[bytes, bytes], object]
@@ -34,6 +35,7 @@ class Peer:
         "sent_by",
         "via_in",
         "via_out",
+        "waiting",
     )
 
     def __init__(self, name: FlowName, public: str, ref: bytes, bucket: Bucket) -> None:
@@ -60,3 +62,5 @@ class Peer:
         """Our Via towards this peer up to the reference in the branch."""
         self.extras: dict[tuple[bytes, str], bytes] = {}
         """Record-Route or Path lines by method and appserver, made when first needed."""
+        self.waiting: dict[Key, Unanswered] | None = None
+        """Requests that no appserver has answered yet; None on UDP, where clients care."""

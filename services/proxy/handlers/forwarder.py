@@ -14,14 +14,17 @@ from typing import Final
 from services.proxy.domain import outbound, responses
 from services.proxy.domain.answers import build_answer
 from services.proxy.domain.appservers import Appservers
+from services.proxy.domain.dispatch import Dispatch
 from services.proxy.domain.edge import Edge
 from services.proxy.domain.fast import FastPath
 from services.proxy.domain.fast_out import FastOut
 from services.proxy.domain.inbound import Inbound
 from services.proxy.domain.limiter import Limiter
+from services.proxy.domain.methods import class_counts, count_method, method_counts
 from services.proxy.domain.peer import Peer
 from services.proxy.domain.verdict import Answer, Back, Drop, ToAppserver
 from services.proxy.handlers.drops import Drops
+from services.proxy.handlers.pending import Pending
 from services.proxy.ports import Peers, Probes
 from tandem.siptransport.flowtoken import FlowName
 from tandem.siptransport.link import CONTROL, BatchLink
@@ -44,33 +47,48 @@ class Forwarder:
         self,
         edge: Edge,
         appservers: Appservers,
+        dispatch: Dispatch,
         limiter: Limiter,
         link: BatchLink,
         peers: Peers,
         probes: Probes,
         drops: Drops,
+        pending: Pending | None,
         counters: Counter[str],
         clock: Callable[[], float],
     ) -> None:
+        """`pending` keeps requests of connections over a link that may lose them."""
         self._edge = edge
         self._limiter = limiter
         self._link = link
         self._peers = peers
         self._probes = probes
         self._drops = drops
+        self._pending = pending
+        if pending is not None:
+            pending.route, pending.answer = self._route, self._answer
         self._counters = counters
         self._clock = clock
         self.responses_in = 0
         self.responses_out = 0
         self.requests_out = 0
         """Counted here, for a dictionary costs more than the rest of the bookkeeping."""
-        self._inbound = Inbound(edge, appservers)
-        fast = FastPath(edge, appservers)
+        self.classes_in = class_counts()
+        self.classes_out = class_counts()
+        self.methods_out = method_counts()
+        self._general_methods = method_counts()
+        self._inbound = Inbound(edge, appservers, dispatch)
+        self._fast = fast = FastPath(edge, appservers, dispatch)
         self._fast_request = fast.request
         self._fast_response = fast.response
         self._fast_in_dialog = fast.in_dialog
         self._fast_answer = fast.answer
         self._fast_out = FastOut(edge)
+
+    @property
+    def methods_in(self) -> dict[bytes, int]:
+        """Requests from outside that were forwarded, by method."""
+        return {name: n + self._general_methods[name] for name, n in self._fast.methods.items()}
 
     # -- from outside ----------------------------------------------------------------------
 
@@ -96,7 +114,6 @@ class Forwarder:
         new: Callable[[bytes], Peer],
     ) -> None:
         fast, send = self._fast_request, self._link.send
-        forwarded = 0
         for data, source in zip(datagrams, sources, strict=True):
             peer = known.get(source) or new(source)
             bucket = peer.bucket
@@ -109,9 +126,7 @@ class Forwarder:
                 self._guarded(data, peer)
             else:
                 send(hit[0], hit[1])
-                forwarded += 1
         self._counters["received"] += len(datagrams)
-        self._counters["requests_in"] += forwarded
 
     def message(self, data: bytes, peer: Peer) -> None:
         """One message of a connection."""
@@ -126,7 +141,8 @@ class Forwarder:
             self._guarded(data, peer)
         else:
             self._link.send(*hit)
-            self._counters["requests_in"] += 1
+            if self._pending is not None:
+                self._pending.sent(data, peer, *hit)
 
     def _guarded(self, data: bytes, peer: Peer) -> None:
         """The last resort: a fault of this program costs one message, and not those that came
@@ -160,22 +176,34 @@ class Forwarder:
             hit = verdict.data, verdict.appserver
         peer.bucket.left += 1  # it answers what we sent: it costs its sender nothing
         self.responses_in += 1
+        self.classes_in[data[8]] += 1
         self._link.send(hit[0], hit[1])
 
     def _request_in(self, data: bytes, peer: Peer) -> None:
         hit = self._fast_in_dialog(data, peer)
-        if hit is not None:
-            self._counters["requests_in"] += 1
-            self._link.send(hit[0], hit[1])
+        if hit is None:
+            self._general_in(data, peer)
             return
+        self._link.send(hit[0], hit[1])
+        if peer.waiting is not None and self._pending is not None:
+            self._pending.sent(data, peer, *hit)
+
+    def _general_in(self, data: bytes, peer: Peer) -> None:
         verdict = self._inbound.request(data, peer)
         if isinstance(verdict, ToAppserver):
-            self._counters["requests_in"] += 1
+            count_method(self._general_methods, data[: data.find(b" ")])
             self._link.send(verdict.data, verdict.appserver)
+            if self._pending is not None:
+                self._pending.sent(data, peer, verdict.data, verdict.appserver)
         elif isinstance(verdict, Drop):
             self._drops.drop(verdict.reason, peer.name.host)
         else:
             self._answer(data, verdict, peer)
+
+    def _route(self, data: bytes, peer: Peer) -> ToAppserver | Answer | Drop:
+        """Where a request goes as things are now."""
+        hit = self._fast_request(data, peer) or self._fast_in_dialog(data, peer)
+        return self._inbound.request(data, peer) if hit is None else ToAppserver(*hit)
 
     def _answer(self, data: bytes, verdict: Answer, peer: Peer) -> None:
         response = build_answer(data, verdict, peer)
@@ -198,6 +226,7 @@ class Forwarder:
             if peer is not None:
                 peer.sender(out, peer.address)
                 self.responses_out += 1
+                self.classes_out[data[8]] += 1
                 return
         if data[:4] == b"SIP/":
             self._response_out(data, appserver)
@@ -223,6 +252,7 @@ class Forwarder:
             self._drops.drop("response_flow_gone", appserver)
             return
         self.responses_out += 1
+        self.classes_out[verdict.data[8]] += 1
         peer.sender(verdict.data, peer.address)
 
     def _control(self, data: bytes) -> None:
@@ -265,6 +295,7 @@ class Forwarder:
     def _sent(self, out: bytes, peer: Peer, method: bytes, request: bytes, appserver: str) -> None:
         """Send it; `request` is what the appserver gave, to be answered when that fails."""
         self.requests_out += 1
+        count_method(self.methods_out, method)
         if peer.sender(out, peer.address) is False:
             self.answer_link(request, UNREACHABLE, appserver)
         elif method != b"ACK" and peer.name.transport != "udp":

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from services.proxy.adapters.probes import INTERVAL, SILENCE, OptionsProbes
+from services.proxy.adapters.probes import INTERVAL, OptionsProbes
 from services.proxy.config import ProxyConfig, appserver_address
 from services.proxy.domain import limiter as limits
 from services.proxy.domain.appservers import Appservers
 from services.proxy.domain.limiter import Limiter
+from services.proxy.domain.members import SILENCE, Members
 from services.proxy.domain.scan import scan, split_items
 from services.proxy.handlers.drops import Drops
 from tandem.bus.ports import Topic
@@ -90,7 +91,7 @@ class FakeLink:
 
 def test_an_appserver_is_active_while_it_answers() -> None:
     clock, link, appservers = Clock(), FakeLink(), Appservers()
-    probes = OptionsProbes(["a:1", "b:1"], link, appservers, clock)
+    probes = OptionsProbes(Members(["a:1", "b:1"], appservers, clock), link)
     probes.tick()
     assert [peer for _, peer in link.sent] == ["a:1", "b:1"]
     assert link.sent[0][0].startswith(b"OPTIONS sip:a:1 SIP/2.0\r\n")
@@ -100,6 +101,7 @@ def test_an_appserver_is_active_while_it_answers() -> None:
     assert appservers.active == {"a:1", "b:1"}
     probes.answered("b:1", 503)
     assert appservers.active == {"a:1"}
+    assert appservers.alive == {"a:1", "b:1"}
     clock.now += SILENCE + INTERVAL
     probes.tick()
     assert appservers.active == frozenset()

@@ -1,0 +1,65 @@
+"""Next-call hints from the bus into the table, each acknowledged (DESIGN §5)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from services.proxy.domain.hints import HintTable
+from tandem.bus.hints import Hint, HintAcknowledged, HintsWanted, HintWithdrawn
+from tandem.bus.ports import Bus, Envelope, Topic
+
+ASK_SECONDS: Final = 1.0
+"""How long the start waits at most for the hints that are live."""
+AGAIN_SECONDS: Final = 0.25
+"""Between two askings, until our own comes back to us: then the broker has bound our queue, and
+what appservers answer reaches us."""
+ANSWER_SECONDS: Final = 0.25
+"""What appservers have to answer in: measured, it takes them a few milliseconds."""
+
+
+class HintFeed:
+    """The subscriber of Topic.HINTS."""
+
+    def __init__(
+        self, table: HintTable, bus: Bus, node: str, wall: Callable[[], float] = time.time
+    ) -> None:
+        self.acknowledged = 0
+        self._table = table
+        self._bus = bus
+        self._node = node
+        self._wall = wall
+        self._heard_ourselves = asyncio.Event()
+        bus.subscribe(Topic.HINTS, self.take, name=f"{node}-hints")
+        bus.on_resumed(self.ask)
+
+    def ask(self) -> None:
+        """Have all appservers publish their live hints."""
+        self._bus.publish(Topic.HINTS, HintsWanted(self._node))
+
+    async def catch_up(self) -> None:
+        """Ask, and wait for the answers, ASK_SECONDS at most; the bus must have started. A broker
+        that is away costs that time: the hints come when it does."""
+        for _ in range(int((ASK_SECONDS - ANSWER_SECONDS) / AGAIN_SECONDS)):
+            self.ask()
+            try:
+                await asyncio.wait_for(self._heard_ourselves.wait(), AGAIN_SECONDS)
+            except TimeoutError:
+                continue
+            await asyncio.sleep(ANSWER_SECONDS)
+            return
+
+    async def take(self, batch: Sequence[Envelope]) -> None:
+        """A batch in order. Each acknowledgement leaves at once: a caller waits for it."""
+        for envelope in batch:
+            said = envelope.payload
+            if isinstance(said, Hint):
+                if self._table.add(said, self._wall()):
+                    self.acknowledged += 1
+                    self._bus.publish(Topic.HINTS, HintAcknowledged(said.id, self._node))
+            elif isinstance(said, HintWithdrawn):
+                self._table.withdraw(said.hint)
+            elif isinstance(said, HintsWanted) and said.proxy == self._node:
+                self._heard_ourselves.set()

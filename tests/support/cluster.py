@@ -19,6 +19,7 @@ from deploy.local.cluster import LocalCluster
 from deploy.local.plan import Plan
 from deploy.local.servers import Missing, Postgres, Rabbit
 from tests.support.api import Api
+from tests.support.tandemctl import Tandemctl
 from tests.support.waiting import eventually
 
 ADMIN_PASSWORD: Final = "correct horse battery"
@@ -276,6 +277,13 @@ class Cluster:
         api = Api(self.provisioning.http)
         await api.log_in(username, password)
         return api
+
+    def tandemctl(self) -> Tandemctl:
+        """The operators' command, logged in as the administrator, after `log_in`."""
+        return Tandemctl(
+            TANDEM_GRPC_URL=self.local.shared.directory_url,
+            TANDEM_TOKEN=self.api.client.headers["Authorization"].removeprefix("Bearer "),
+        )
 
     async def stop(self) -> None:
         """SIGTERM to all in order. Every process that still ran must end by itself with status 0

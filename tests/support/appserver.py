@@ -11,8 +11,9 @@ from typing import Any, Protocol
 from services.appserver.app import AppServer
 from services.appserver.config import AppServerConfig
 from services.appserver.domain.call import Call
+from services.appserver.domain.callbacks import Trigger
 from services.appserver.domain.plan import CallPlan, Target
-from services.appserver.ports import CallHost, CallsFactory, OutsideHop, Waiter
+from services.appserver.ports import Asked, CallHost, CallsFactory, OutsideHop, Waiter
 from tandem.bus.location import Binding
 from tandem.bus.ports import Envelope, Handler, Keep, Topic
 from tandem.rpc.directory import Account, Directory, DirectoryUnavailable, Domain
@@ -153,6 +154,21 @@ class FakeResolver:
         return self.slow.get(uri.host, [])
 
 
+class FakeHttp:
+    """Answers triggers with `answer`, once `gate` is open."""
+
+    def __init__(self) -> None:
+        self.asked: list[Trigger] = []
+        self.answer = Asked(200)
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def ask(self, trigger: Trigger) -> Asked:
+        self.asked.append(trigger)
+        await self.gate.wait()
+        return self.answer
+
+
 @dataclass
 class FakeCalls:
     """Notes what the core hands over."""
@@ -232,6 +248,7 @@ class Site:
         self.bus = FakeBus()
         self.directory = FakeDirectory(*accounts)
         self.resolver = FakeResolver()
+        self.http = FakeHttp()
         config = AppServerConfig(
             **{
                 "node_id": "as1", "local_hosts": ("192.0.2.1:5060",),
@@ -240,7 +257,7 @@ class Site:
         )  # fmt: skip
         self.app = AppServer(
             config, self.bus, self.directory, self.link, self.resolver,
-            calls=b2bua, clock=lambda: self.now, wall=lambda: self.wall,
+            calls=b2bua, clock=lambda: self.now, wall=lambda: self.wall, http=self.http,
         )  # fmt: skip
         self.serial = 0
 

@@ -133,7 +133,7 @@ class Callback:
     domains: tuple[str, ...] = ()
     """Hosts of the Request-URI, lower case; none: any that is ours."""
     pattern: str = ""
-    """Of the caller's user part; empty: anybody."""
+    """Of the caller's user part; empty: anybody outside."""
     seconds: float = DEFAULT_SECONDS
 
     def check(self) -> None:

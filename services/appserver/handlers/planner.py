@@ -214,7 +214,8 @@ class Planner:
         if request.method != "INVITE":
             return False
         host, user = request.request_uri.host, inquiry.parties.to_user
-        wait = self._waits.expected(request, user, host, owner)
+        inside = inquiry.caller is not None
+        wait = self._waits.expected(request, user, host, owner, inside=inside)
         if wait is None:
             return False
         made = CallPlan("in", wait.owners, None, None, (), joins=wait.call_id)

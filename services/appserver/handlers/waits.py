@@ -104,9 +104,13 @@ class Waits:
                 if not row:
                     del self.users[user]
 
-    def expected(self, request: Request, user: str, host: str, owner: str | None) -> Wait | None:
+    def expected(
+        self, request: Request, user: str, host: str, owner: str | None, *, inside: bool
+    ) -> Wait | None:
         """The wait that this INVITE is the callback of. `user` and `host` are those of its
-        Request-URI, `owner` the customer whom the user part belongs to, None for no account."""
+        Request-URI, `owner` the customer whom the user part belongs to, None for no account.
+        `inside`: an account of ours calls, who is a callback only where a pattern says so, else
+        colleagues could not call each other while somebody waits."""
         rows = [row for name in tails(user) if (row := self.users.get(name))]
         if not rows or "replaces" in request.index:
             return None
@@ -118,6 +122,7 @@ class Waits:
             if wait.hint is not None
             and (owner is None or owner == wait.wanted.customer)
             and (not wait.hint.domains or host.lower() in wait.hint.domains)
+            and (wait.hint.pattern or not inside)
             and pattern_matches(wait.hint.pattern, caller)
         }
         return fit[min(fit)] if fit else None

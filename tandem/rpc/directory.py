@@ -64,4 +64,9 @@ class Directory(Protocol):
 
 
 class DirectoryUnavailable(Exception):
-    """Provisioning or its database does not answer."""
+    """Provisioning or its database does not answer. A write that ends so changed nothing."""
+
+
+class OutcomeUnknown(DirectoryUnavailable):
+    """The one exception from that: the answer to the commit itself was lost, so the change was
+    made as a whole or not at all, and nobody here can tell."""

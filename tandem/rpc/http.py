@@ -23,7 +23,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tandem import __version__
-from tandem.rpc.directory import DirectoryUnavailable
+from tandem.rpc.directory import DirectoryUnavailable, OutcomeUnknown
 from tandem.rpc.sessions import Principal, Sessions
 from tandem.runtime.metrics import CONTENT_TYPE, Metrics
 
@@ -223,7 +223,11 @@ def _on_validation_error(_connection: HTTPConnection, exc: Exception) -> Respons
 
 def _on_unavailable(_connection: HTTPConnection, exc: Exception) -> Response:
     _log.warning("answered 503: %s", exc)
-    return unavailable("The directory does not answer; nothing was changed. Try again.").response()
+    if isinstance(exc, OutcomeUnknown):
+        told = "The directory went away at the very end; look whether the change was made."
+    else:
+        told = "The directory does not answer; nothing was changed. Try again."
+    return unavailable(told).response()
 
 
 def _field(location: Sequence[Any]) -> str:

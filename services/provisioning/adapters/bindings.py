@@ -26,6 +26,7 @@ from tandem.bus.location import Binding
 
 CHUNK: Final = 500
 """Keys in one statement: databases limit the parameters of one (SQLite's oldest limit is 999)."""
+MAX_INTEGER: Final = 2**31 - 1
 REMOVED_SECONDS: Final = 3600.0
 """How long a removed binding is remembered at least: as long as news may wait in a queue."""
 
@@ -65,6 +66,7 @@ class SqlBindings(ScopedRows[Binding]):
     def values(self, row: Binding) -> dict[str, Any]:
         columns = {name: getattr(row, name) for name in _NAMES}
         columns |= {"key": key_of(row), "path": json.dumps(row.path)}
+        columns["reg_id"] = min(row.reg_id, MAX_INTEGER)
         return {
             name: _storable(value)[: _LIMITS.get(name)] if isinstance(value, str) else value
             for name, value in columns.items()

@@ -19,7 +19,7 @@ from services.provisioning.adapters.domains import SqlDomains
 from services.provisioning.adapters.engine import WRITES
 from services.provisioning.adapters.tables import write_turn
 from services.provisioning.domain.scope import Scope
-from tandem.rpc.directory import DirectoryUnavailable
+from tandem.rpc.directory import DirectoryUnavailable, OutcomeUnknown
 
 
 class SqlWork:
@@ -89,9 +89,10 @@ class SqlStore:
                 await self._turn.acquire()
             try:
                 writer = self._opened().execution_options(**{WRITES: True})
-                async with writer.begin() as connection:
+                async with writer.connect() as connection:
                     await _take_turn(connection)
                     yield SqlWork(connection, scope)
+                    await _commit(connection)
             finally:
                 self._turn.release()
 
@@ -107,6 +108,15 @@ async def _take_turn(connection: AsyncConnection) -> None:
     # them can wait for each other. Writes are few: sessions, changes by people, batches of news.
     if connection.dialect.name != "sqlite":
         await connection.execute(select(write_turn.c.id).with_for_update())
+
+
+async def _commit(connection: AsyncConnection) -> None:
+    try:
+        await connection.commit()
+    except DBAPIError as fault:
+        if fault.connection_invalidated:
+            raise OutcomeUnknown(f"the commit was not answered: {fault.orig}") from fault
+        raise
 
 
 class _Away:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,7 +12,14 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from tandem.rpc.http import MAX_BODY_BYTES
-from tests.support.provisioning import Rig
+from tests.support.provisioning import Rig, sqlite_in
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    """SQLite: what is tested here does not look into the database."""
+    return sqlite_in(tmp_path)
+
 
 LOGIN = "/api/v1/login"
 

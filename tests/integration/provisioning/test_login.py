@@ -6,9 +6,17 @@ import asyncio
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tandem.bus.events import LoginFailed
 from tests.support.provisioning import ADMIN_PASSWORD, CUSTOMER_PASSWORD, Rig, running, sqlite_in
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    """SQLite: what is tested here does not look into the database."""
+    return sqlite_in(tmp_path)
+
 
 LOGIN = "/api/v1/login"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,7 +12,13 @@ import pytest
 from tandem.bus.location import BindingStored
 from tandem.bus.ports import Topic
 from tests.support.location import a_binding
-from tests.support.provisioning import Rig
+from tests.support.provisioning import Rig, sqlite_in
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    """SQLite: what is tested here does not look into the database."""
+    return sqlite_in(tmp_path)
 
 
 @dataclass(frozen=True)

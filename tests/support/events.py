@@ -18,7 +18,9 @@ from services.events.config import EventsConfig
 from services.events.domain.event import StoredEvent
 from tandem.bus.events import CallRecord, RegistrationRemoved
 from tandem.bus.memory import MemoryBus
-from tandem.bus.ports import Topic
+from tandem.bus.ports import Bus, Topic
+from tandem.rpc.security import Security
+from tandem.rpc.server import GrpcServer
 from tandem.rpc.sessions import Principal
 from tandem.runtime.address import HostPort
 from tandem.runtime.httpserver import HttpServer
@@ -43,7 +45,7 @@ class Running:
     """A running event service."""
 
     events: Events
-    bus: MemoryBus
+    bus: Bus
     tokens: Tokens
     address: str
 
@@ -78,6 +80,43 @@ async def running(folder: Path, **settings: Any) -> AsyncIterator[Running]:
     finally:
         events.close_consoles()
         await server.stop()
+        await bus.close()
+        await events.stop()
+
+
+@dataclass
+class Node(Running):
+    """One of several events nodes, with a gRPC server too."""
+
+    grpc: str
+    security: Security
+
+
+@asynccontextmanager
+async def node(name: str, database_url: str, bus: Bus, **settings: Any) -> AsyncIterator[Node]:
+    """Start one of several events nodes."""
+    settings.setdefault("record_keep_days", KEEP_FOR_EVER)
+    settings.setdefault("heartbeat_seconds", 0.2)
+    config = EventsConfig(
+        node_id=name, database_url=database_url, cluster_key="a key of all nodes", **settings
+    )
+    tokens, security = Tokens(), config.security()
+    events = Events(config, bus, tokens, cluster=True)
+    server = HttpServer(make_app(events, Metrics()), HostPort("127.0.0.1", 0))
+    rpc = GrpcServer(HostPort("127.0.0.1", 0), security, tokens, events.ready)
+    events.serve(rpc)
+    await events.start()
+    await bus.start()
+    await rpc.start()
+    await server.start()
+    events.join(grpc=rpc.address, http=server.address)
+    try:
+        yield Node(events, bus, tokens, str(server.address), str(rpc.address), security)
+    finally:
+        events.close_consoles()
+        await events.leave()
+        await server.stop()
+        await rpc.stop()
         await bus.close()
         await events.stop()
 

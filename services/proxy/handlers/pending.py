@@ -102,7 +102,8 @@ class Pending:
 
     def _wait(self, request: Unanswered, now: float) -> None:
         self._number += 1
-        heapq.heappush(self._due, (now + request.interval, self._number, request))
+        due = min(now + request.interval, request.deadline)
+        heapq.heappush(self._due, (due, self._number, request))
         if not self._ticking:
             self._ticking = True
             self._later(TURN, self._tick)

@@ -71,9 +71,9 @@ class Process:
     async def _start(self) -> AppServer:
         config = self._config
         security = _security(config)
-        directory = self._directory(security)
-        bus = _bus(config)
         tracing = self._tracing()
+        directory = self._directory(security, tracing)
+        bus = _bus(config)
         admission = Admission(config.proxies)
         socket = UdpSocket.open(config.internal_listen.host, config.internal_listen.port)
         link = UdpLink(socket, admits=admission)
@@ -110,11 +110,11 @@ class Process:
         _say(link, grpc, http)
         return appserver
 
-    def _directory(self, security: Security | None) -> Directory:
+    def _directory(self, security: Security | None, tracing: Tracing | None) -> Directory:
         config = self._config
         if config.directory_url and security is not None:
             try:
-                channel = open_channel(config.directory_url, security)
+                channel = open_channel(config.directory_url, security, tracing=tracing)
             except ValueError as error:
                 raise ConfigError(f"TANDEM_DIRECTORY_URL: {error}") from None
             self._then("the channel to provisioning", lambda: channel.close(None))

@@ -7,11 +7,13 @@ import asyncio
 import logging
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from services.provisioning.app import Provisioning
 from services.provisioning.config import ProvisioningConfig
 from services.provisioning.domain.errors import ProvisioningError
 from services.provisioning.entrypoints.http_console import add_console
+from tandem.bus.metrics import register_bus
 from tandem.bus.open import open_bus
 from tandem.rpc.directory import DirectoryUnavailable
 from tandem.rpc.http import make_service_app
@@ -21,6 +23,9 @@ from tandem.runtime.config import ConfigError, load
 from tandem.runtime.httpserver import HttpServer
 from tandem.runtime.lifecycle import bounded, stop_signal
 from tandem.runtime.metrics import Metrics
+
+if TYPE_CHECKING:
+    from tandem.runtime.telemetry import Tracing
 
 WRONG_SETTING = 2
 """The exit status of a start that a setting prevented."""
@@ -50,10 +55,12 @@ async def serve(config: ProvisioningConfig) -> int:
     service = Provisioning(config, bus, security=security)
     metrics = Metrics()
     service.register(metrics)
+    register_bus(metrics, bus)
     app = make_service_app("Tandem provisioning", [service.router()], metrics, service.ready)
     add_console(app, config.events_url)
     http = HttpServer(app, config.http_listen)
-    grpc = GrpcServer(config.grpc_listen, security, service.sessions, service.ready)
+    tracing = _tracing(config)
+    grpc = GrpcServer(config.grpc_listen, security, service.sessions, service.ready, tracing)
     service.serve(grpc)
     metrics.counters("tandem_grpc", grpc.counters, "gRPC calls")
     later: asyncio.Task[None] | None = None
@@ -78,7 +85,18 @@ async def serve(config: ProvisioningConfig) -> int:
             await bounded(grpc.stop(), "the gRPC server")
             await bounded(bus.close(), "the bus")
             await bounded(service.stop(), "provisioning")
+            if tracing is not None:
+                await bounded(asyncio.to_thread(tracing.close), "the traces")
     return 0
+
+
+def _tracing(config: ProvisioningConfig) -> Tracing | None:
+    if not config.otlp_endpoint:
+        return None
+    # most switches are not traced, and OpenTelemetry takes time to load
+    from tandem.runtime.telemetry import Tracing
+
+    return Tracing("provisioning", config.node_id, config.otlp_endpoint)
 
 
 async def _first_start(service: Provisioning, config: ProvisioningConfig) -> bool:

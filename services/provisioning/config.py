@@ -46,6 +46,8 @@ class ProvisioningConfig:
     events_url: tuple[str, ...] = ()
     """Base URLs of the events API as browsers reach it, several for fail-over; none: it has the
     same origin as the console's page."""
+    otlp_endpoint: str = ""
+    """Where OpenTelemetry traces go, `http://HOST:PORT`; empty: none are made."""
     domains: tuple[str, ...] = ()
     """Domains to serve; they are made at the start, and the first is the default."""
     admin_password: str | None = field(default=None, repr=False)

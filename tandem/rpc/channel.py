@@ -14,7 +14,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import grpc
 from grpc import ChannelConnectivity as State
@@ -22,6 +22,9 @@ from grpc import StatusCode
 
 from tandem.rpc.security import Security
 from tandem.runtime.address import HostPort
+
+if TYPE_CHECKING:
+    from tandem.runtime.telemetry import Tracing
 
 DEFAULT_SECONDS: Final = 10.0
 """The deadline of a call with one answer whose caller forgot to give one."""
@@ -46,15 +49,19 @@ OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
 _FAILED: Final = (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED)
 
 
-def open_channel(targets: str, security: Security, *, token: str = "") -> grpc.aio.Channel:
+def open_channel(
+    targets: str, security: Security, *, token: str = "", tracing: Tracing | None = None
+) -> grpc.aio.Channel:
     """A channel to `HOST:PORT[,HOST:PORT…]`; connects when it is used. It shows the service token,
-    or `token` as a customer's. Raises ValueError for targets that can't be read."""
+    or `token` as a customer's. With `tracing`, calls made within a trace are part of it. Raises
+    ValueError for targets that can't be read."""
     parsed = [HostPort.parse(part) for part in targets.split(",") if part.strip()]
     if not parsed:
         raise ValueError(f"{targets!r} names no HOST:PORT")
     # All clients would otherwise ask the first.
     random.shuffle(parsed)
-    return Channels([_one(target, security) for target in parsed], token or security.service_token)
+    channels = [_one(target, security) for target in parsed]
+    return Channels(channels, token or security.service_token, tracing)
 
 
 def _one(target: HostPort, security: Security) -> grpc.aio.Channel:
@@ -70,8 +77,14 @@ def _one(target: HostPort, security: Security) -> grpc.aio.Channel:
 class Channels(grpc.aio.Channel):
     """Several channels to servers that know the same, as one."""
 
-    def __init__(self, channels: Sequence[grpc.aio.Channel], token: str) -> None:
+    def __init__(
+        self,
+        channels: Sequence[grpc.aio.Channel],
+        token: str,
+        tracing: Tracing | None = None,
+    ) -> None:
         self._channels = channels
+        self._tracing = tracing
         self._shunned = [0.0] * len(channels)
         self._authorization = ("authorization", f"Bearer {token}")
 
@@ -85,13 +98,36 @@ class Channels(grpc.aio.Channel):
         ]
         return min(ranks)[2]
 
-    def call(self, methods: Sequence[Any], args: Any, given: dict[str, Any]) -> Any:
+    def call(self, method: str, methods: Sequence[Any], args: Any, given: dict[str, Any]) -> Any:
         """One call of a method that `methods` has for each channel."""
         at = self.pick()
         given["metadata"] = (*(given.get("metadata") or ()), self._authorization)
-        call = methods[at](*args, **given)
+        if self._tracing is not None:
+            return self._traced(self._tracing, method, methods[at], args, given, at)
+        return self._started(methods[at](*args, **given), at)
+
+    def _started(self, call: Any, at: int) -> Any:
         if len(self._channels) > 1:
             call.add_done_callback(lambda done: self._done(at, done))
+        return call
+
+    def _traced(
+        self,
+        tracing: Tracing,
+        method: str,
+        begin: Any,
+        args: Any,
+        given: dict[str, Any],
+        at: int,
+    ) -> Any:
+        from tandem.rpc import traced  # whoever traces has loaded what it needs
+
+        span = traced.departing(tracing, method)
+        if span is None:
+            return self._started(begin(*args, **given), at)
+        given["metadata"] = (*given["metadata"], traced.header_of(span))
+        call = self._started(begin(*args, **given), at)
+        call.add_done_callback(lambda done: traced.finish(span, _now(done.code())))
         return call
 
     def _done(self, at: int, call: Any) -> None:
@@ -100,30 +136,30 @@ class Channels(grpc.aio.Channel):
         failed = code in _FAILED
         self._shunned[at] = asyncio.get_running_loop().time() + SHUN_SECONDS if failed else 0.0
 
-    def unary_unary(self, *args: Any, **given: Any) -> Any:
+    def unary_unary(self, method: str, *args: Any, **given: Any) -> Any:
         """As of one channel."""
-        methods = [channel.unary_unary(*args, **given) for channel in self._channels]
+        methods = [channel.unary_unary(method, *args, **given) for channel in self._channels]
 
         def call(*args: Any, **given: Any) -> Any:
             given["timeout"] = given.get("timeout") or DEFAULT_SECONDS
-            return self.call(methods, args, given)
+            return self.call(method, methods, args, given)
 
         return call
 
-    def unary_stream(self, *args: Any, **given: Any) -> Any:
+    def unary_stream(self, method: str, *args: Any, **given: Any) -> Any:
         """As of one channel."""
-        methods = [channel.unary_stream(*args, **given) for channel in self._channels]
-        return lambda *args, **given: self.call(methods, args, given)
+        methods = [channel.unary_stream(method, *args, **given) for channel in self._channels]
+        return lambda *args, **given: self.call(method, methods, args, given)
 
-    def stream_unary(self, *args: Any, **given: Any) -> Any:
+    def stream_unary(self, method: str, *args: Any, **given: Any) -> Any:
         """As of one channel."""
-        methods = [channel.stream_unary(*args, **given) for channel in self._channels]
-        return lambda *args, **given: self.call(methods, args, given)
+        methods = [channel.stream_unary(method, *args, **given) for channel in self._channels]
+        return lambda *args, **given: self.call(method, methods, args, given)
 
-    def stream_stream(self, *args: Any, **given: Any) -> Any:
+    def stream_stream(self, method: str, *args: Any, **given: Any) -> Any:
         """As of one channel."""
-        methods = [channel.stream_stream(*args, **given) for channel in self._channels]
-        return lambda *args, **given: self.call(methods, args, given)
+        methods = [channel.stream_stream(method, *args, **given) for channel in self._channels]
+        return lambda *args, **given: self.call(method, methods, args, given)
 
     def get_state(self, try_to_connect: bool = False) -> State:
         """The best of the states."""

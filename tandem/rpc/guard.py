@@ -6,7 +6,8 @@ import asyncio
 import inspect
 import logging
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
@@ -15,6 +16,9 @@ from tandem.rpc.directory import DirectoryUnavailable
 from tandem.rpc.http import MAX_TOKEN_LENGTH
 from tandem.rpc.security import Security
 from tandem.rpc.sessions import Sessions
+
+if TYPE_CHECKING:
+    from tandem.runtime.telemetry import Tracing
 
 MAX_UNARY_SECONDS: Final = 30.0
 """How long a method with one answer may take, whatever the client's patience."""
@@ -43,7 +47,10 @@ class Counters:
 class Guard(grpc.aio.ServerInterceptor):
     """The interceptor of `GrpcServer`."""
 
-    def __init__(self, security: Security, sessions: Sessions | None) -> None:
+    def __init__(
+        self, security: Security, sessions: Sessions | None, tracing: Tracing | None = None
+    ) -> None:
+        self._tracing = tracing
         self._security = security
         self._sessions = sessions
         self.counters = Counters()
@@ -54,36 +61,38 @@ class Guard(grpc.aio.ServerInterceptor):
         method: str = handler_call_details.method
         if handler is None or method.startswith(OPEN):
             return handler
-        token = _bearer(handler_call_details.invocation_metadata)
+        token, trace = _shown(handler_call_details.invocation_metadata)
         if handler.response_streaming:
             name = "stream_stream" if handler.request_streaming else "unary_stream"
-            wrapped = self._streaming(getattr(handler, name), token, method)
+            wrapped = self._streaming(getattr(handler, name), token, method, trace)
         else:
             name = "stream_unary" if handler.request_streaming else "unary_unary"
-            wrapped = self._single(getattr(handler, name), token, method)
+            wrapped = self._single(getattr(handler, name), token, method, trace)
         return handler._replace(**{name: wrapped})
 
-    def _single(self, call: _Method, token: str, method: str) -> _Method:
+    def _single(self, call: _Method, token: str, method: str, trace: str) -> _Method:
         async def guarded(request: Any, context: Context) -> Any:
             # two scopes: the guard's own limit must not look like the method's failure
             try:
                 async with asyncio.timeout(MAX_UNARY_SECONDS) as limit:
                     await self._enter(token, context)
-                    return await call(request, context)
+                    with self._span(method, trace):
+                        return await call(request, context)
             except Exception as fault:
                 late = isinstance(fault, TimeoutError) and limit.expired()
                 return await self._failed(fault, method, context, late=late)
 
         return guarded
 
-    def _streaming(self, call: _Method, token: str, method: str) -> _Method:
+    def _streaming(self, call: _Method, token: str, method: str, trace: str) -> _Method:
         if inspect.isasyncgenfunction(call):
 
             async def generated(request: Any, context: Context) -> AsyncIterator[Any]:
                 try:
                     await self._enter(token, context)
-                    async for message in call(request, context):
-                        yield message
+                    with self._span(method, trace):
+                        async for message in call(request, context):
+                            yield message
                 except Exception as fault:
                     await self._failed(fault, method, context)
 
@@ -92,11 +101,19 @@ class Guard(grpc.aio.ServerInterceptor):
         async def written(request: Any, context: Context) -> None:
             try:
                 await self._enter(token, context)
-                await call(request, context)
+                with self._span(method, trace):
+                    await call(request, context)
             except Exception as fault:
                 await self._failed(fault, method, context)
 
         return written
+
+    def _span(self, method: str, trace: str) -> AbstractContextManager[None]:
+        if self._tracing is None:
+            return nullcontext()
+        from tandem.rpc import traced  # whoever traces has loaded what it needs
+
+        return traced.served(self._tracing, method, trace)
 
     async def _enter(self, token: str, context: Context) -> None:
         self.counters.started += 1
@@ -135,10 +152,13 @@ class Guard(grpc.aio.ServerInterceptor):
         await context.abort(grpc.StatusCode.INTERNAL, "A fault of ours; the log tells more.")
 
 
-def _bearer(metadata: Any) -> str:
+def _shown(metadata: Any) -> tuple[str, str]:
+    """The bearer token and the traceparent, each "" if there is none."""
+    token = trace = ""
     for name, value in metadata or ():
         if name == "authorization" and isinstance(value, str):
-            scheme, _, token = value.partition(" ")
-            if scheme.lower() == "bearer":
-                return token.strip()
-    return ""
+            scheme, _, rest = value.partition(" ")
+            token = rest.strip() if scheme.lower() == "bearer" else ""
+        elif name == "traceparent" and isinstance(value, str):
+            trace = value
+    return token, trace

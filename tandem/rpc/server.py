@@ -16,7 +16,7 @@ import errno
 import logging
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 from grpc_health.v1 import (  # type: ignore[import-untyped]
@@ -31,6 +31,9 @@ from tandem.rpc.guard import Guard
 from tandem.rpc.security import Security
 from tandem.rpc.sessions import Sessions
 from tandem.runtime.address import HostPort
+
+if TYPE_CHECKING:
+    from tandem.runtime.telemetry import Tracing
 
 __all__ = [
     "Caller",
@@ -69,7 +72,8 @@ _Status = health_pb2.HealthCheckResponse
 class GrpcServer:
     """`ready` tells what health answers for each service; None: they serve once started.
 
-    Without `sessions` only services are let in.
+    Without `sessions` only services are let in. With `tracing`, calls that are part of a trace
+    leave a span.
     """
 
     def __init__(
@@ -78,11 +82,12 @@ class GrpcServer:
         security: Security,
         sessions: Sessions | None = None,
         ready: Callable[[], Awaitable[bool]] | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._listen = listen
         self._security = security
         self._ready = ready
-        self._guard = Guard(security, sessions)
+        self._guard = Guard(security, sessions, tracing)
         self._server = grpc.aio.server(
             interceptors=(self._guard,), options=OPTIONS, maximum_concurrent_rpcs=MAX_CALLS
         )

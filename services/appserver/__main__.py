@@ -15,9 +15,10 @@ from services.appserver.adapters.file_directory import FileDirectory
 from services.appserver.adapters.outside import OutsideResolver
 from services.appserver.app import AppServer
 from services.appserver.config import AppServerConfig
+from tandem.bus.metrics import register_bus
 from tandem.bus.nodes import NodeAnnounced, Nodes
 from tandem.bus.open import open_bus
-from tandem.bus.ports import Bus
+from tandem.bus.ports import CountedBus
 from tandem.rpc.channel import open_channel
 from tandem.rpc.directory import Directory
 from tandem.rpc.http import make_service_app
@@ -88,6 +89,7 @@ class Process:
         nodes.listeners.append(lambda now, before: _admit(admission, now))
         metrics = Metrics()
         appserver.register(metrics)
+        register_bus(metrics, bus)
         http = self._http(metrics, appserver)
         grpc = self._grpc(security, appserver, metrics)
         appserver.subscribe()
@@ -172,7 +174,7 @@ class Process:
                 await asyncio.wait_for(at_once.wait(), POLL_SECONDS)
 
 
-def _bus(config: AppServerConfig) -> Bus:
+def _bus(config: AppServerConfig) -> CountedBus:
     try:
         return open_bus(config.broker_url, config.node_id)
     except ValueError as error:

@@ -44,6 +44,7 @@ COUNTED: Final = frozenset(ALLOW.split(", ")) | {"SUBSCRIBE", "PUBLISH"}
 """Methods that are counted by name: anybody can invent more."""
 
 _REGISTER: Final = b"REGISTER "
+_OPTIONS: Final = b"OPTIONS "
 _FLOW_CLOSED: Final = CONTROL + b"FLOW-CLOSED "
 _IN_DIALOG_ONLY: Final = frozenset({"BYE", "INFO", "PRACK", "UPDATE"})
 
@@ -109,9 +110,19 @@ class Core:
     def _receive(self, data: bytes, peer: str, now: float) -> None:
         message = parse_message(data)
         message.check()
+        if data.startswith(_OPTIONS) and isinstance(message, Request) and len(message.vias) == 1:
+            self._on_probe(message, peer, now)
+            return
         self._traces.heard(message.call_id, data, peer)
         reliable = self._link_reliable and _outer_transport(message) != "UDP"
         self._layer.receive(message, hop(peer, reliable), now)
+
+    def _on_probe(self, request: Request, peer: str, now: float) -> None:
+        """A proxy itself (no Via but its own) asks whether we take calls. No transaction is made:
+        one that starts anew uses the branches of its last life again."""
+        self._tools.proxies.heard(peer, now)
+        status, reason = (503, "Draining") if self.draining else (200, "OK")
+        self._answer_statelessly(request, peer, status, reason)
 
     def _control(self, data: bytes, now: float) -> None:
         if data.startswith(_FLOW_CLOSED):
@@ -230,21 +241,10 @@ class Core:
             self._on_message(tx, now)
 
     def _on_options(self, tx: ServerTransaction, now: float) -> None:
-        """A probe, or a question for what we can: to us or to a domain of ours."""
-        if len(tx.request.vias) == 1:  # of the proxy itself, and not through it
-            self._on_probe(tx, now)
-            return
+        """A question for what we can: to us or to a domain of ours."""
         uri = tx.request.request_uri
         if uri.user and self._tools.domains.serviced(uri.host, uri.port) is None:
             self._layer.reply(tx, NOT_SERVICED.status, now, NOT_SERVICED.reason)
-        else:
-            self._layer.reply(tx, 200, now, headers=self._capable)
-
-    def _on_probe(self, tx: ServerTransaction, now: float) -> None:
-        """A proxy asks whether we take calls."""
-        self._tools.proxies.heard(tx.hop.peer, now)
-        if self.draining:
-            self._layer.reply(tx, 503, now, "Draining")
         else:
             self._layer.reply(tx, 200, now, headers=self._capable)
 

@@ -47,13 +47,14 @@ class Member(Site):
         lines = (line.split() for line, _ in self.link.take_control())
         return Counter(token for word, token in lines if word == "KEEPALIVE")
 
-    def probed_by(self, proxy: str) -> int:
-        """A probe of a proxy; the status of our answer."""
+    def probed_by(self, proxy: str, number: int | None = None) -> int:
+        """A probe of a proxy, maybe one of this number; the status of our answer."""
+        number = number or self.next()
         probe = (
             f"OPTIONS sip:{self.link.address} SIP/2.0\r\n"
-            f"Via: SIP/2.0/UDP {proxy};branch=z9hG4bKprobe{self.next()}\r\n"
+            f"Via: SIP/2.0/UDP {proxy};branch=z9hG4bKprobe{number}\r\n"
             f"Max-Forwards: 1\r\nFrom: <sip:probe@{proxy}>;tag=probe\r\n"
-            f"To: <sip:{self.link.address}>\r\nCall-ID: probe-{self.next()}\r\n"
+            f"To: <sip:{self.link.address}>\r\nCall-ID: probe-{number}\r\n"
             "CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
         )
         before = len(self.link.sent)
@@ -281,6 +282,18 @@ async def test_a_phone_on_a_connection_of_a_proxy_that_is_gone_is_not_reached_at
     assert answers[-1].status == 480
     lose(site, OTHER_PROXY)  # the first is back, and its connections with it
     assert len(await invites(site, Phone(site), "sip:bob@example.com")) == 1
+
+
+async def test_a_proxy_that_starts_anew_is_heard_though_its_probes_look_like_the_old_ones(
+    site: Member,
+) -> None:
+    await Phone(site, "bob", transport="tcp").registered()
+    for _ in range(2):
+        lose(site, PROXY)
+        site.link.take()
+        assert await invites(site, Phone(site), "sip:bob@example.com") == []
+        assert site.probed_by(PROXY, 7) == 200
+        assert len(await invites(site, Phone(site), "sip:bob@example.com")) == 1
 
 
 async def test_when_all_proxies_are_silent_it_is_us_and_none_is_gone(site: Member) -> None:

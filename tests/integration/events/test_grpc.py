@@ -125,7 +125,10 @@ async def test_calls_are_listed_and_shown_to_their_owners(service: Node) -> None
     async def ask(user: str, call_id: str) -> pb.GetCallResponse:
         async with open_channel(service.grpc, service.security, token=user) as channel:
             request = pb.GetCallRequest(call_id=call_id)
-            return await EventFeedStub(channel).GetCall(request, timeout=TIMEOUT)
+            answer: pb.GetCallResponse = await EventFeedStub(channel).GetCall(
+                request, timeout=TIMEOUT
+            )
+            return answer
 
     await service.stored(5)  # with that of the node's own start
     for user, expected in (("alice", ["c1"]), ("admin", ["c2", "c1"])):

@@ -129,6 +129,7 @@ class Shared:
         return {
             "TANDEM_INTERNAL_LISTEN": self.inside(name, "internal"),
             "TANDEM_HTTP_LISTEN": self.inside(name, "http"),
+            "TANDEM_DRAIN_SECONDS": "5",  # calls may end in peace, but nobody likes to wait
             # phones that were given a proxy's address for a domain
             "TANDEM_LOCAL_HOSTS": ",".join(self.outside(proxy, "sip") for proxy in proxies),
         }

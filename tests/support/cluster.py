@@ -26,6 +26,7 @@ ADMIN_PASSWORD: Final = "correct horse battery"
 DOMAIN: Final = "example.test"
 QUICK: Final[Mapping[str, Mapping[str, str]]] = {
     "proxy": {"TANDEM_RATE_LIMIT": "0"},
+    "appserver": {"TANDEM_DRAIN_SECONDS": "0"},
     "provisioning": {
         "TANDEM_ARGON2_TIME_COST": "1",
         "TANDEM_ARGON2_MEMORY_KIB": "1024",

@@ -56,7 +56,7 @@ class Node:
         self.proxy = proxy = Proxy(config, self.link, bus)
         proxy.members.on_changed = lambda: self.link.allow(proxy.members.addresses)
         self._feed = HintFeed(proxy.hints, bus, config.node_id)
-        self._presence = Presence(
+        self.presence = Presence(
             config, bus, proxy.members,
             link=self.link.address, hints=lambda: len(proxy.hints), clock=loop.time,
         )  # fmt: skip
@@ -78,17 +78,17 @@ class Node:
             self._register()
             await self._http.start()
             lines.append(f"http http://{self._http.address}")
-            self._presence.http = str(self._http.address)
-        self._presence.public = self.proxy.public_addresses
-        self._presence.start()
+            self.presence.http = str(self._http.address)
+        self.presence.public = self.proxy.public_addresses
+        self.presence.start()
         return lines
 
     async def stop(self) -> None:
         """Announce the end, forward for TANDEM_DRAIN_SECONDS, close, say good-bye."""
-        self._presence.leave()
+        self.presence.leave()
         await asyncio.sleep(self._config.drain_seconds)
         await bounded(self.proxy.stop(), "the proxy")
-        await self._presence.stop()
+        await self.presence.stop()
 
     async def close(self) -> None:
         """Let go of what was opened, however far the start came."""
@@ -100,7 +100,7 @@ class Node:
 
     async def ready(self) -> bool:
         """Whether clients should come here."""
-        return self._presence.state == NodeState.ACTIVE and bool(self.proxy.appservers.active)
+        return self.presence.state == NodeState.ACTIVE and bool(self.proxy.appservers.active)
 
     def _open_http(self) -> None:
         if self._config.http_listen is not None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import math
 import os
 import time
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
+from services.appserver.adapters.clockwork import Clockwork
 from services.appserver.adapters.http_trigger import HttpxTrigger
 from services.appserver.config import AppServerConfig
 from services.appserver.domain.authentication import Authenticator
@@ -42,7 +42,6 @@ from tandem.rpc.directory import Account, Directory, DirectoryUnavailable
 from tandem.rpc.server import GrpcServer
 from tandem.runtime.ids import RandomIds
 from tandem.runtime.metrics import Metrics
-from tandem.sip.deadlines import Deadlines
 from tandem.sip.errors import RemoteFault
 from tandem.sip.message import parse_message
 from tandem.sip.nonce import NonceCounter, NonceSource
@@ -98,23 +97,21 @@ class AppServer:
         """ACTIVE or DRAINING."""
         self._send = self.traces.sending(link.send)
         self._clock = clock
-        self.deadlines = Deadlines()
-        self._timer: asyncio.TimerHandle | None = None
-        self._armed_at = math.inf
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._work = Clockwork(clock, self._count_error)
+        self.deadlines = self._work.deadlines
         self.domains = Domains(config.domains, config.local_hosts)
         self.location = LocationTable(config.node_id)
         self._new_token = RandomIds().hex
         self.tools = self._make_tools(wall)
         self.counters = self.tools.counters
         self.bindings = Bindings(self.tools)
-        self._news = News(self.tools, self.bindings, directory, self._spawn)
+        self._news = News(self.tools, self.bindings, directory, self._work.spawn)
         self._subscribed = False
         self._core = Core(self.tools, self.bindings, self.traces, link.reliable)
         self.layer = TransactionLayer(
             self._send, self._core, self.deadlines, sent_by=link.address, new_token=self._new_token
         )
-        ways = Outside(resolver, self._spawn, clock, self.tools.proxies)
+        ways = Outside(resolver, self._work.spawn, clock, self.tools.proxies)
         self.calls: Calls = calls(self._call_host(wall, ways))
         self.callbacks = self._make_callbacks(http)
         planner = Planner(self.tools, self.layer, ways, self.callbacks.waits)
@@ -124,7 +121,7 @@ class AppServer:
         config = self.config
         accounts = AccountCache(
             self._directory,
-            self._spawn,
+            self._work.spawn,
             self._clock,
             fresh_seconds=config.account_seconds,
             usable_seconds=config.account_max_seconds,
@@ -167,7 +164,7 @@ class AppServer:
         node, tools = self.config.node_id, self.tools
         observe = self.statistics.hint_acknowledged.observe
         hints = Hints(
-            self._bus, node, self._proxies, tools.deadlines, self._clock, self._arm, observe
+            self._bus, node, self._proxies, tools.deadlines, self._clock, self._work.arm, observe
         )
         return Callbacks(
             tools,
@@ -175,8 +172,8 @@ class AppServer:
             hints,
             http or HttpxTrigger(private=self.config.trigger_private),
             self._link.address,
-            self._spawn,
-            self._arm,
+            self._work.spawn,
+            self._work.arm,
         )
 
     def _proxies(self) -> list[str]:
@@ -191,7 +188,7 @@ class AppServer:
     def hang_up(self, call_id: str, reason: str) -> bool:
         """End a call, from outside of SIP; False if there is none with this id."""
         found = self.calls.hang_up(call_id, reason, self._clock())
-        self._arm()
+        self._work.arm()
         return found
 
     def register(self, metrics: Metrics) -> None:
@@ -208,6 +205,7 @@ class AppServer:
         )
         self.statistics.register(metrics)
         metrics.gauge("tandem_calls", lambda: len(self.calls), "Calls under way")
+        metrics.gauge("tandem_dialogs", lambda: self.calls.dialogs, "Dialogs known")
         metrics.gauge("tandem_transactions", lambda: len(self.layer), "Transactions under way")
         metrics.gauge("tandem_bindings", lambda: self.location.count, "Bindings known")
         metrics.gauge("tandem_own_bindings", lambda: self.location.own, "Bindings taken here")
@@ -261,7 +259,7 @@ class AppServer:
         self.bindings.start(now)
         if self._membership is not None:
             self._membership.start(now)
-        self._arm()
+        self._work.arm()
         self._bus.publish(Topic.EVENTS, NodeStarted(what="appserver", version=__version__))
         if self._nodes is not None:
             self._nodes.start()
@@ -310,12 +308,7 @@ class AppServer:
             await self._nodes.stop()
         self._link.receiver = lambda data, peer: None
         await self.calls.stop()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._work.stop()
         self._bus.publish(Topic.EVENTS, NodeStopped(what="appserver"))
 
     # -- messages and time ---------------------------------------------------------------------
@@ -323,48 +316,14 @@ class AppServer:
     def receive(self, data: bytes, peer: str) -> None:
         """The receiver of the link. Never raises."""
         self._core.receive(data, peer, self._clock())
-        self._arm()
-
-    def _arm(self) -> None:
-        """Move the loop's one timer when something is due before it; if what it was set for is
-        cancelled it fires in vain."""
-        due = self.deadlines.next()
-        if due is None or due >= self._armed_at:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._armed_at = due
-        delay = max(0.0, due - self._clock())
-        self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        self._armed_at = math.inf
-        self.run_deadlines(self._clock())
-        self._arm()
+        self._work.arm()
 
     def run_deadlines(self, now: float) -> None:
-        """Do what is due. One that fails costs itself only: it is counted, the rest go on."""
-        while True:
-            try:
-                self.deadlines.run(now)
-                return
-            except Exception:
-                self.counters.errors += 1
-                logger.exception("a deadline could not be met")
+        """Do what is due."""
+        self._work.run(now)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.counters.errors += 1
-            logger.error("a look-up failed", exc_info=error)
-        if self._armed_at < math.inf:
-            self._arm()
+    def _count_error(self) -> None:
+        self.counters.errors += 1
 
     def _owners_of(self, data: bytes) -> tuple[str, ...]:
         """The customers of the accounts in From and To, as far as they are at hand."""

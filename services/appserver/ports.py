@@ -130,6 +130,10 @@ class Calls(Protocol):
     def hang_up(self, call_id: str, reason: str, now: float) -> bool:
         """End a call by its id, for this reason; False if there is none."""
 
+    @property
+    def dialogs(self) -> int:
+        """How many dialogs are known."""
+
     def __len__(self) -> int:
         """How many calls are under way."""
 

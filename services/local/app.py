@@ -94,7 +94,6 @@ class Local:
         self._started("the bus", bus.close)
         proxy, appserver = await self._start_switch(bus, provisioning, metrics)
         events.register(metrics)
-        _gauges(metrics, appserver)
         phones = http_phones.make_router(
             provisioning.sessions, lambda: proxy.addresses, DEFAULT_DOMAIN
         )
@@ -214,13 +213,6 @@ class Local:
         except OSError as error:
             option, listener = unusable(self._config.listeners) or ("sip", "an address")
             raise StartProblem(_taken(option, listener, error)) from None
-
-
-def _gauges(metrics: Metrics, appserver: AppServer) -> None:
-    """What is under way: all of it returns to zero when nobody calls."""
-    calls = appserver.calls
-    assert isinstance(calls, Calls), "what was given to the appserver above"
-    metrics.gauge("tandem_dialogs", lambda: calls.dialogs, "Dialogs known")
 
 
 async def _call(function: Callable[[], None]) -> None:

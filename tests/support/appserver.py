@@ -230,6 +230,10 @@ class FakeCalls:
     def hang_up(self, call_id: str, reason: str, now: float) -> bool:
         return False
 
+    @property
+    def dialogs(self) -> int:
+        return 2 * len(self.started)
+
     def __len__(self) -> int:
         return len(self.started)
 

@@ -16,6 +16,7 @@ from services.provisioning.config import ProvisioningConfig
 from tandem.bus.memory import MemoryBus
 from tandem.bus.ports import Envelope, Topic
 from tandem.rpc.http import install
+from tandem.rpc.security import Security
 
 ADMIN_PASSWORD = "sesame-of-the-admin"
 CUSTOMER_PASSWORD = "sesame-of-a-customer"
@@ -34,8 +35,12 @@ class Clock:
 class Rig:
     """A running service and clients of it."""
 
-    def __init__(self, service: Provisioning, bus: MemoryBus, clock: Clock) -> None:
+    def __init__(
+        self, service: Provisioning, bus: MemoryBus, clock: Clock, security: Security
+    ) -> None:
         self.service = service
+        self.security = security
+        """What its gRPC is protected by."""
         self.bus = bus
         self.clock = clock
         self.made_up_password: str | None = None
@@ -115,8 +120,9 @@ async def running(
     """The service between start and stop, with the database at a URL. `wait_seconds` is for tests
     of a database that does not answer; others wait as long as a busy machine takes."""
     bus, clock = MemoryBus("test"), clock or Clock()
-    service = Provisioning(quick_config(database, wait_seconds), bus, clock)
-    rig = Rig(service, bus, clock)
+    security = Security.of_one_process()
+    service = Provisioning(quick_config(database, wait_seconds), bus, clock, security)
+    rig = Rig(service, bus, clock, security)
     try:
         await service.start()
         await bus.start()

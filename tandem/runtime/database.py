@@ -38,8 +38,8 @@ _POSTGRESQL_AWAY: Final = ("08", "25006", "40", "53", "55P03", "57", "58")
 resources, locks, shutting down or statements that took too long, the system below."""
 _MYSQL_AWAY: Final = frozenset(
     {
-        1021, 1040, 1041, 1047, 1053, 1158, 1159, 1160, 1161, 1203, 1205, 1213, 1290, 1317, 1792,
-        1836, 1927, 1969, 2002, 2003, 2006, 2013, 2014, 2055, 3024, 4031,
+        1021, 1040, 1041, 1047, 1053, 1158, 1159, 1160, 1161, 1203, 1205, 1213, 1226, 1290, 1317,
+        1792, 1836, 1927, 1969, 2002, 2003, 2006, 2013, 2014, 2055, 3024, 4031,
     }
 )  # fmt: skip
 _READ_ONLY: Final = frozenset({"25006", 1290, 1792, 1836})
@@ -174,11 +174,11 @@ def _host(text: str, port: int) -> HostPort:
 def code_of(error: BaseException) -> str | int | None:
     """What the server said, from a driver's error: an SQLSTATE of PostgreSQL, a number of MariaDB;
     None for one that the server did not make."""
-    state = getattr(error, "sqlstate", None)
-    if isinstance(state, str):
-        return state
     first = error.args[0] if error.args else None
-    return first if isinstance(first, int) else None
+    if isinstance(first, int):
+        return first
+    state = getattr(error, "sqlstate", None)
+    return state if isinstance(state, str) else None
 
 
 def is_read_only(error: BaseException) -> bool:

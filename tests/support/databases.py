@@ -56,6 +56,11 @@ class DatabaseServer:
         assert self._process is not None, "it does not run"
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started, and neither stopped nor killed since."""
+        return self._process is not None
+
     def start(self) -> None:
         """Start, and return when it answers."""
         assert self._process is None, "it runs already"
@@ -98,9 +103,9 @@ class DatabaseServer:
         once committed; the rows of the first."""
         raise NotImplementedError
 
-    def fresh_database(self) -> str:
+    def fresh_database(self, name: str = "") -> str:
         """The URL of a new and empty database, for a user without privileges on others."""
-        name = f"tandem_{next(self._numbers)}"
+        name = name or f"tandem_{next(self._numbers)}"
         self._create_database(name)
         return self.url(name)
 

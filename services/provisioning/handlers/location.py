@@ -62,10 +62,10 @@ class LocationCopy:
         DirectoryUnavailable when it can't, or when too many refreshes wait already."""
         if self._kept and len(self) >= MAX_PENDING:
             await self.flush()
-        for envelope in batch:
-            if isinstance(envelope.payload, BindingStored | BindingRemoved):
-                self._note(envelope.payload)
-        if self._kept and self._pending:
+        news = [one.payload for one in batch if isinstance(one.payload, _News)]
+        for one in news:
+            self._note(one)
+        if self._kept and not all(map(_is_refresh, news)):
             await self.flush(renewals=False)
 
     async def flush(self, *, renewals: bool = True) -> None:
@@ -128,7 +128,7 @@ class LocationCopy:
         if waiting and not _replaces(news, waiting):
             return
         box = self._pending
-        if isinstance(news, BindingStored) and news.renewed and key not in box:
+        if _is_refresh(news) and key not in box:
             box = self._renewals
         else:
             self._renewals.pop(key, None)
@@ -155,6 +155,10 @@ class LocationCopy:
             await self.flush(renewals=renewals)
         except DirectoryUnavailable as fault:
             _log.warning("%d bindings wait: %s", len(self), fault)
+
+
+def _is_refresh(news: _News) -> bool:
+    return isinstance(news, BindingStored) and news.renewed
 
 
 def _replaces(news: _News, waiting: _News) -> bool:

@@ -1,0 +1,131 @@
+"""Schemas: made by several instances at once, brought up to date, told by `tandem db`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, insert, select
+
+from services.events.adapters import database as events
+from services.local.cli import main
+from services.provisioning.adapters import database as provisioning
+from services.provisioning.adapters.engine import make_engine, parse
+from services.provisioning.adapters.tables import bindings, customers, write_turn
+from tandem.rpc.directory import DirectoryUnavailable
+from tests.support.databases import DatabaseServer
+
+CUSTOMER = {
+    "username": "alice",
+    "password_hash": "x",
+    "name": "Alice 🦊",
+    "email": "",
+    "admin": False,
+    "suspended": False,
+    "max_calls": 0,
+    "created_at": 1_800_000_000.123457,
+}
+
+
+async def test_commands_and_services_that_start_at_once_share_one_database(database: str) -> None:
+    # processes: Alembic keeps its state in globals, so threads would get at each other's
+    commands = [_command(database) for _ in range(3)]
+    starts = [provisioning.open_database(database, wait_seconds=30) for _ in range(3)]
+    statuses, engines = await asyncio.gather(asyncio.gather(*commands), asyncio.gather(*starts))
+    assert statuses == [0, 0, 0]
+    async with engines[0].connect() as connection:
+        assert (await connection.execute(select(write_turn.c.id))).all() == [(1,)]
+    for engine in engines:
+        await engine.dispose()
+    assert await provisioning.revision_of(database) == provisioning.NEWEST_SCHEMA
+    assert events.revision_of(database) == events.NEWEST_SCHEMA
+
+
+async def _command(database: str) -> int:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.local", "db", "upgrade", "--database-url", database
+    )
+    return await process.wait()
+
+
+def _first_schema(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", "services.provisioning.adapters:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "0001")
+    connection.execute(insert(customers).values(CUSTOMER))
+
+
+async def test_an_older_schema_is_upgraded_with_what_is_in_it(database: str) -> None:
+    old = make_engine(parse(database), wait_seconds=30, patience=30)
+    async with old.begin() as connection:
+        await connection.run_sync(_first_schema)
+    await old.dispose()
+    assert await provisioning.upgrade_database(database) == ("0001", provisioning.NEWEST_SCHEMA)
+    new = await provisioning.open_database(database, wait_seconds=30)
+    async with new.connect() as connection:
+        kept = (await connection.execute(select(customers))).one()
+        assert (await connection.execute(select(bindings.c.removed_at))).all() == []
+    await new.dispose()
+    assert dict(kept._mapping) == CUSTOMER
+
+
+async def test_a_read_only_database_is_used_with_the_newest_schema_and_waited_for_with_another(
+    server: DatabaseServer, database: str
+) -> None:
+    server.read_only(True)
+    with pytest.raises(DirectoryUnavailable):
+        await provisioning.open_database(database, wait_seconds=5)
+    server.read_only(False)
+    await provisioning.upgrade_database(database)
+    server.read_only(True)
+    await (await provisioning.open_database(database, wait_seconds=5)).dispose()
+
+
+def test_the_command_upgrades_both_services_tables_and_tells_it(
+    database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TANDEM_DATABASE_URL", database)
+    newest = (provisioning.NEWEST_SCHEMA, events.NEWEST_SCHEMA)
+    assert main(["db", "current"]) == 1
+    assert main(["db", "upgrade"]) == 0
+    assert main(["db", "upgrade", "--database-url", database]) == 0
+    assert main(["db", "current"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"provisioning: schema none (the newest is {newest[0]})",
+        f"events: schema none (the newest is {newest[1]})",
+        f"provisioning: schema {newest[0]}, upgraded from nothing",
+        f"events: schema {newest[1]}, upgraded from nothing",
+        f"provisioning: schema {newest[0]}, nothing to do",
+        f"events: schema {newest[1]}, nothing to do",
+        f"provisioning: schema {newest[0]} (the newest)",
+        f"events: schema {newest[1]} (the newest)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "told"),
+    [
+        ("", 2, "TANDEM_DATABASE_URL"),
+        ("nonsense", 2, "postgresql://user:password@host/name"),
+        ("oracle://scott:tiger@host/db", 2, "no address"),
+        ("mysql://u:secret@127.0.0.1:1/x", 1, "does not answer"),
+        ("postgresql://u:secret@127.0.0.1:1/x", 1, "does not answer"),
+    ],
+)
+def test_what_the_command_can_not_do_is_one_line(
+    url: str,
+    status: int,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("TANDEM_DATABASE_URL", raising=False)
+    assert main(["db", "upgrade", *(["--database-url", url] if url else [])]) == status
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+    assert "secret" not in line
+    assert "tiger" not in line

@@ -1,14 +1,12 @@
 """The bus over RabbitMQ: DESIGN §4.
 
-Each topic is a durable fanout exchange; one AMQP message is one Batch of one node. `publish` puts
-an envelope into the topic's outbox and returns. While connected, one task per topic takes batches
-out of its outbox, one at a time, so that the order stays; what the broker does not confirm goes
-again under the same ids.
+Each topic is a durable fanout exchange; one AMQP message is one Batch of one node. One task per
+topic takes batches out of its outbox, one at a time, so that the order stays.
 
 The connection is our own loop around aio-pika's plain connection and not its robust one: that one
 restores channel by channel, and a consumer whose queue or exchange was deleted, or an exchange that
 a publisher misses, needs more than it restores. Here any trouble (a connection or channel closed, a
-consumer cancelled, a confirm that does not come) ends the whole session, and a new one declares all
+consumer cancelled, a message that no queue took) ends the whole session, and a new one declares all
 anew: one way for all faults, the same as at the start, and done in some tens of milliseconds.
 A session has two connections, as RabbitMQ stops reading from publishers when it is short of memory
 or disk, and acknowledgements must get through then.
@@ -30,14 +28,12 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
+from tandem.bus.brokered import AnySubscription, BrokeredBus, Session, told
 from tandem.bus.codec import decode, encode, join
-from tandem.bus.counters import TopicCounts
-from tandem.bus.events import MessagesLost
 from tandem.bus.kept import KeptSubscription, Message
-from tandem.bus.outbox import KEPT, Outbox, outbox_for
-from tandem.bus.ports import Envelope, Handler, Keep, Topic
+from tandem.bus.outbox import KEPT
+from tandem.bus.ports import Envelope, Keep, Topic
 from tandem.bus.sender import empty
-from tandem.bus.settle import Seen
 from tandem.bus.subscription import Subscription
 
 logger = logging.getLogger(__name__)
@@ -47,16 +43,18 @@ HEARTBEAT_SECONDS: Final = 2
 gives us up after 4 s."""
 CONNECT_SECONDS: Final = 3.0
 """For one connection to one of the URLs."""
-SET_UP_SECONDS: Final = 20.0
-"""For all declarations of a session: quorum queues can take seconds on a busy broker."""
 CONFIRM_SECONDS: Final = 10.0
 """Without a confirm for so long the session is given up."""
-BACK_OFF: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
-"""Seconds before the next attempt to connect; the last one counts from then on."""
+BEGIN_SECONDS: Final = 5.0
+"""For a queue to accept a consumer; a healthy one takes milliseconds."""
+INSIST_SECONDS: Final = 1.0
+"""Before the next try with a queue that does not answer."""
+NODE_TRIES: Final = 3
+"""Tries with a queue of Keep.NODE before it is made anew."""
+DELETE_SECONDS: Final = 10.0
+"""For the deletion of a queue: RabbitMQ itself takes 5 s for one that is broken."""
 TEND_SECONDS: Final = 5.0
 """Between two looks at whether exchanges and bindings are still there."""
-CLOSE_SECONDS: Final = 5.0
-"""How long `close` lets the outbox be flushed, and then handlers finish."""
 GOOD_BYE_SECONDS: Final = 2.0
 """How long a connection may take to close."""
 PREFETCH: Final = 32
@@ -69,49 +67,74 @@ NO_DELIVERY_LIMIT: Final = 1_000_000_000
 """RabbitMQ 4 drops a message after 20 deliveries unless told otherwise; what is bad, we find."""
 
 CONFIRMED: Final = KEPT | {Topic.HINTS}
-TOLD: Final = CONFIRMED
-"""Topics whose losses are told in an event; on others all is said again."""
 WELL_KNOWN: Final = ((Topic.EVENTS, "events"), (Topic.LOCATION, "provisioning"))
 """Shared queues that each node declares: nothing is lost, whichever service starts first."""
 
 SHARED_QUEUE: Final[FieldTable] = {"x-queue-type": "quorum", "x-delivery-limit": NO_DELIVERY_LIMIT}
 NODE_QUEUE: Final[FieldTable] = {**SHARED_QUEUE, "x-expires": NODE_QUEUE_MS}
 
-AnySubscription = Subscription | KeptSubscription
-
-
-class BrokerTrouble(Exception):
-    """Why a session ended."""
-
 
 class _Consumer:
-    """Feeds one subscription from its queue; a `kept.Source`."""
+    """Feeds one subscription from its queue; a `kept.Source`.
 
-    def __init__(self, session: Session, subscription: AnySubscription) -> None:
+    A quorum queue whose members are not there, or that was declared within the second before its
+    only broker was killed, accepts being declared and answers nothing else. Such a queue must not
+    keep the others from working: it is tried again and again beside them, and one of Keep.NODE,
+    which matters to this node only, is in the end deleted and made anew.
+    """
+
+    def __init__(self, session: AmqpSession, subscription: AnySubscription) -> None:
         self._session = session
         self._subscription = subscription
         self._channel: AbstractChannel | None = None
         self._tag: str | None = None
-        self._seen = session.bus.seen_by(subscription)
+        self._keep = Keep.LIVE
+        if isinstance(subscription, KeptSubscription):
+            self._keep = subscription.keep
         self.queue = session.bus.queue_name(subscription)
         self.topic = subscription.topic
 
     async def begin(self) -> None:
-        """Declare the queue, bind it, and consume."""
+        """Consume, or insist on it in the background if the queue does not answer."""
+        if not await self._begins():
+            logger.error("the queue %s does not answer", self.queue)
+            self._session.run(self._insist(), f"bus {self.queue} insists")
+
+    async def _insist(self) -> None:
+        for tries in count(1):
+            await asyncio.sleep(INSIST_SECONDS)
+            if tries >= NODE_TRIES and self._keep is Keep.NODE:
+                logger.error("the queue %s is made anew", self.queue)
+                await self._session.delete_queue(self.queue)
+            if await self._begins():
+                self._session.bus.call_back()
+                return
+
+    async def _begins(self) -> bool:
+        channel = await self._session.channel(self._session.incoming, confirms=False)
+        try:
+            async with asyncio.timeout(BEGIN_SECONDS):
+                await self._consume(channel)
+        except TimeoutError:
+            await self._session.close_channel(channel)
+            return False
+        return True
+
+    async def _consume(self, channel: AbstractChannel) -> None:
         session, subscription = self._session, self._subscription
-        live = isinstance(subscription, Subscription)
-        self._channel = channel = await session.channel(session.incoming, confirms=False)
         channel.on_consumer_cancel_callbacks.add(self._cancelled)
-        if live:
-            await channel.queue_declare(self.queue, exclusive=True, auto_delete=True)
-        else:
-            assert isinstance(subscription, KeptSubscription)
-            arguments = SHARED_QUEUE if subscription.keep is Keep.SHARED else NODE_QUEUE
+        if isinstance(subscription, KeptSubscription):
+            arguments = SHARED_QUEUE if self._keep is Keep.SHARED else NODE_QUEUE
             await channel.queue_declare(self.queue, durable=True, arguments=dict(arguments))
             await channel.basic_qos(prefetch_count=PREFETCH)
             subscription.attach(self)
-        await session.bind(channel, self.queue, subscription.topic)
-        take = self._take_live if live else self._take_kept
+            take = self._take_kept
+        else:
+            await channel.queue_declare(self.queue, exclusive=True, auto_delete=True)
+            take = self._take_live
+        await session.bind(channel, self.queue, self.topic)
+        self._channel = channel
+        live = self._keep is Keep.LIVE
         consuming = await channel.basic_consume(self.queue, take, no_ack=live)
         self._tag = consuming.consumer_tag
 
@@ -124,10 +147,10 @@ class _Consumer:
         subscription = self._subscription
         assert isinstance(subscription, Subscription)
         for envelope in self._read(message):
-            if envelope.id in self._seen:
+            if envelope.id in subscription.seen:
                 subscription.repeated += 1
             else:
-                self._seen.add(envelope.id)
+                subscription.seen.add(envelope.id)
                 subscription.put(envelope)
 
     async def _take_kept(self, message: DeliveredMessage) -> None:
@@ -166,7 +189,7 @@ class _Consumer:
         await self._session.attempt(self.begin())
 
 
-class Session:
+class AmqpSession:
     """Two connections and all that runs on them, until anything breaks."""
 
     def __init__(self, bus: AmqpBus, url: str) -> None:
@@ -229,8 +252,22 @@ class Session:
     async def close_channel(self, channel: AbstractChannel) -> None:
         """Close one on purpose."""
         self._closing_channels.add(channel)
-        async with asyncio.timeout(GOOD_BYE_SECONDS):
-            await channel.close()
+        try:
+            async with asyncio.timeout(GOOD_BYE_SECONDS):
+                await channel.close()
+        except Exception as error:
+            logger.debug("closing a channel: %s", told(error))
+
+    async def delete_queue(self, queue: str) -> None:
+        """On a channel of its own, for a queue that may not answer."""
+        channel = await self.channel(self.outgoing, confirms=False)
+        try:
+            async with asyncio.timeout(DELETE_SECONDS):
+                await channel.queue_delete(queue)
+        except TimeoutError:
+            logger.error("the queue %s can not be deleted", queue)
+        finally:
+            await self.close_channel(channel)
 
     async def bind(self, channel: AbstractChannel, queue: str, topic: Topic) -> None:
         """Have the queue get what is published on the topic."""
@@ -247,7 +284,7 @@ class Session:
         try:
             await work
         except Exception as error:
-            self.broken(_told(error))
+            self.broken(told(error))
 
     async def publish(self) -> None:
         """Empty the outboxes from now on, and look after what was declared."""
@@ -256,12 +293,12 @@ class Session:
         for topic, outbox in self.bus.outboxes.items():
             send = self._sender(confirmed if topic in CONFIRMED else plain, topic)
             work = empty(outbox, topic, send, self.bus.clock, self.bus.hurry)
-            self.run(self.attempt(work), f"bus {topic} sender")
-        self.run(self.attempt(self._tend()), "bus tending")
+            self.run(work, f"bus {topic} sender")
+        self.run(self._tend(), "bus tending")
 
     def run(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """A task that ends with the session."""
-        task = asyncio.get_running_loop().create_task(work, name=name)
+        """A task that ends with the session; the session ends if it raises."""
+        task = asyncio.get_running_loop().create_task(self.attempt(work), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -330,7 +367,7 @@ class Session:
         """Of Keep.NODE: they end with a clean close."""
         for subscription in self.bus.subscriptions:
             if isinstance(subscription, KeptSubscription) and subscription.keep is Keep.NODE:
-                await self._admin.queue_delete(self.bus.queue_name(subscription))
+                await self.delete_queue(self.bus.queue_name(subscription))
 
     async def close(self) -> None:
         """Close what is left."""
@@ -350,16 +387,12 @@ async def _close(connection: AbstractConnection) -> None:
         async with asyncio.timeout(GOOD_BYE_SECONDS):
             await connection.close()
     except Exception as error:
-        logger.debug("closing a connection to the broker: %s", _told(error))
+        logger.debug("closing a connection to the broker: %s", told(error))
 
 
 def _reason(closing: asyncio.Future[Any], what: str) -> str:
     error = None if closing.cancelled() else closing.exception()
-    return f"{what}: {_told(error)}" if error is not None else what
-
-
-def _told(error: BaseException) -> str:
-    return f"{type(error).__name__} {error}".strip()
+    return f"{what}: {told(error)}" if error is not None else what
 
 
 def _addresses(urls: str) -> dict[str, str]:
@@ -380,8 +413,8 @@ def _addresses(urls: str) -> dict[str, str]:
     return found
 
 
-class AmqpBus:
-    """Implements `tandem.bus.ports.Bus`. Raises ValueError for a URL that is none."""
+class AmqpBus(BrokeredBus):
+    """Implements `tandem.bus.ports.CountedBus`. Raises ValueError for a URL that is none."""
 
     def __init__(
         self,
@@ -391,227 +424,12 @@ class AmqpBus:
         *,
         prefix: str = "tandem",
     ) -> None:
-        self.node = node
-        self.clock = clock
-        self.subscriptions: list[AnySubscription] = []
-        self.outboxes: dict[Topic, Outbox] = {topic: outbox_for(topic) for topic in Topic}
-        self.hurry = asyncio.Event()
-        """Set when nothing is to linger any more."""
-        self._addresses = _addresses(url)
-        self._prefix = prefix
-        self._seen: dict[int, Seen] = {}
-        self._resumed: list[Callable[[], None]] = []
-        self._session: Session | None = None
-        self._keeper: asyncio.Task[None] | None = None
-        self._workers: list[asyncio.Task[None]] = []
-        self._attempted = asyncio.Event()
-        self._starting = True
-        self._closed = False
-        self._down = False
-        # Ids sort as text: the start in nanoseconds, then a number of fixed width.
-        self._ids = f"{node}-{int(clock() * 1e9):016x}-"
-        self._numbers = count(1)
+        addresses = _addresses(url)
+        super().__init__(node, clock, prefix, list(addresses.values()))
+        self._urls = list(addresses)
         # what it says of each failed attempt we say ourselves, once
         logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 
-    # -- what services use -----------------------------------------------------------------------
-
-    def publish(self, topic: Topic, payload: Any) -> None:
-        """Put `payload` into the outbox of `topic`; a few microseconds, never raises."""
-        if not self._closed:
-            number = f"{self._ids}{next(self._numbers):010x}"
-            self.outboxes[topic].put(Envelope(number, self.clock(), self.node, payload))
-
-    def subscribe(
-        self, topic: Topic, handler: Handler, *, name: str, keep: Keep = Keep.LIVE
-    ) -> None:
-        """Deliver to `handler` from `start` on."""
-        subscription: AnySubscription = (
-            Subscription(topic, name, handler)
-            if keep is Keep.LIVE
-            else KeptSubscription(topic, name, handler, keep)
-        )
-        self.subscriptions.append(subscription)
-        if self._keeper is not None and not self._closed:
-            self._work(subscription)
-            if (session := self._session) is not None:
-                session.run(session.attempt(session.consume(subscription)), f"bus {name} begins")
-
-    def on_resumed(self, callback: Callable[[], None]) -> None:
-        """Call back when deliveries go on after they were cut off, or begin after `start`."""
-        self._resumed.append(callback)
-
-    async def start(self) -> None:
-        """Connect, and deliver from then on. A broker that is away is tried for ever, and then
-        this returns after the first attempt."""
-        if self._keeper is not None:
-            return
-        for subscription in self.subscriptions:
-            self._work(subscription)
-        loop = asyncio.get_running_loop()
-        self._keeper = loop.create_task(self._keep_connected(), name="bus connection")
-        await self._attempted.wait()
-
-    async def close(self) -> None:
-        """Flush the outbox and let handlers finish, each for at most CLOSE_SECONDS; then leave."""
-        if self._closed:
-            return
-        self._closed = True
-        self.hurry.set()
-        if self._keeper is not None:
-            await self._flush()
-            await self._finish()
-        lost = {t: n for t, o in self.outboxes.items() if (n := o.abandon()) and t in TOLD}
-        for topic, number in lost.items():
-            logger.warning("%d message(s) on %s lost: the broker was away", number, topic)
-
-    # -- what is counted -------------------------------------------------------------------------
-
-    @property
-    def connected(self) -> bool:
-        """Whether messages go through now."""
-        return self._session is not None
-
-    @property
-    def queue_depth(self) -> int:
-        """Envelopes that wait in this process for handlers."""
-        return sum(map(len, self.subscriptions))
-
-    def counters(self) -> dict[Topic, TopicCounts]:
-        """What is counted for each topic, now."""
-        now = self.clock()
-        found = {
-            topic: TopicCounts(
-                published=outbox.published,
-                confirmed=outbox.confirmed,
-                outbox=len(outbox),
-                outbox_age=outbox.age(now),
-                dropped=outbox.dropped.copy(),
-            )
-            for topic, outbox in self.outboxes.items()
-        }
-        for subscription in self.subscriptions:
-            found[subscription.topic].add(subscription, len(subscription))
-        return found
-
-    # -- what a session needs --------------------------------------------------------------------
-
-    def exchange(self, topic: Topic) -> str:
-        """The name of the topic's exchange."""
-        return f"{self._prefix}.{topic}"
-
-    def shared_queue(self, topic: Topic, name: str) -> str:
-        """The name of a queue that is kept."""
-        return f"{self._prefix}.{topic}.{name}"
-
-    def queue_name(self, subscription: AnySubscription) -> str:
-        """The name of its queue. One of Keep.LIVE has a new one each time: the broker may not have
-        noticed yet that the connection that owned the last one is gone."""
-        name = self.shared_queue(subscription.topic, subscription.name)
-        if isinstance(subscription, Subscription):
-            return f"{name}.{next(self._numbers):x}.{self._ids}"
-        return name
-
-    def seen_by(self, subscription: AnySubscription) -> Seen:
-        """The ids that a subscriber had, over all sessions."""
-        return self._seen.setdefault(id(subscription), Seen())
-
-    def tell_losses(self) -> None:
-        """One event for each topic and reason; not while it would push another event out."""
-        events = self.outboxes[Topic.EVENTS]
-        if len(events) > events.limit // 2:
-            return
-        for topic, outbox in self.outboxes.items():
-            told, outbox.untold = outbox.untold, type(outbox.untold)()
-            if topic in TOLD:
-                for reason, number in told.items():
-                    lost = MessagesLost(topic=topic.value, count=number, reason=str(reason))
-                    self.publish(Topic.EVENTS, lost)
-
-    # -- the connection --------------------------------------------------------------------------
-
-    def _work(self, subscription: AnySubscription) -> None:
-        name = f"bus {subscription.topic} {subscription.name}"
-        task = asyncio.get_running_loop().create_task(subscription.run(), name=name)
-        self._workers.append(task)
-
-    async def _keep_connected(self) -> None:
-        failures = 0
-        while True:
-            for url, address in self._addresses.items():
-                session = Session(self, url)
-                try:
-                    if await self._serve(session, address):
-                        failures = 0
-                except Exception as error:
-                    self._report("the broker at %s can't be used: %s", address, _told(error))
-                finally:
-                    self._session = None
-                    await session.close()
-            self._attempted.set()
-            await asyncio.sleep(BACK_OFF[min(failures, len(BACK_OFF) - 1)])
-            failures += 1
-
-    async def _serve(self, session: Session, address: str) -> bool:
-        """Set a session up, and wait for its end."""
-        async with asyncio.timeout(SET_UP_SECONDS):
-            await session.open()
-        if self._down:
-            logger.warning("the broker at %s is back", address)
-            self._down = False
-        self._session = session
-        if self._attempted.is_set():
-            self._call_back()
-        for outbox in self.outboxes.values():
-            outbox.expire(self.clock())
-        self.tell_losses()
-        async with asyncio.timeout(SET_UP_SECONDS):
-            await session.publish()
-        self._attempted.set()
-        why = await session.ended()
-        if not self._closed:
-            self._report("the broker at %s is lost: %s", address, why)
-        return True
-
-    def _report(self, text: str, *details: str) -> None:
-        """Once for each outage."""
-        log = logger.debug if self._down else logger.warning
-        log(text, *details)
-        self._down = True
-
-    def _call_back(self) -> None:
-        for callback in self._resumed:
-            try:
-                callback()
-            except Exception:
-                logger.exception("a callback failed after the broker came back")
-
-    async def _flush(self) -> None:
-        deadline = time.monotonic() + CLOSE_SECONDS
-        while any(self._worth()):
-            if time.monotonic() > deadline:
-                return
-            await asyncio.sleep(0.01)
-
-    def _worth(self) -> list[int]:
-        """How much waits: without a broker only what must not be lost counts."""
-        return [len(o) for t, o in self.outboxes.items() if self.connected or t in KEPT]
-
-    async def _finish(self) -> None:
-        session = self._session
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                if session is not None:
-                    await session.stop_consuming()
-                for subscription in self.subscriptions:
-                    subscription.finish()
-                if self._workers:
-                    await asyncio.wait(self._workers)
-                if session is not None:
-                    await session.delete_queues()
-        except Exception as error:  # whatever a broken connection raises: we leave anyway
-            logger.warning("the bus did not close in good order: %s", _told(error))
-        tasks = [*self._workers, *([self._keeper] if self._keeper else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def session(self, place: int) -> Session:
+        """A new one with the broker at that place of the addresses."""
+        return AmqpSession(self, self._urls[place])

@@ -45,8 +45,10 @@ async def empty(
     outbox: Outbox, topic: Topic, send: Send, clock: Callable[[], float], hurry: asyncio.Event
 ) -> None:
     """Send what is published until cancelled. Raises what `send` raises, and then all that is not
-    confirmed is in the outbox again. `hurry` ends the lingering."""
+    confirmed is in the outbox again. What takes too long is sent again: one queue that does not
+    answer must not end what works. `hurry` ends the lingering."""
     linger = LINGER.get(topic, 0.0)
+    late = False
     while True:
         await outbox.filled.wait()
         if linger and outbox.waiting < BATCH_LIMIT and not hurry.is_set():
@@ -57,7 +59,14 @@ async def empty(
             continue
         try:
             await send(message)
+        except TimeoutError:
+            outbox.back()
+            if not late:
+                logger.error("the broker does not confirm what is sent on %s", topic)
+            late = True
+            continue
         except BaseException:
             outbox.back()
             raise
+        late = False
         outbox.arrived()

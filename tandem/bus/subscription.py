@@ -9,7 +9,7 @@ from typing import Final
 
 from tandem.bus.counters import SubscriptionCounts
 from tandem.bus.ports import Envelope, Handler, Keep, Topic
-from tandem.bus.settle import Settler
+from tandem.bus.settle import Seen, Settler
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,8 @@ class Subscription(SubscriptionCounts):
         super().__init__()
         self.topic = topic
         self.name = name
+        self.seen = Seen()
+        """Ids that were put, for who may bring them twice."""
         self._handler = handler
         self._linger = linger
         self._queue: deque[Envelope] = deque(maxlen=limit)

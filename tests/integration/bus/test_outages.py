@@ -15,6 +15,10 @@ from tandem.bus.ports import Envelope, Keep, Topic
 from tests.integration.bus.world import Taker, World, holds, say
 from tests.support.rabbit import Rabbit
 
+RABBIT_FORGETS_SECONDS = 2.0
+"""RabbitMQ 3.10 has no members for a quorum queue that was declared in the last second before it
+was killed; nobody tells when that time is over."""
+
 
 async def test_a_broker_that_is_killed_while_we_publish_loses_nothing(world: World) -> None:
     publisher, consumer = world.node("publisher"), world.node("consumer")
@@ -28,6 +32,7 @@ async def test_a_broker_that_is_killed_while_we_publish_loses_nothing(world: Wor
     await publisher.start()
     assert resumed == []
     said = say(publisher, Topic.EVENTS, range(500))
+    await asyncio.sleep(RABBIT_FORGETS_SECONDS)
     killing = asyncio.Event()
 
     async def go_on() -> None:
@@ -49,9 +54,24 @@ async def test_a_broker_that_is_killed_while_we_publish_loses_nothing(world: Wor
         assert taker.distinct == said
     ids = {envelope.payload.proxy: envelope.id for envelope in node.envelopes}
     assert all(ids[e.payload.proxy] == e.id for e in [*node.envelopes, *shared.envelopes])
-    assert resumed == ["consumer"]
+    assert set(resumed) == {"consumer"}
     await holds(lambda: live.said[-1:] == said[-1:], "live deliveries to go on")
     assert publisher.counters()[Topic.EVENTS].dropped.total() == 0
+
+
+async def test_a_queue_that_the_killed_broker_forgot_is_made_anew(world: World) -> None:
+    bus, got = world.node("young"), Taker()
+    hints = Taker()
+    bus.subscribe(Topic.LOCATION, got, name="n", keep=Keep.NODE)
+    bus.subscribe(Topic.HINTS, hints, name="h")
+    await bus.start()
+    await world.rabbit_restarts()
+    said = say(bus, Topic.LOCATION, range(50))
+    await holds(lambda: bus.connected, "the broker")
+    say(bus, Topic.HINTS, range(1))
+    await hints.has(1)  # the other topics work meanwhile
+    await got.has(50)
+    assert got.distinct == said
 
 
 async def test_a_broker_that_is_away_at_the_start_is_found_when_it_comes(world: World) -> None:
@@ -90,6 +110,7 @@ async def test_what_the_outbox_cannot_hold_is_counted_and_told(world: World) -> 
     bus.subscribe(Topic.LOCATION, got, name="n", keep=Keep.NODE)
     bus.subscribe(Topic.EVENTS, events, name="e")
     await bus.start()
+    await asyncio.sleep(RABBIT_FORGETS_SECONDS)
     bus.outboxes[Topic.LOCATION].limit = 100
     world.rabbit.kill()
     await holds(lambda: not bus.connected, "the loss to be noticed")

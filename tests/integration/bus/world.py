@@ -105,6 +105,11 @@ class World:
         process.kill()
         await process.wait()
 
+    async def rabbit_restarts(self) -> None:
+        """kill -9, and again."""
+        self.rabbit.kill()
+        await asyncio.to_thread(self.rabbit.start)
+
     async def by_hand(self, what: str, name: str) -> None:
         """Delete a queue or an exchange as an operator might."""
         async with await aio_pika.connect(self.rabbit.url) as connection:

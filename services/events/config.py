@@ -27,8 +27,8 @@ class EventsConfig:
     broker_url: str = ALONE
     """`amqp://user:password@host:port/vhost[,…]`, or `memory:` for a service that runs alone."""
     database_url: str = "sqlite:///events.db"
-    """SQLAlchemy's URL of the database that holds the event log and the call records; all events
-    nodes share it."""
+    """The database with the event log and the call records, the same for all events nodes: a URL
+    as in docs/databases.md."""
     http_listen: HostPort = _LISTEN
     """Where REST, event streams, health and metrics are served."""
     grpc_listen: HostPort = _GRPC_LISTEN

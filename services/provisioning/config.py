@@ -26,8 +26,9 @@ class ProvisioningConfig:
     """The node's name in events; unique among all nodes."""
     broker_url: str = ALONE
     """`amqp://user:password@host:port/vhost[,…]`, or `memory:` for a service that runs alone."""
-    database_url: str = "sqlite+aiosqlite:///tandem.db"
-    """Where the database is: an SQLAlchemy URL; three slashes: relative to the working folder."""
+    database_url: str = "sqlite:///tandem.db"
+    """Where the database is: `sqlite:///FILE`, `postgresql://USER:PASSWORD@HOST[,HOST…]/NAME` or
+    `mariadb://…`; see docs/databases.md."""
     http_listen: HostPort = _LISTEN
     """HOST:PORT of the API, the console, health and metrics."""
     grpc_listen: HostPort = _GRPC_LISTEN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from itertools import permutations
@@ -115,6 +116,28 @@ async def test_what_no_database_can_hold_is_stored_without_it(stores: Sequence[S
     await copy.take(_told(BindingStored(replace(odd, cseq=odd.cseq + 1))))
     (stored,) = await copy.live()
     assert stored.contact == "sip:a\ufffdb?@h"
+
+
+async def test_two_instances_that_write_the_same_bindings_at_once_leave_the_newest(
+    stores: Sequence[SqlStore],
+) -> None:
+    old = [a_binding(NOW, aor=f"u{number:03}@local") for number in range(300)]
+    new = [replace(one, cseq=2, registered_at=NOW + 1, user_agent="newer") for one in old]
+
+    async def write(store: SqlStore, bindings: list[Binding]) -> None:
+        for start in range(0, len(bindings), 20):
+            async with store.write(EVERYTHING) as work:
+                await work.bindings.store(bindings[start : start + 20])
+
+    # in opposite directions, so that row locks without turns would meet in a deadlock
+    await asyncio.gather(
+        write(stores[0], old),
+        write(stores[1], new[::-1]),
+        write(stores[0], new),
+        write(stores[1], old[::-1]),
+    )
+    async with stores[0].read(EVERYTHING) as work:
+        assert await work.bindings.live(NOW) == new
 
 
 def _order(binding: Binding) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from services.provisioning.domain.scope import Scope
 from services.provisioning.handlers import location
 from services.provisioning.handlers.location import LocationCopy
 from services.provisioning.ports import Store
-from tandem.bus.location import Binding, BindingStored
+from tandem.bus.location import Binding, BindingRemoved, BindingStored
 from tandem.bus.ports import Envelope
 from tandem.rpc.directory import DirectoryUnavailable
 from tests.support.location import a_binding
@@ -27,6 +27,7 @@ class FakeStore:
     def __init__(self) -> None:
         self.away = False
         self.written: list[Binding] = []
+        self.removed: list[Binding] = []
         self.transactions = 0
 
     @asynccontextmanager
@@ -40,15 +41,15 @@ class FakeStore:
         self.written += bindings
 
     async def remove(self, bindings: Iterable[Binding], _now: float) -> None:
-        assert list(bindings) == []
+        self.removed += bindings
 
 
-def _copy(store: FakeStore) -> LocationCopy:
-    return LocationCopy(cast(Store, store), lambda: NOW)
+def _copy(store: FakeStore, *, kept: bool = False) -> LocationCopy:
+    return LocationCopy(cast(Store, store), lambda: NOW, kept=kept)
 
 
-def _envelopes(*bindings: Binding) -> list[Envelope]:
-    return [Envelope("1", NOW, "n", BindingStored(binding)) for binding in bindings]
+def _envelopes(*bindings: Binding, renewed: bool = False) -> list[Envelope]:
+    return [Envelope("1", NOW, "n", BindingStored(binding, renewed)) for binding in bindings]
 
 
 async def test_refreshes_of_one_binding_are_one_row() -> None:
@@ -88,3 +89,59 @@ async def test_what_waits_is_bounded_and_written_in_pieces(
     assert copy.dropped == 5
     assert [b.aor for b in store.written] == [f"u{n:02}@local" for n in range(5, 30)]
     assert store.transactions == 3
+
+
+async def test_what_a_broker_keeps_is_taken_only_when_it_is_written() -> None:
+    store = FakeStore()
+    copy = _copy(store, kept=True)
+    store.away = True
+    for _ in range(2):  # as often as the broker gives it
+        with pytest.raises(DirectoryUnavailable):
+            await copy.take(_envelopes(a_binding(NOW)))
+    store.away = False
+    await copy.take(_envelopes(a_binding(NOW)))
+    assert store.written == [a_binding(NOW)]
+    assert len(copy) == 0
+
+
+async def test_a_refresh_is_taken_at_once_and_written_with_others() -> None:
+    store = FakeStore()
+    copy = _copy(store, kept=True)
+    store.away = True
+    await copy.take(_envelopes(a_binding(NOW), a_binding(NOW, aor="hall@local"), renewed=True))
+    assert (len(copy), store.transactions) == (2, 0)
+    store.away = False
+    await copy.flush()
+    assert (len(store.written), store.transactions) == (2, 1)
+
+
+async def test_when_too_many_refreshes_wait_the_broker_keeps_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(location, "MAX_PENDING", 3)
+    store = FakeStore()
+    copy = _copy(store, kept=True)
+    store.away = True
+    some = [a_binding(NOW, aor=f"u{n}@local") for n in range(5)]
+    await copy.take(_envelopes(*some, renewed=True))
+    with pytest.raises(DirectoryUnavailable):
+        await copy.take(_envelopes(a_binding(NOW), renewed=True))
+    assert (len(copy), copy.dropped) == (5, 0)
+    store.away = False
+    await copy.take(_envelopes(a_binding(NOW), renewed=True))
+    assert store.written == some
+
+
+async def test_a_removal_beats_the_registration_that_it_removes_and_no_later_one() -> None:
+    store = FakeStore()
+    copy = _copy(store)
+    first = a_binding(NOW)
+    await copy.take([Envelope("1", NOW, "n", BindingRemoved(first, "unregistered"))])
+    await copy.take(_envelopes(first))
+    await copy.flush()
+    assert store.written == []
+    later = a_binding(NOW + 1, cseq=2)
+    await copy.take([Envelope("1", NOW, "n", BindingRemoved(first, "unregistered"))])
+    await copy.take(_envelopes(later))
+    await copy.flush()
+    assert store.written == [later]

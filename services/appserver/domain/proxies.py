@@ -32,6 +32,11 @@ class Proxies:
             del self._heard[min(self._heard, key=lambda name: self._heard[name])]
         self._heard[proxy] = now
 
+    def spoke(self, proxy: str, now: float) -> None:
+        """It brought a message: if it was silent, it is back before its next probe."""
+        if proxy in self._heard:
+            self._heard[proxy] = now
+
     def said(self, proxy: str, state: str) -> None:
         """It announced this state, or was found lost."""
         self._said[proxy] = state

@@ -185,6 +185,7 @@ class Registrar:
     ) -> Outcome | Rejected:
         """§10.3 steps 4 to 7."""
         request = arrival.request
+        self._tools.proxies.spoke(arrival.peer, arrival.now)
         if (refusal := objection(account)) is not None:
             return Rejected(refusal.status, refusal.reason)
         user = request.to.uri.unescaped_user

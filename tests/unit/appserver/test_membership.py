@@ -296,6 +296,14 @@ async def test_a_proxy_that_starts_anew_is_heard_though_its_probes_look_like_the
         assert len(await invites(site, Phone(site), "sip:bob@example.com")) == 1
 
 
+async def test_a_proxy_that_brings_a_registration_is_back(site: Member) -> None:
+    bob = Phone(site, "bob", transport="tcp")
+    await bob.registered()
+    lose(site, PROXY)
+    await Phone(site, "bob", transport="tcp", port=4711).registered()
+    assert await invites(site, Phone(site), "sip:bob@example.com") == [(bob.contact, PROXY)]
+
+
 async def test_when_all_proxies_are_silent_it_is_us_and_none_is_gone(site: Member) -> None:
     bob = Phone(site, "bob", transport="tcp")
     await bob.registered()

@@ -48,7 +48,7 @@ def problem_of(error: grpc.aio.AioRpcError, where: str) -> Problem:
     elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
         text = f"{where} did not answer in time"
     elif code is grpc.StatusCode.UNIMPLEMENTED:
-        text = f"{where} does not serve this: is it the right address?"
+        text = f"{where} does not serve this: give --server, or --events for calls and events"
     elif code is grpc.StatusCode.UNAUTHENTICATED:
         text = f"{said or 'not logged in'} (tandemctl login, or --token)"
     else:

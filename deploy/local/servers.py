@@ -24,6 +24,8 @@ HOST: Final = "127.0.0.1"
 START_SECONDS: Final = 90.0
 RABBITMQ_PLACES: Final = ("/usr/lib/rabbitmq/bin", "/usr/local/lib/rabbitmq/bin")
 """Where its scripts lie; those in the PATH of Debian insist on users and folders of their own."""
+POSTGRES_PLACE: Final = Path("/usr/lib/postgresql")
+"""Debian's place, a folder for each version; none of them is in the PATH."""
 
 
 class Missing(Exception):
@@ -255,7 +257,7 @@ async def _listening(child: Child, port: int) -> None:
 
 def _find(program: str, places: Sequence[str], package: str) -> str:
     found = [Path(place) / program for place in places if (Path(place) / program).exists()]
-    path = found[0] if found else shutil.which(program, path=os.environ.get("PATH", "") + ":/sbin")
+    path = found[0] if found else shutil.which(program)
     if path is None:
         raise Missing(f"{program} is not installed (Debian, Ubuntu: apt install {package})")
     return str(path)
@@ -263,9 +265,7 @@ def _find(program: str, places: Sequence[str], package: str) -> str:
 
 def _postgres_bin() -> Path:
     """The folder of the newest PostgreSQL that is installed."""
-    found = sorted(
-        Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda p: int(p.parts[-3])
-    )
+    found = sorted(POSTGRES_PLACE.glob("*/bin/postgres"), key=lambda p: int(p.parts[-3]))
     if found:
         return found[-1].parent
     elsewhere = shutil.which("postgres")

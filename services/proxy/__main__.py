@@ -55,7 +55,7 @@ class Node:
         self.link = UdpLink(internal, allowed=config.appservers)
         self.proxy = proxy = Proxy(config, self.link, bus)
         proxy.members.on_changed = lambda: self.link.allow(proxy.members.addresses)
-        self._feed = HintFeed(proxy.hints, bus, config.node_id)
+        self._feed = HintFeed(proxy.hints, bus, config.node_id, loop.call_later)
         self.presence = Presence(
             config, bus, proxy.members,
             link=self.link.address, hints=lambda: len(proxy.hints), clock=loop.time,

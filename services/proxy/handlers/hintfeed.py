@@ -18,26 +18,40 @@ AGAIN_SECONDS: Final = 0.25
 what appservers answer reaches us."""
 ANSWER_SECONDS: Final = 0.25
 """What appservers have to answer in: measured, it takes them a few milliseconds."""
+AFTERWARDS: Final = (1.0, 3.0, 8.0)
+"""Seconds after which we ask again when the broker is back: appservers come back one by one, and
+who was not there did not hear us."""
 
 
 class HintFeed:
-    """The subscriber of Topic.HINTS."""
+    """The subscriber of Topic.HINTS. `later` is the loop's call_later."""
 
     def __init__(
-        self, table: HintTable, bus: Bus, node: str, wall: Callable[[], float] = time.time
+        self,
+        table: HintTable,
+        bus: Bus,
+        node: str,
+        later: Callable[[float, Callable[[], None]], object],
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.acknowledged = 0
         self._table = table
         self._bus = bus
         self._node = node
+        self._later = later
         self._wall = wall
         self._heard_ourselves = asyncio.Event()
         bus.subscribe(Topic.HINTS, self.take, name=f"{node}-hints")
-        bus.on_resumed(self.ask)
+        bus.on_resumed(self._resumed)
 
     def ask(self) -> None:
         """Have all appservers publish their live hints."""
         self._bus.publish(Topic.HINTS, HintsWanted(self._node))
+
+    def _resumed(self) -> None:
+        self.ask()
+        for seconds in AFTERWARDS:
+            self._later(seconds, self.ask)
 
     async def catch_up(self) -> None:
         """Ask, and wait for the answers, ASK_SECONDS at most; the bus must have started. A broker

@@ -7,6 +7,7 @@ binding (`ownership`). The others let it go in silence.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -21,6 +22,8 @@ from tandem.bus.location import Binding, BindingRemoved, BindingStored
 from tandem.bus.ports import Topic
 from tandem.rpc.directory import Account
 
+CLOCKS: Final = 60.0
+"""Seconds by which another node's clock may be ahead before we keep its bindings to our own."""
 EVENT_SECONDS: Final = 30.0
 """Refreshes of one binding that follow sooner make no event of their own."""
 
@@ -135,8 +138,8 @@ class Bindings:
             return
         wall = self._tools.wall()
         if isinstance(payload, BindingStored):
-            binding = payload.binding
-            news, old = self._table.learn(payload, wall)
+            binding = self._bounded(payload.binding, wall)
+            news, old = self._table.learn(BindingStored(binding), wall)
             if news:
                 self._keepalives.stored(binding)
                 if old is None:
@@ -161,10 +164,16 @@ class Bindings:
             if self._tools.ownership.owns(binding):
                 self.end(binding, "limit")
 
+    def _bounded(self, binding: Binding, wall: float) -> Binding:
+        """A clock that is far ahead must not leave bindings that nothing ends."""
+        latest = wall + self._tools.config.max_expires + CLOCKS
+        return binding if binding.expires_at <= latest else replace(binding, expires_at=latest)
+
     def restore(self, snapshot: list[Binding]) -> None:
         """Take over the durable copy. Keep-alives of our own bindings go on."""
         wall = self._tools.wall()
-        for binding in snapshot:
+        for stored in snapshot:
+            binding = self._bounded(stored, wall)
             if self._table.learn(BindingStored(binding), wall)[0]:
                 self._keepalives.stored(binding)
 

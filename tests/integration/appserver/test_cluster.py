@@ -333,6 +333,20 @@ async def test_a_node_that_is_told_to_stop_drains_until_its_calls_are_over_or_it
     assert bench.observer.of(node, NodeAnnounced)[-1].state == NodeState.STOPPED
 
 
+async def test_a_start_without_a_directory_is_one_line_and_exit_status_2() -> None:
+    settings = {"TANDEM_CLUSTER_KEY": CLUSTER_KEY, "TANDEM_INTERNAL_LISTEN": "127.0.0.1:0"}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "services.appserver"),
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | settings,
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == 2
+    assert errors.decode() == (
+        "tandem appserver: TANDEM_DIRECTORY_URL is not set, nor is TANDEM_ACCOUNTS_FILE\n"
+    )
+
+
 async def test_a_node_without_calls_stops_after_a_short_grace(bench: Bench) -> None:
     await bench.observe()
     node = await bench.appserver("idle", TANDEM_DRAIN_SECONDS="600")

@@ -437,6 +437,14 @@ async def test_a_payload_that_cannot_be_taken_costs_itself_only() -> None:
         assert site.app.counters.errors == 1
 
 
+async def test_a_clock_that_is_far_ahead_leaves_no_binding_for_ever() -> None:
+    async with Member(account("alice"), max_expires=3600) as site:
+        far = natted(site, 1, "as2", expires_at=site.wall + 10**6)
+        await site.bus.deliver(Topic.LOCATION, BindingStored(far))
+        (kept,) = site.app.location.all()
+        assert kept.expires_at == site.wall + 3660
+
+
 async def test_a_node_says_good_bye_when_it_stops() -> None:
     site = Member(account("alice"))
     async with site:

@@ -145,6 +145,8 @@ class HintTalk:
     def __init__(self, bus: Bus, node: str, live: tuple[Hint, ...] = ()) -> None:
         self.acknowledged: list[HintAcknowledged] = []
         self.live = list(live)
+        self.news = asyncio.Event()
+        """Set at each acknowledgement; for the test to clear."""
         self._bus = bus
         bus.subscribe(Topic.HINTS, self._take, name=f"{node}-talk")
 
@@ -153,6 +155,7 @@ class HintTalk:
             assert isinstance(envelope, Envelope)
             if isinstance(envelope.payload, HintAcknowledged):
                 self.acknowledged.append(envelope.payload)
+                self.news.set()
             elif isinstance(envelope.payload, HintsWanted):
                 for hint in self.live:
                     self._bus.publish(Topic.HINTS, hint)

@@ -15,8 +15,10 @@ from services.local.cli import main
 from services.provisioning.adapters import database as provisioning
 from services.provisioning.adapters.engine import make_engine, parse
 from services.provisioning.adapters.tables import bindings, customers, write_turn
+from services.provisioning.domain.errors import DatabaseProblem
 from tandem.rpc.directory import DirectoryUnavailable
-from tests.support.databases import DatabaseServer
+from tests.support.databases import DatabaseServer, MariaDB
+from tests.support.provisioning import running
 
 CUSTOMER = {
     "username": "alice",
@@ -71,6 +73,34 @@ async def test_an_older_schema_is_upgraded_with_what_is_in_it(database: str) -> 
         assert (await connection.execute(select(bindings.c.removed_at))).all() == []
     await new.dispose()
     assert dict(kept._mapping) == CUSTOMER
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "DELETE FROM alembic_version; DROP TABLE write_turn, bindings, tokens",
+        "UPDATE alembic_version SET version_num = '0001'",
+        "UPDATE alembic_version SET version_num = '0001'; DELETE FROM write_turn",
+        "UPDATE alembic_version SET version_num = '0001'; DROP TABLE write_turn",
+    ],
+)
+async def test_an_upgrade_that_was_broken_off_is_finished(mariadb: MariaDB, left: str) -> None:
+    database = mariadb.fresh_database()
+    await provisioning.upgrade_database(database)
+    mariadb.execute(left, database.rpartition("/")[2])
+    await provisioning.upgrade_database(database)
+    async with running(database) as rig, await rig.admin() as admin:
+        assert (await admin.get("/api/v1/bindings")).status_code == 200
+
+
+async def test_tables_with_rows_and_no_schema_are_left_alone(mariadb: MariaDB) -> None:
+    database = mariadb.fresh_database()
+    async with running(database):
+        pass
+    mariadb.execute("DELETE FROM alembic_version", database.rpartition("/")[2])
+    with pytest.raises(DatabaseProblem):
+        await provisioning.upgrade_database(database)
+    assert mariadb.execute("SELECT username FROM customers", database.rpartition("/")[2])
 
 
 async def test_a_read_only_database_is_used_with_the_newest_schema_and_waited_for_with_another(

@@ -117,7 +117,7 @@ class Events:
             if self.nodes is None:
                 raise
             logger.warning("%s; trying again", error)
-            self._spawn(self._begin_later(), "opening")
+            self._spawn(self._begin_later(str(error)), "opening")
 
     async def _begin(self) -> None:
         await self._log.open()
@@ -129,13 +129,15 @@ class Events:
             self._spawn(self.lost.run(), "lost calls")
         self._open = True
 
-    async def _begin_later(self) -> None:
+    async def _begin_later(self, told: str) -> None:
         while not self._open:
             await asyncio.sleep(REOPEN_SECONDS)
             try:
                 await self._begin()
             except StorageError as error:
-                logger.debug("%s", error)
+                if str(error) != told:
+                    told = str(error)
+                    logger.warning("%s", told)
         logger.warning("the events database is open")
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Row, func, or_, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DataError, SQLAlchemyError, StatementError
 
@@ -53,6 +53,8 @@ class SqlEventLog:
 
     async def open(self) -> None:
         """Connect and migrate."""
+        if self._engine is not None:
+            return
         engine = self._make()
         try:
             await _in(self._writer, partial(_migrate, engine))
@@ -190,8 +192,9 @@ def _conditions(view: View) -> list[ColumnElement[bool]]:
     if not view.any_traces:
         found.append(events.c.type != SIP_TRACE)
     for term in view.filter.terms:
-        if term.key in _EXACT and term.prefix:
-            found.append(events.c[term.key].startswith(term.prefix, autoescape=True))
+        if term.key in _EXACT and term.prefixes:
+            column = events.c[term.key]
+            found.append(or_(*(column.startswith(p, autoescape=True) for p in term.prefixes)))
     return found
 
 

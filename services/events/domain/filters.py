@@ -52,11 +52,11 @@ class Term:
         return any(fnmatchcase(value, p) for value in values for p in self.patterns)
 
     @property
-    def prefix(self) -> str:
-        """What a matching value surely begins with: the part that a database can look up."""
-        if len(self.patterns) != 1:
-            return ""
-        return re.split(r"[*?\[]", self.patterns[0], maxsplit=1)[0]
+    def prefixes(self) -> tuple[str, ...]:
+        """What matching values surely begin with, any of them: the part that a database can look
+        up; empty if it can't."""
+        found = tuple(re.split(r"[*?\[]", p, maxsplit=1)[0] for p in self.patterns)
+        return found if all(found) else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from services.events.entrypoints.http_stream import EventStream
 from services.events.handlers.consoles import Consoles, Ticket, TooManyConsoles
 from services.events.handlers.queries import Queries
 from services.events.ports import RecordQuery, StorageError
+from tandem.rpc.directory import DirectoryUnavailable
 from tandem.rpc.http import (
     PROBLEM_RESPONSES,
     RETRY_AFTER_SECONDS,
@@ -127,6 +128,10 @@ class EventsApi:
             viewer = await authenticate(socket, self._sessions)
             view, cursor = read_view(socket, viewer), read_cursor(socket)
             self._check_room(viewer)
+        except DirectoryUnavailable:
+            problem = unavailable("Nobody can tell now who holds this token. Try again.")
+            await socket.send_denial_response(problem.response())
+            return
         except Problem as problem:
             await socket.send_denial_response(problem.response())
             return

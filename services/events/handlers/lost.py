@@ -108,9 +108,13 @@ class LostCalls:
                 await self.look()
             except StorageError as error:
                 logger.warning("calls of lost nodes are ended later: %s", error)
+            except Exception:  # one strange call must not keep the others for ever
+                logger.exception("the calls of lost nodes could not be looked at")
 
     async def look(self) -> None:
         """Look once. Raises StorageError."""
+        if self._tail.failing:
+            return  # what the nodes said last may be in the queue
         if self._listening_since is None:
             if self._node not in self._nodes.known:
                 return  # we hear nobody yet

@@ -31,7 +31,7 @@ RETRY_SECONDS: Final = 0.5
 _OURSELVES: Final = Principal("events", admin=True)
 _ALL: Final = View(_OURSELVES, traces=EVERYBODY)
 # Not only call.*: a node that went or started again has ended its calls.
-_OF_CALLS: Final = View(_OURSELVES, parse_filter("service=appserver,events"))
+_OF_CALLS: Final = View(_OURSELVES, parse_filter("type=call.*,node.*"))
 
 
 class Tail:
@@ -74,8 +74,7 @@ class Tail:
         cursor, last = await self._log.last_before(since), self._feed.last
         while cursor < last:
             page = await self._log.read(_OF_CALLS, cursor, last, PAGE)
-            for event in page:
-                self._calls.apply(event)
+            self._learn(page)
             cursor = page[-1].id if len(page) == PAGE else last
 
     def stored(self, appended: Appended) -> None:
@@ -140,9 +139,15 @@ class Tail:
             self._take(new, max(reached, self._feed.last))
 
     def _take(self, events: Sequence[StoredEvent], reached: int) -> None:
-        for event in events:
-            self._calls.apply(event)
+        self._learn(events)
         self._feed.announce(events, reached)
+
+    def _learn(self, events: Sequence[StoredEvent]) -> None:
+        for event in events:
+            try:
+                self._calls.apply(event)
+            except Exception:  # a strange event must not stop the feed of all others
+                logger.exception("the directory of calls can't read event %d", event.id)
 
 
 def recovery_start(clock: Callable[[], float]) -> float:

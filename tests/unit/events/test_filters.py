@@ -67,11 +67,12 @@ def test_scope_goes_before_the_filter() -> None:
     assert View(Principal("bob"), everything).shows(EVENT)
 
 
-def test_the_prefix_for_the_database_is_what_comes_before_a_wildcard() -> None:
-    def prefix(text: str) -> str:
-        return parse_filter(text).terms[0].prefix
+def test_what_the_database_looks_up_is_what_comes_before_a_wildcard() -> None:
+    def prefixes(text: str) -> tuple[str, ...]:
+        return parse_filter(text).terms[0].prefixes
 
-    assert prefix("type=call.*") == "call."
-    assert prefix("type=call.ended") == "call.ended"
-    assert prefix("type=a[b") == "a"
-    assert prefix("type=a,b") == ""
+    assert prefixes("type=call.*") == ("call.",)
+    assert prefixes("type=call.ended") == ("call.ended",)
+    assert prefixes("type=a[b") == ("a",)
+    assert prefixes("type=call.*,node.*") == ("call.", "node.")
+    assert prefixes("type=a,*") == ()

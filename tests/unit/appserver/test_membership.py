@@ -12,10 +12,11 @@ import pytest
 
 from services.appserver.handlers.calls import Calls
 from services.appserver.handlers.membership import SETTLE_SECONDS
-from tandem.bus.events import RegistrationRemoved
+from tandem.bus.events import CallRecord, RegistrationRemoved
 from tandem.bus.location import Binding, BindingRemoved, BindingStored
 from tandem.bus.nodes import NodeAnnounced, Nodes, NodeState
 from tandem.bus.ports import Topic
+from tandem.sip.build import response_to
 from tandem.sip.message import Request, Response
 from tests.support.appserver import PROXY, Address, Phone, Site, account
 
@@ -360,6 +361,50 @@ async def test_a_connection_that_closes_while_it_rings_ends_that_leg_at_once(sit
     answers = await site.send(b"\x01FLOW-CLOSED " + bob.token.encode())
     assert [m.status for m in answers if isinstance(m, Response)] == [480]
     assert len(site.app.calls) == 0
+
+
+@pytest.mark.parametrize(("transport", "byes"), [("udp", [OTHER_PROXY]), ("tcp", [])])
+async def test_a_call_over_a_proxy_that_is_gone_is_ended_through_another_where_that_can_be(
+    site: Member, transport: str, byes: list[str]
+) -> None:
+    bob = Phone(site, "bob", transport=transport)
+    await bob.registered()
+    await invites(site, Phone(site), "sip:bob@example.com")
+    (invite,) = [m for m in site.link.take() if isinstance(m, Request)]
+    lines = [f"Contact: <{bob.contact}>", f"Record-Route: <sip:{bob.token}@{PROXY};lr>"]
+    answer = response_to(invite, 200, tag="bob", headers=lines)
+    site.link.receiver(answer.to_bytes(), PROXY)
+    (call,) = site.app.calls.live()
+    lose(site, PROXY)
+    site.link.take()
+    assert site.app.hang_up(call.id, "operator")
+    sent = [peer for data, peer in site.link.sent if data.startswith(b"BYE sip:bob")]
+    assert sent == byes
+    site.advance(80)
+    assert (len(site.app.calls), site.app.calls.dialogs) == (0, 0)
+
+
+async def test_a_call_whose_phone_went_with_its_proxy_ends_after_some_probes(site: Member) -> None:
+    bob = Phone(site, "bob", transport="tcp")
+    await bob.registered()
+    await invites(site, Phone(site), "sip:bob@example.com")
+    (invite,) = [m for m in site.link.take() if isinstance(m, Request)]
+    lines = [f"Contact: <{bob.contact}>", f"Record-Route: <sip:{bob.token}@{PROXY};lr>"]
+    site.link.receiver(response_to(invite, 200, tag="b", headers=lines).to_bytes(), PROXY)
+    (answer,) = [m for m in site.link.take() if isinstance(m, Response) and m.status == 200]
+    ack = Phone(site).request("ACK", f"sip:{site.link.address}", to=answer.first("to"))
+    for name in ("from", "call-id"):
+        ack.set(name, answer.first(name) or "")
+    ack.set("cseq", f"{answer.cseq.number} ACK")
+    site.link.receiver(ack.to_bytes(), OTHER_PROXY)
+    for _ in range(500):
+        site.probed_by(OTHER_PROXY)
+        site.advance(0.5)
+        for request in site.link.take():
+            if isinstance(request, Request) and request.method == "OPTIONS":
+                site.link.receiver(response_to(request, 200).to_bytes(), OTHER_PROXY)
+    (record,) = site.bus.take(CallRecord)
+    assert record.end_reason == "callee vanished"
 
 
 async def test_connections_end_with_their_proxys_process(site: Member) -> None:

@@ -107,11 +107,15 @@ class Probe:
         self._party = party
 
     def send(self, way: Way | None, now: float) -> None:
-        """Send it by this way."""
-        if way is not None and not self._party.call.ended:
+        """Send it by this way. None for a flow: it is gone with its proxy."""
+        if self._party.call.ended:
+            return
+        if way is not None:
             options = self._party.leg.request("OPTIONS", way)
             options.lines.append(self._board.contact)
             self._board.layer.request(options, way.hop, now, context=self)
+        elif self._party.leg.pinned:
+            self._flow_failed(now)
 
     def on_response(self, tx: ClientTransaction, response: Response, now: float) -> None:
         """Judge the answer."""
@@ -120,9 +124,7 @@ class Probe:
         if response.status in GONE:
             self._gone(response.status, now)
         elif response.status == FLOW_FAILED:
-            self._party.missed += 1
-            if self._party.missed >= MAX_FLOW_FAILURES:
-                self._gone(FLOW_FAILED, now)
+            self._flow_failed(now)
         else:
             self._party.missed = 0
 
@@ -130,6 +132,11 @@ class Probe:
         """No answer in 64*T1."""
         if status in GONE:
             self._gone(status, now)
+
+    def _flow_failed(self, now: float) -> None:
+        self._party.missed += 1
+        if self._party.missed >= MAX_FLOW_FAILURES:
+            self._gone(FLOW_FAILED, now)
 
     def _gone(self, status: int, now: float) -> None:
         vanished(self._board, self._party, status, now)

@@ -78,7 +78,9 @@ class Known:
 
     said: NodeAnnounced
     heard: float
-    """Of the clock given to `Nodes`."""
+    """When, of the clock given to `Nodes`."""
+    listened: float = 0.0
+    """How long we had listened by then, in seconds."""
 
     @property
     def state(self) -> str:
@@ -107,8 +109,9 @@ class Nodes:
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
         self._id = describe().node
-        self._looked = clock()
-        self._quiet = 0.0
+        self._listened = 0.0
+        """Seconds in which our own announcements came back: the only time in which the silence of
+        another one means something. The broker, or this process, may stand still at others."""
         bus.subscribe(Topic.NODES, self.take, name=f"{self._id}-nodes")
 
     def start(self) -> None:
@@ -145,30 +148,22 @@ class Nodes:
     def look(self) -> None:
         """Find who is lost; called every ANNOUNCE_SECONDS."""
         now = self._clock()
-        # Time in which we did not hear ourselves, or did not run, says nothing about others.
-        me = self.known.get(self._id)
-        step = now - self._looked
-        self._looked = now
-        if me is None or now - me.heard > 2 * ANNOUNCE_SECONDS or step > 2 * ANNOUNCE_SECONDS:
-            for known in self.known.values():
-                known.heard = (
-                    max(known.heard, now - ANNOUNCE_SECONDS) if known is not me else known.heard
-                )
-            return
         for node, known in list(self.known.items()):
-            silent = now - known.heard
             if known.state in (NodeState.STOPPED, NodeState.LOST):
-                if silent > KEEP_LOST_SECONDS:
+                if now - known.heard > KEEP_LOST_SECONDS:
                     del self.known[node]
-            elif silent > LOST_SECONDS and node != self._id:
+            elif node != self._id and self._listened - known.listened > LOST_SECONDS:
                 before, known.said = known.said, replace(known.said, state=NodeState.LOST)
                 self._tell(known.said, before)
 
     def _heard(self, said: NodeAnnounced) -> None:
         known = self.known.get(said.node)
         now = self._clock()
+        if said.node == self._id and known is not None:
+            # we were not deaf since the last time, or for no more than this much of it
+            self._listened += min(now - known.heard, 2 * ANNOUNCE_SECONDS)
         if known is None:
-            self.known[said.node] = Known(said, now)
+            self.known[said.node] = Known(said, now, self._listened)
             self._tell(said, None)
             return
         before = known.said
@@ -176,7 +171,7 @@ class Nodes:
             said.incarnation == before.incarnation and before.state == NodeState.STOPPED
         ):
             return  # an announcement that came late
-        known.said, known.heard = said, now
+        known.said, known.heard, known.listened = said, now, self._listened
         if said != before:
             self._tell(said, before)
 

@@ -17,7 +17,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -72,6 +73,19 @@ WELL_KNOWN: Final = ((Topic.EVENTS, "events"), (Topic.LOCATION, "provisioning"))
 
 SHARED_QUEUE: Final[FieldTable] = {"x-queue-type": "quorum", "x-delivery-limit": NO_DELIVERY_LIMIT}
 NODE_QUEUE: Final[FieldTable] = {**SHARED_QUEUE, "x-expires": NODE_QUEUE_MS}
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """aiormq cancels its own tasks when a connection ends, and who awaits one of them sees that as
+    if it were cancelled itself: it is told apart here, and becomes ConnectionError."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise ConnectionError("the connection ended") from error
 
 
 class _Consumer:
@@ -141,7 +155,8 @@ class _Consumer:
     async def end(self) -> None:
         """Take nothing more; what the broker sent until now has arrived."""
         if self._channel is not None and self._tag is not None:
-            await self._channel.basic_cancel(self._tag)
+            with _translated():
+                await self._channel.basic_cancel(self._tag)
 
     async def _take_live(self, message: DeliveredMessage) -> None:
         subscription = self._subscription
@@ -173,11 +188,13 @@ class _Consumer:
     async def acknowledge(self, tag: int) -> None:
         """All up to this one are done with."""
         if self._channel is not None:
-            await self._channel.basic_ack(tag, multiple=True, wait=False)
+            with _translated():
+                await self._channel.basic_ack(tag, multiple=True, wait=False)
 
     async def refuse(self, envelope: Envelope) -> None:
         """Into a queue beside its own, where an operator finds it."""
-        await self._session.set_aside(f"{self.queue}.refused", envelope)
+        with _translated():
+            await self._session.set_aside(f"{self.queue}.refused", envelope)
 
     async def give_back(self) -> None:
         """Closing the channel returns all that is not acknowledged, in its order; a nack would
@@ -205,12 +222,13 @@ class AmqpSession:
 
     async def open(self) -> None:
         """Connect, declare, subscribe. Raises what goes wrong."""
-        self.incoming = await self._connect("in")
-        self.outgoing = await self._connect("out")
-        self._admin = await self.channel(self.incoming, confirms=False)
-        await self._declare()
-        for subscription in self.bus.subscriptions:
-            await self.consume(subscription)
+        with _translated():
+            self.incoming = await self._connect("in")
+            self.outgoing = await self._connect("out")
+            self._admin = await self.channel(self.incoming, confirms=False)
+            await self._declare()
+            for subscription in self.bus.subscriptions:
+                await self.consume(subscription)
 
     async def _declare(self) -> None:
         for topic in Topic:
@@ -254,7 +272,8 @@ class AmqpSession:
         self._closing_channels.add(channel)
         try:
             async with asyncio.timeout(GOOD_BYE_SECONDS):
-                await channel.close()
+                with _translated():
+                    await channel.close()
         except Exception as error:
             logger.debug("closing a channel: %s", told(error))
 
@@ -263,7 +282,8 @@ class AmqpSession:
         channel = await self.channel(self.outgoing, confirms=False)
         try:
             async with asyncio.timeout(DELETE_SECONDS):
-                await channel.queue_delete(queue)
+                with _translated():
+                    await channel.queue_delete(queue)
         except TimeoutError:
             logger.error("the queue %s can not be deleted", queue)
         finally:
@@ -282,14 +302,16 @@ class AmqpSession:
     async def attempt(self, work: Awaitable[None]) -> None:
         """Do it, or give the session up."""
         try:
-            await work
+            with _translated():
+                await work
         except Exception as error:
             self.broken(told(error))
 
     async def publish(self) -> None:
         """Empty the outboxes from now on, and look after what was declared."""
-        confirmed = await self.channel(self.outgoing, confirms=True)
-        plain = await self.channel(self.outgoing, confirms=False)
+        with _translated():
+            confirmed = await self.channel(self.outgoing, confirms=True)
+            plain = await self.channel(self.outgoing, confirms=False)
         for topic, outbox in self.bus.outboxes.items():
             send = self._sender(confirmed if topic in CONFIRMED else plain, topic)
             work = empty(outbox, topic, send, self.bus.clock, self.bus.hurry)
@@ -385,7 +407,8 @@ class AmqpSession:
 async def _close(connection: AbstractConnection) -> None:
     try:
         async with asyncio.timeout(GOOD_BYE_SECONDS):
-            await connection.close()
+            with _translated():
+                await connection.close()
     except Exception as error:
         logger.debug("closing a connection to the broker: %s", told(error))
 

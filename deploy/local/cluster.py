@@ -111,6 +111,16 @@ class LocalCluster:
 
     async def stop(self) -> None:
         """Stop all in order, and give the folder back. Nothing is left running."""
+        await self.stop_nodes()
+        if self.broker is not None:
+            await self.broker.stop()
+        if self.database is not None:
+            await self.database.stop()
+        self.folder.remember({})
+        self.folder.close()
+
+    async def stop_nodes(self) -> None:
+        """Stop the nodes in order; broker and database stay."""
         for kind in STOP_ORDER:
             names = [name for name in self.plan.names(kind) if name in self.nodes]
             clean = await asyncio.gather(
@@ -119,12 +129,6 @@ class LocalCluster:
             for name, went in zip(names, clean, strict=True):
                 if not went:
                     self._tell(f"{name} did not stop within {STOP_SECONDS:g} s and was killed")
-        if self.broker is not None:
-            await self.broker.stop()
-        if self.database is not None:
-            await self.database.stop()
-        self.folder.remember({})
-        self.folder.close()
 
     def kill_all(self) -> None:
         """End everything at once: for who has no patience."""

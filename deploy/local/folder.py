@@ -36,7 +36,7 @@ class Folder:
         FolderProblem."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / "log").mkdir(exist_ok=True)
+            (self.path / "log").mkdir(exist_ok=True, mode=0o700)
             self._lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise FolderProblem(f"{self.path} can't be used: {error.strerror}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -279,6 +280,25 @@ class Cluster:
         await api.log_in(username, password)
         return api
 
+    def queues(self) -> dict[str, int]:
+        """The broker's queues, and how many consumers each has (takes a second or two)."""
+        child = self.broker.child
+        tool = Path(child.command[0]).with_name("rabbitmqctl")
+        done = subprocess.run(
+            [str(tool), "-q", "--no-table-headers", "list_queues", "name", "consumers"],
+            env=dict(child.env),
+            cwd=child.cwd,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+            user=child.user,
+            group=child.user,
+            extra_groups=[] if child.user else None,
+        )
+        rows = (line.split("\t") for line in done.stdout.splitlines())
+        return {row[0]: int(row[1]) for row in rows if len(row) == 2}
+
     def tandemctl(self) -> Tandemctl:
         """The operators' command, logged in as the administrator, after `log_in`."""
         return Tandemctl(
@@ -286,20 +306,24 @@ class Cluster:
             TANDEM_TOKEN=self.api.client.headers["Authorization"].removeprefix("Bearer "),
         )
 
+    async def stop_nodes(self) -> None:
+        """SIGTERM to the nodes alone, with what `stop` demands of them."""
+        ran = [node for node in self.nodes.values() if node.running]
+        await self.local.stop_nodes()
+        for node in ran:
+            assert node.child.status == 0, f"{node.name} {node.child.status}: {node.log[-3000:]}"
+        for node in self.nodes.values():
+            assert not any(t in node.log for t in TRACES), f"{node.name}: {node.log[-6000:]}"
+
     async def stop(self) -> None:
         """SIGTERM to all in order. Every process that still ran must end by itself with status 0
         and without a traceback in its log; then nothing is left."""
-        ran = [node for node in self.nodes.values() if node.running]
         try:
-            await self.local.stop()
-            for node in ran:
-                assert node.child.status == 0, (
-                    f"{node.name} {node.child.status}: {node.log[-3000:]}"
-                )
-            for node in self.nodes.values():
-                assert not any(t in node.log for t in TRACES), f"{node.name}: {node.log[-6000:]}"
+            await self.stop_nodes()
         finally:
-            self.local.kill_all()
-            kept = os.environ.get("TANDEM_KEEP_CLUSTER")  # to look at the logs of a failed test
-            if not kept:
-                shutil.rmtree(self.path, ignore_errors=True)
+            try:
+                await self.local.stop()
+            finally:
+                self.local.kill_all()
+                if not os.environ.get("TANDEM_KEEP_CLUSTER"):  # to look at a failed test's logs
+                    shutil.rmtree(self.path, ignore_errors=True)

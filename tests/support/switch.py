@@ -31,6 +31,8 @@ class Switch:
         self.data_dir = data_dir
         self.addresses: list[tuple[str, str]] = []
         """Transport and `host:port`, as printed."""
+        self.grpc = ""
+        """`host:port` of its gRPC server."""
         self.api = Api("http://invalid.invalid")
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -77,6 +79,8 @@ class Switch:
                 self.addresses.append((words[1], words[2]))
             elif words[:1] == ["http"]:
                 base = words[1]
+            elif words[:1] == ["grpc"]:
+                self.grpc = words[1]
         return base
 
     async def _line(self) -> str:

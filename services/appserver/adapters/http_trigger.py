@@ -123,23 +123,26 @@ async def _read(answer: httpx.Response) -> None:
 
 
 def is_public(text: str) -> bool:
-    """Whether an address is one of the Internet, also the IPv4 address inside an IPv6 one."""
+    """Whether an address is one of the Internet; of an IPv6 one that holds an IPv4 address, both
+    must be."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:
         return False
-    inner = _inner(address) if isinstance(address, IPv6Address) else None
-    if inner is not None and not is_public(str(inner)):
-        return False
-    mapped = isinstance(address, IPv6Address) and address.ipv4_mapped is not None
-    return (address.is_global or mapped) and not address.is_multicast and not address.is_reserved
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:  # just another way to write it
+            return is_public(str(address.ipv4_mapped))
+        inner = _inner(address)
+        if inner is not None and not is_public(str(inner)):
+            return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
 
 
 def _inner(address: IPv6Address) -> IPv4Address | None:
     if address in NAT64:
         return IPv4Address(int(address) & 0xFFFFFFFF)
     teredo = address.teredo
-    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None)
+    return address.sixtofour or (teredo[1] if teredo else None)
 
 
 async def _resolve(host: str, port: int) -> Sequence[str]:

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tandem.bus import sender
+from tandem.bus.codec import decode
+from tandem.bus.events import SipTrace
+from tandem.bus.hints import HintsWanted
+from tandem.bus.outbox import Outbox
+from tandem.bus.ports import Envelope, Topic
+from tests.support.waiting import eventually
+
+
+class Broker:
+    """Takes messages; `errors` are raised one by one first."""
+
+    def __init__(self, *errors: BaseException) -> None:
+        self.errors = list(errors)
+        self.messages: list[bytes] = []
+
+    async def __call__(self, message: bytes) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.messages.append(message)
+
+    def said(self) -> list[str]:
+        return [e.id for message in self.messages for e in decode(message).envelopes]
+
+
+def outbox_of(count: int, payload: object = None) -> Outbox:
+    outbox = Outbox(limit=10_000, seconds=100.0)
+    for number in range(count):
+        outbox.put(Envelope(str(number), 0.0, "n", payload or HintsWanted("x")))
+    return outbox
+
+
+async def send(outbox: Outbox, broker: Broker, topic: Topic = Topic.EVENTS) -> None:
+    """Until the outbox is empty. Raises what the sender raises."""
+    work = asyncio.create_task(sender.empty(outbox, topic, broker, lambda: 0.0, asyncio.Event()))
+
+    async def done() -> bool:
+        return len(outbox) == 0 or work.done()
+
+    await eventually(done, "the outbox to be empty")
+    if not work.done():
+        work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    if not work.cancelled():
+        work.result()
+
+
+async def test_what_waits_goes_in_batches_and_in_order() -> None:
+    outbox, broker = outbox_of(1200), Broker()
+    await send(outbox, broker)
+    assert broker.said() == [str(number) for number in range(1200)]
+    assert len(broker.messages) == 3
+    assert outbox.confirmed == 1200
+
+
+async def test_long_payloads_make_more_messages() -> None:
+    trace = SipTrace(direction="in", remote="r", sip_call_id="c", at=0.0, message="x" * 60_000)
+    outbox, broker = outbox_of(100, trace), Broker()
+    await send(outbox, broker)
+    assert len(broker.said()) == 100
+    assert max(map(len, broker.messages)) < sender.BATCH_BYTES + 70_000
+
+
+async def test_what_is_not_confirmed_in_time_is_sent_again() -> None:
+    outbox, broker = outbox_of(3), Broker(TimeoutError(), TimeoutError())
+    await send(outbox, broker)
+    assert broker.said() == ["0", "1", "2"]
+
+
+async def test_what_a_broken_connection_did_not_take_is_in_the_outbox_again() -> None:
+    outbox, broker = outbox_of(3), Broker(ConnectionError("gone"))
+    with pytest.raises(ConnectionError):
+        await send(outbox, broker)
+    assert (len(outbox), outbox.waiting) == (3, 3)
+    await send(outbox, broker)
+    assert broker.said() == ["0", "1", "2"]
+
+
+async def test_what_can_not_be_encoded_is_counted_and_the_rest_is_sent(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    outbox, broker = outbox_of(2), Broker()
+    outbox.put(Envelope("bad", 0.0, "n", object()))
+    outbox.put(Envelope("good", 0.0, "n", HintsWanted("x")))
+    await send(outbox, broker)
+    assert broker.said() == ["0", "1", "good"]
+    assert outbox.dropped.total() == 1
+    assert "object has no message" in caplog.text
+
+
+async def test_what_can_not_linger_is_sent_at_once() -> None:
+    assert Topic.HINTS not in sender.LINGER
+    outbox, broker = outbox_of(1), Broker()
+    await send(outbox, broker, Topic.HINTS)
+    assert broker.said() == ["0"]

@@ -62,10 +62,12 @@ class LocationCopy:
         DirectoryUnavailable when it can't, or when too many refreshes wait already."""
         if self._kept and len(self) >= MAX_PENDING:
             await self.flush()
-        news = [one.payload for one in batch if isinstance(one.payload, _News)]
-        for one in news:
-            self._note(one)
-        if self._kept and not all(map(_is_refresh, news)):
+        for envelope in batch:
+            if isinstance(envelope.payload, BindingStored | BindingRemoved):
+                self._note(envelope.payload)
+        # Also what an earlier batch left: with the database away none may be taken, not even one of
+        # refreshes, or the bus would hold the others for bad ones and set them aside.
+        if self._kept and self._pending:
             await self.flush(renewals=False)
 
     async def flush(self, *, renewals: bool = True) -> None:

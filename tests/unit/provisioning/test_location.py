@@ -104,6 +104,15 @@ async def test_what_a_broker_keeps_is_taken_only_when_it_is_written() -> None:
     assert len(copy) == 0
 
 
+async def test_refreshes_are_not_taken_either_while_others_can_not_be_written() -> None:
+    store = FakeStore()
+    copy = _copy(store, kept=True)
+    store.away = True
+    for binding, renewed in ((a_binding(NOW), False), (a_binding(NOW, aor="hall@local"), True)):
+        with pytest.raises(DirectoryUnavailable):
+            await copy.take(_envelopes(binding, renewed=renewed))
+
+
 async def test_a_refresh_is_taken_at_once_and_written_with_others() -> None:
     store = FakeStore()
     copy = _copy(store, kept=True)

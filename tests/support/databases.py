@@ -273,6 +273,7 @@ class MariaDB(DatabaseServer):
         self._run(
             self._install, "--no-defaults", f"--datadir={self.folder / 'data'}",
             "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve",
+            "--innodb-log-file-size=8M",
         )  # fmt: skip
 
     def _create_database(self, name: str) -> None:
@@ -286,7 +287,8 @@ class MariaDB(DatabaseServer):
             f"--port={self.port}", "--bind-address=127.0.0.1", "--skip-name-resolve",
             f"--socket={self.folder / 'socket'}", f"--pid-file={self.folder / 'pid'}",
             "--innodb-flush-log-at-trx-commit=2", "--innodb-flush-method=nosync",
-            "--innodb-buffer-pool-size=32M", "--skip-log-bin", "--max-connections=60",
+            "--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M", "--skip-log-bin",
+            "--max-connections=60",
         ]  # fmt: skip
 
     def _answers(self) -> bool:

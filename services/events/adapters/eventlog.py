@@ -37,6 +37,9 @@ T = TypeVar("T")
 
 READERS: Final = 4
 """Threads for reading: consoles that look back, pages of records."""
+PATIENCE_SECONDS: Final = 20.0
+"""How long a transaction may take. One that is given up may still be done later: what is appended
+is known by its envelope then."""
 REMOVE_AT_A_TIME: Final = 5000
 """Events removed in one transaction, so that storing new ones never waits long for it."""
 _EXACT: Final = frozenset({"type", "service", "node", "call_id"})
@@ -163,7 +166,8 @@ class SqlEventLog:
         if self._engine is None:
             raise StorageError("the events database is not open")
         try:
-            return await _in(threads, partial(_transact, self._engine, work))
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await _in(threads, partial(_transact, self._engine, work))
         except (DataError, ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise Refused(f"the events database can't hold this: {_reason(error)}") from error
         except (SQLAlchemyError, OSError) as error:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from services.events.adapters import eventlog
 from tandem.bus.amqp import AmqpBus
 from tandem.bus.events import CallAnswered, CallForwarded, CallProgress, CallStarted, NodeStarted
 from tandem.bus.interest import Interest
@@ -158,6 +159,54 @@ async def test_a_database_that_is_away_costs_no_event(
 
         await eventually(recorded, "the call record", PATIENCE)
     assert await eventually(nodes[0].events.ready, "readiness", PATIENCE)
+
+
+async def test_a_database_that_takes_no_writes_is_read_and_costs_no_event(
+    nodes: tuple[Node, Node], server: AmqpBus, postgresql: PostgreSQL
+) -> None:
+    query = "cursor=0&filter=type=registration.removed"
+    server.publish(Topic.EVENTS, removed("alice", 0))
+    await take(nodes[0], query, count(1))
+    await asyncio.to_thread(postgresql.read_only, True)
+    try:
+        server.publish(Topic.EVENTS, removed("alice", 1))
+
+        async def noticed() -> bool:
+            return any(n.events.ingest.failing for n in nodes)
+
+        await eventually(noticed, "the nodes to notice", PATIENCE)
+        assert len(await take(nodes[1], query, count(1))) == 1
+        assert await nodes[1].events.ready()
+    finally:
+        await asyncio.to_thread(postgresql.read_only, False)
+    got = await take(nodes[1], query, count(2))
+    assert [event["data"]["reason"] for event in got] == ["0", "1"]
+
+
+async def test_a_database_that_hangs_is_noticed_and_costs_no_event(
+    nodes: tuple[Node, Node],
+    server: AmqpBus,
+    postgresql: PostgreSQL,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(eventlog, "PATIENCE_SECONDS", 0.5)
+    postgresql.freeze()
+    try:
+        server.publish(Topic.EVENTS, removed("alice", 0))
+
+        async def unready() -> bool:
+            return not await nodes[0].events.ready()
+
+        await eventually(unready, "the node to notice", PATIENCE)
+        async with nodes[0].client("alice") as client:
+            assert (await client.get("/cdrs")).status_code == 503
+    finally:
+        postgresql.thaw()
+    monkeypatch.undo()
+    assert await eventually(nodes[0].events.ready, "readiness", PATIENCE)
+    for n in nodes:
+        got = await take(n, "cursor=0&filter=type=registration.removed", count(1))
+        assert [event["data"]["reason"] for event in got] == ["0"]
 
 
 def announced(incarnation: float, state: str = NodeState.ACTIVE) -> NodeAnnounced:

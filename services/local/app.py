@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-import socket
+import asyncio
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -17,20 +17,23 @@ from services.appserver.handlers.calls import Calls
 from services.events.app import Events
 from services.events.config import EventsConfig
 from services.events.ports import StorageError
-from services.local.addresses import own_hosts, reachable, unusable
+from services.local.addresses import own_hosts, unusable
 from services.local.config import DEFAULT_DOMAIN, LocalConfig
 from services.local.entrypoints import http_phones
 from services.local.entrypoints.http import make_app
 from services.local.files import DataFolder, DataFolderProblem, certificate, secret
+from services.local.texts import start_lines, taken
 from services.provisioning.app import DatabaseProblem, Provisioning
 from services.provisioning.config import ProvisioningConfig
 from services.provisioning.domain.errors import Invalid
+from services.proxy.adapters.presence import Presence
 from services.proxy.app import Proxy
 from services.proxy.config import ProxyConfig
+from services.proxy.handlers.hintfeed import HintFeed
 from tandem.bus.memory import MemoryBus
+from tandem.bus.nodes import Nodes
 from tandem.rpc.security import Security
 from tandem.rpc.server import GrpcServer
-from tandem.runtime.address import HostPort
 from tandem.runtime.httpserver import HttpServer
 from tandem.runtime.lifecycle import bounded
 from tandem.runtime.metrics import Metrics
@@ -92,25 +95,34 @@ class Local:
         events = await self._start_events(bus, provisioning)
         await bus.start()
         self._started("the bus", bus.close)
-        proxy, appserver = await self._start_switch(bus, provisioning, metrics)
+        hosts = own_hosts(listener for _, listener in self._config.listeners)
+        key = secret(self._config.data_dir / "secret.key").hex()
+        hub = Hub()
+        appserver = self._make_appserver(bus, provisioning, hub, key, hosts)
+        grpc = await self._start_grpc(provisioning, events, appserver, metrics)
+        nodes = Nodes(bus, appserver.describe, time.monotonic)
+        appserver.join(nodes, grpc=str(grpc.address))
+        proxy = await self._start_switch(bus, hub, appserver, self._proxy_config(key, hosts))
+        appserver.register(metrics)
+        provisioning.register(metrics)
+        metrics.counters("tandem_proxy", lambda: proxy.counters, "What the proxy did")
         events.register(metrics)
         phones = http_phones.make_router(
             provisioning.sessions, lambda: proxy.addresses, DEFAULT_DOMAIN
         )
         routers = [provisioning.router(), events.router(), phones]
         app = make_app(routers, metrics, provisioning.ready)
-        grpc = await self._start_grpc(provisioning, events, appserver, metrics)
         server = HttpServer(app, self._config.http)
         try:
             server.open()
         except OSError as error:
-            raise StartProblem(_taken("http", self._config.http, error)) from None
+            raise StartProblem(taken("http", self._config.http, error)) from None
         await server.start()
         self._started("HTTP", server.stop)
         self._started("the consoles", partial(_call, events.close_consoles))
         provisioning.join(grpc=grpc.address, http=server.address)
         self._started("the announcements", provisioning.leave)
-        return _lines(proxy, server.address, grpc.address, password)
+        return start_lines(proxy, server.address, grpc.address, password)
 
     async def _start_grpc(
         self, provisioning: Provisioning, events: Events, appserver: AppServer, metrics: Metrics
@@ -123,7 +135,7 @@ class Local:
         try:
             await server.start()
         except OSError as error:
-            raise StartProblem(_taken("grpc", listen, error)) from None
+            raise StartProblem(taken("grpc", listen, error)) from None
         self._started("gRPC", server.stop)
         metrics.counters("tandem_grpc", server.counters, "gRPC calls")
         return server
@@ -155,14 +167,16 @@ class Local:
         await events.start()
         return events
 
-    async def _start_switch(
-        self, bus: MemoryBus, provisioning: Provisioning, metrics: Metrics
-    ) -> tuple[Proxy, AppServer]:
+    def _make_appserver(
+        self,
+        bus: MemoryBus,
+        provisioning: Provisioning,
+        hub: Hub,
+        key: str,
+        hosts: tuple[str, ...],
+    ) -> AppServer:
         config = self._config
-        hosts = own_hosts(listener for _, listener in config.listeners)
-        key = secret(config.data_dir / "secret.key").hex()
-        hub = Hub()
-        appserver = AppServer(
+        return AppServer(
             AppServerConfig(
                 node_id=NODE,
                 domains=config.domains,
@@ -177,14 +191,25 @@ class Local:
             OutsideResolver(Resolver()),
             calls=Calls,
         )
-        proxy = Proxy(self._proxy_config(key, hosts), MemoryLink(LINK_PROXY, hub), bus)
+
+    async def _start_switch(
+        self, bus: MemoryBus, hub: Hub, appserver: AppServer, config: ProxyConfig
+    ) -> Proxy:
+        loop = asyncio.get_running_loop()
+        proxy = Proxy(config, MemoryLink(LINK_PROXY, hub), bus)
+        HintFeed(proxy.hints, bus, config.node_id, loop.call_later)
+        presence = Presence(
+            config, bus, proxy.members,
+            link=LINK_PROXY, hints=lambda: len(proxy.hints), clock=loop.time,
+        )  # fmt: skip
         self._started("the appserver", appserver.stop)
         await appserver.start()
         self._started("the proxy", proxy.stop)
         await self._open(proxy)
-        appserver.register(metrics)
-        metrics.counters("tandem_proxy", lambda: proxy.counters, "What the proxy did")
-        return proxy, appserver
+        presence.public = proxy.public_addresses
+        presence.start()
+        self._started("the proxy's announcements", presence.stop)
+        return proxy
 
     def _proxy_config(self, key: str, hosts: tuple[str, ...]) -> ProxyConfig:
         config = self._config
@@ -212,7 +237,7 @@ class Local:
             raise SettingProblem(f"--tls-cert or --tls-key can't be used: {error}") from None
         except OSError as error:
             option, listener = unusable(self._config.listeners) or ("sip", "an address")
-            raise StartProblem(_taken(option, listener, error)) from None
+            raise StartProblem(taken(option, listener, error)) from None
 
 
 async def _call(function: Callable[[], None]) -> None:
@@ -221,34 +246,3 @@ async def _call(function: Callable[[], None]) -> None:
 
 def _sqlite(path: Path) -> str:
     return f"sqlite:///{path.resolve()}"
-
-
-def _taken(option: str, address: object, error: OSError) -> str:
-    """What to do about an address that can't be listened on."""
-    if error.errno == errno.EADDRINUSE:
-        return (
-            f"{address} is in use by another program; stop that, or choose another port "
-            f"with --{option} HOST:PORT"
-        )
-    if error.errno == errno.EACCES:
-        return f"not allowed to listen on {address}; choose a port above 1023 with --{option}"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"{address} is no address of this machine; choose another with --{option}"
-    if isinstance(error, socket.gaierror):
-        return f"{address} is not found; give a numeric address with --{option}"
-    return f"can't listen on {address}: {error.strerror or error}"
-
-
-def _lines(proxy: Proxy, http: HostPort, grpc: HostPort, password: str | None) -> list[str]:
-    """What is shown at the start: how to log in, and where phones go."""
-    lines = []
-    if password is not None:
-        lines += ["administrator  admin", f"password       {password}   (shown only this once)"]
-    for transport, host, port in proxy.addresses:
-        lines.append(f"sip {transport} {HostPort(host, port)}")
-    lines += [f"http http://{http}", f"grpc {grpc}"]
-    servers = [a for a in proxy.addresses if a[0] in ("udp", "tls")]
-    if servers:
-        _, host, port = servers[0]
-        lines.append(f"phones         set {HostPort(reachable(host), port)} as their server")
-    return lines

@@ -113,7 +113,9 @@ async def test_a_console_goes_on_at_the_other_node_with_its_last_id(
         )
         turn += 1
     await load
-    assert [int(event["data"]["reason"]) for event in got] == list(range(2000))
+    ids = [event["id"] for event in got]
+    assert ids == sorted(set(ids))
+    assert sorted(int(event["data"]["reason"]) for event in got) == list(range(2000))
 
 
 async def test_a_gap_that_another_node_made_is_told(nodes: tuple[Node, Node]) -> None:

@@ -34,7 +34,10 @@ The administrator's password is TANDEM_ADMIN_PASSWORD at the first start, or els
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: 2 for a wrong option or a missing program, 1 when it can't start."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if (options.tls_cert is None) != (options.tls_key is None):
+        parser.error("--tls-cert and --tls-key go together")
     plan = Plan(
         proxies=options.proxies,
         appservers=options.appservers,

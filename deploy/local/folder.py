@@ -80,6 +80,8 @@ class Folder:
 
     def remember(self, processes: Mapping[str, int]) -> None:
         """Note what runs, for the next launcher if this one is killed."""
+        if self._lock < 0:
+            return  # the folder is somebody else's
         noted = {name: [pid, _started(pid)] for name, pid in processes.items()}
         self._write("processes.json", noted)
 

@@ -227,7 +227,8 @@ async def test_a_port_that_is_taken_is_one_line(launcher: Launcher) -> None:
 
 
 async def test_a_wrong_option_is_one_line(launcher: Launcher) -> None:
-    for options in (("--proxies", "0"), ("--host", "example.com"), ("--port-base", "80")):
+    wrong = [("--proxies", "0"), ("--host", "example.com"), ("--port-base", "80")]
+    for options in (*wrong, ("--tls-cert", "cert.pem")):
         await launcher.spawn(*options)
         assert await launcher.ended() == 2
         assert len(launcher.lines) == 1

@@ -62,7 +62,9 @@ class Proxy:
         self._clock = time.monotonic
         self.appservers = Appservers()
         """Those that are alive."""
-        self.members = Members(config.appservers, self.appservers, self._clock)
+        self.members = Members(
+            config.appservers, self.appservers, self._clock, probed=not link.reliable
+        )
         """All that are known of, with what they announced and answered."""
         self.hints = HintTable()
         """The next-call hints that are live."""
@@ -89,8 +91,6 @@ class Proxy:
         peers.on_registered_closed = self._tell_closed
         peers.on_failed = self._failed
         self._link.receiver = self.forwarder.from_link
-        if self._link.reliable:
-            self.appservers.set_active(self.config.appservers)
         self._on_tick()
 
     async def start(self) -> None:
@@ -128,9 +128,9 @@ class Proxy:
         forwarder = self.forwarder
         more = {
             "requests_in": sum(forwarder.methods_in.values()),
-            "requests_out": forwarder.requests_out,
-            "responses_in": forwarder.responses_in,
-            "responses_out": forwarder.responses_out,
+            "requests_out": sum(forwarder.methods_out.values()),
+            "responses_in": sum(forwarder.classes_in),
+            "responses_out": sum(forwarder.classes_out),
             "send_failed": lost,
         }
         more |= {f"streams_{name}": n for name, n in asdict(self._streams.counters).items()}

@@ -59,10 +59,16 @@ class Member:
 
 
 class Members:
-    """Keeps `appservers` to those that work. `clock` is monotonic, in seconds."""
+    """Keeps `appservers` to those that work. `clock` is monotonic, in seconds. In one process
+    (`probed=False`) the fixed ones live as long as we do, and may drain."""
 
     def __init__(
-        self, fixed: Iterable[str], appservers: Appservers, clock: Callable[[], float]
+        self,
+        fixed: Iterable[str],
+        appservers: Appservers,
+        clock: Callable[[], float],
+        *,
+        probed: bool = True,
     ) -> None:
         self.on_address: Callable[[str], None] = lambda address: None
         """Called with an address that ought to be probed now."""
@@ -75,6 +81,11 @@ class Members:
         self._appservers = appservers
         self._clock = clock
         self._members = {name: Member(fixed=True, now=clock()) for name in fixed}
+        self._probed = probed
+        if not probed:
+            for member in self._members.values():
+                member.heard = math.inf
+            self.judge()
 
     @property
     def addresses(self) -> list[str]:
@@ -98,7 +109,7 @@ class Members:
         else:
             fresh = fresh or member.heard == -math.inf
             member.said, member.stopped = said.state, -math.inf
-            if fresh:
+            if fresh and self._probed:
                 self.on_address(said.sip)
         self.judge()
 
@@ -106,7 +117,7 @@ class Members:
         """An answer to a probe came."""
         member = self._members.get(address)
         now = self._clock()
-        if member is None or now - member.stopped < CLOSING_SECONDS:
+        if member is None or not self._probed or now - member.stopped < CLOSING_SECONDS:
             return
         news = member.heard == -math.inf or member.refuses != (status == REFUSED)
         member.heard = member.seen = now
@@ -155,6 +166,8 @@ class Members:
             self._forget(before.sip)
 
     def _gone(self, address: str, member: Member, why: str) -> None:
+        if not self._probed:
+            return
         if why == NodeState.STOPPED:
             member.stopped = self._clock()
         elif member.heard > -math.inf:

@@ -216,3 +216,21 @@ def test_weights_come_from_announcements() -> None:
     assert (world.active, world.alive) == ({TWO}, {ONE, TWO})
     world.hear(said(weight=5))
     assert world.active == {ONE, TWO}
+
+
+def test_in_one_process_the_appserver_needs_no_probe_and_may_drain() -> None:
+    appservers = Appservers()
+    members = Members([ONE], appservers, lambda: 1000.0, probed=False)
+    assert appservers.active == {ONE}
+    probed: list[str] = []
+    members.on_address = probed.append
+    members.announced(said(weight=7), None)
+    members.answered(ONE, 503)
+    assert not probed
+    assert appservers.active == {ONE}
+    members.announced(said(state=NodeState.LOST), said())
+    assert appservers.active == {ONE}
+    members.announced(said(state=NodeState.DRAINING), said())
+    assert (appservers.active, appservers.alive) == (frozenset(), frozenset({ONE}))
+    members.announced(said(), said(state=NodeState.DRAINING))
+    assert appservers.active == {ONE}

@@ -21,7 +21,7 @@ from tandem.rpc.server import GrpcServer
 from tandem.runtime import logs
 from tandem.runtime.config import ConfigError, load
 from tandem.runtime.httpserver import HttpServer
-from tandem.runtime.lifecycle import bounded, stop_signal
+from tandem.runtime.lifecycle import bounded, settle, stop_signal
 from tandem.runtime.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ async def serve(config: ProvisioningConfig) -> int:
                 later = asyncio.create_task(_later(service, config), name="first start")
             await http.start()
             service.join(grpc=grpc.address, http=http.address)
+            settle()
             _say(f"http http://{http.address}", f"grpc {grpc.address}")
             _say(f"ready: http://{http.address}")
             await stop.wait()

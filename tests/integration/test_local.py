@@ -18,9 +18,13 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from tandem.rpc.channel import open_channel
+from tandem.rpc.security import Security
+from tandem.stubs.ops.v1 import ops_pb2
+from tandem.stubs.ops.v1.ops_pb2_grpc import OpsStub
 from tests.support.load import free_port, register
 from tests.support.switch import ADMIN_PASSWORD, DOMAIN, STOP_SECONDS, Switch
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 from tests.support.wsclient import WebPhone
 
 COMMAND = (sys.executable, "-m", "services.local")
@@ -154,6 +158,33 @@ async def test_the_password_shown_logs_in(tmp_path: Path) -> None:
         async with httpx.AsyncClient(base_url=program.shown("http")[0], trust_env=False) as client:
             assert (await client.post("/api/v1/login", json=body)).status_code == 200
         assert (await program.end(signal.SIGINT)).status == 0
+    finally:
+        program.kill()
+
+
+async def test_operators_tools_see_the_parts_of_the_switch(tmp_path: Path) -> None:
+    env = {"TANDEM_ADMIN_PASSWORD": ADMIN_PASSWORD}
+    folder = str(tmp_path / "data")
+    program = await Program.start("local", "--data-dir", folder, *ANY_PORTS, env=env)
+    try:
+        await program.ready()
+        body = {"username": "admin", "password": ADMIN_PASSWORD}
+        async with httpx.AsyncClient(base_url=program.shown("http")[0], trust_env=False) as client:
+            token = (await client.post("/api/v1/login", json=body)).json()["token"]
+        channel = open_channel(program.shown("grpc")[0], Security.of_one_process(), token=token)
+        ops = OpsStub(channel)
+
+        async def nodes() -> set[tuple[str, str]]:
+            answer = await ops.ListNodes(ops_pb2.ListNodesRequest(), timeout=PATIENCE_SECONDS)
+            found = {(node.said.kind, node.said.state) for node in answer.nodes}
+            kinds = ("proxy", "appserver", "provisioning")
+            return found if found >= {(kind, "active") for kind in kinds} else set()
+
+        await eventually(nodes, "all parts to announce themselves")
+        hints = await ops.ListHints(ops_pb2.ListHintsRequest(), timeout=PATIENCE_SECONDS)
+        assert not hints.silent_nodes
+        await channel.close()
+        assert (await program.end(signal.SIGTERM)).status == 0
     finally:
         program.kill()
 

@@ -21,7 +21,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from itertools import count
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import aio_pika
 from aio_pika.abc import AbstractConnection
@@ -36,6 +35,7 @@ from tandem.bus.outbox import KEPT
 from tandem.bus.ports import Envelope, Keep, Topic
 from tandem.bus.sender import empty
 from tandem.bus.subscription import Subscription
+from tandem.bus.urls import addresses
 
 logger = logging.getLogger(__name__)
 
@@ -418,24 +418,6 @@ def _reason(closing: asyncio.Future[Any], what: str) -> str:
     return f"{what}: {told(error)}" if error is not None else what
 
 
-def _addresses(urls: str) -> dict[str, str]:
-    """Each URL and what may be said of it. Raises ValueError."""
-    found: dict[str, str] = {}
-    for url in urls.split(","):
-        try:
-            parts = urlsplit(url.strip())
-            port, host = parts.port, parts.hostname
-        except ValueError:
-            host = port = None
-            parts = urlsplit("")
-        if parts.scheme not in ("amqp", "amqps") or not host:
-            # the URL itself is not told: it may hold a password
-            raise ValueError("a broker's URL must be amqp://user:password@host:port/vhost")
-        default = 5671 if parts.scheme == "amqps" else 5672
-        found[url.strip()] = f"{f'[{host}]' if ':' in host else host}:{port or default}"
-    return found
-
-
 class AmqpBus(BrokeredBus):
     """Implements `tandem.bus.ports.CountedBus`. Raises ValueError for a URL that is none."""
 
@@ -447,9 +429,9 @@ class AmqpBus(BrokeredBus):
         *,
         prefix: str = "tandem",
     ) -> None:
-        addresses = _addresses(url)
-        super().__init__(node, clock, prefix, list(addresses.values()))
-        self._urls = list(addresses)
+        places = addresses(url)
+        super().__init__(node, clock, prefix, list(places.values()))
+        self._urls = list(places)
         # what it says of each failed attempt we say ourselves, once
         logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 

@@ -1,0 +1,130 @@
+"""A subscriber over a source that a test plays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import pytest
+
+from tandem.bus import kept, settle
+from tandem.bus.kept import KeptSubscription, Message
+from tandem.bus.ports import Envelope, Keep, Topic
+from tests.support.waiting import eventually
+
+
+class FakeSource:
+    def __init__(self) -> None:
+        self.acknowledged: list[int] = []
+        self.given_back = 0
+        self.refused: list[str] = []
+        self.broken = False
+
+    async def acknowledge(self, tag: int) -> None:
+        if self.broken:
+            raise ConnectionError("gone")
+        self.acknowledged.append(tag)
+
+    async def refuse(self, envelope: Envelope) -> None:
+        self.refused.append(envelope.id)
+
+    async def give_back(self) -> None:
+        self.given_back += 1
+
+
+class Site:
+    def __init__(self, keep: Keep) -> None:
+        self.fails = False
+        self.took: list[str] = []
+        self.tries = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.source = FakeSource()
+        self.subscription = KeptSubscription(Topic.EVENTS, "s", self._handle, keep)
+        self.subscription.attach(self.source)
+        self.work = asyncio.create_task(self.subscription.run())
+
+    async def _handle(self, batch: Sequence[Envelope]) -> None:
+        self.tries += 1
+        await self.gate.wait()
+        if self.fails:
+            raise RuntimeError("no")
+        self.took.extend(envelope.id for envelope in batch)
+
+    def arrive(self, tag: int, *ids: str) -> None:
+        self.subscription.arrived(Message(tag, [Envelope(i, 0.0, "n", None) for i in ids]))
+
+    async def until(self, look: Callable[[], bool]) -> None:
+        async def holds() -> bool:
+            return look()
+
+        await eventually(holds, "the subscriber")
+
+
+@pytest.fixture(params=[Keep.NODE, Keep.SHARED], ids=["node", "shared"])
+async def site(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Site]:
+    monkeypatch.setattr(settle, "PAUSES", (0.0,))
+    monkeypatch.setattr(kept, "RETRY_SECONDS", 0.001)
+    site = Site(request.param)
+    yield site
+    site.work.cancel()
+    await asyncio.gather(site.work, return_exceptions=True)
+
+
+async def test_what_waits_is_handled_together_and_acknowledged_once(site: Site) -> None:
+    site.arrive(1, "a", "b")
+    site.arrive(2, "c")
+    assert len(site.subscription) == 3
+    await site.until(lambda: site.source.acknowledged == [2])
+    assert site.took == ["a", "b", "c"]
+    assert site.tries == 1
+
+
+async def test_what_a_new_session_brings_again_is_known_and_acknowledged_there(
+    site: Site,
+) -> None:
+    site.gate.clear()
+    site.arrive(1, "a")
+    await site.until(lambda: site.tries == 1)
+    site.subscription.detach()
+    other = FakeSource()
+    site.subscription.attach(other)
+    site.arrive(7, "a")
+    site.gate.set()
+    await site.until(lambda: other.acknowledged == [7])
+    assert site.source.acknowledged == []
+    assert site.took == ["a"]
+
+
+async def test_an_acknowledgement_that_fails_ends_nothing(site: Site) -> None:
+    site.source.broken = True
+    site.arrive(1, "a")
+    await site.until(lambda: site.took == ["a"])
+    site.source.broken = False
+    site.arrive(2, "b")
+    await site.until(lambda: site.source.acknowledged == [2])
+
+
+async def test_only_a_shared_queue_gets_back_what_cannot_be_handled(site: Site) -> None:
+    site.fails = True
+    site.arrive(1, "a")
+    if site.subscription.keep is Keep.SHARED:
+        await site.until(lambda: site.source.given_back == 1)
+        assert len(site.subscription) == 0
+    else:
+        await site.until(lambda: site.tries > 8)
+        assert site.source.given_back == 0
+        site.fails = False
+        await site.until(lambda: site.source.acknowledged == [1])
+    assert site.source.refused == []
+
+
+async def test_it_finishes_what_is_here_and_ends(site: Site) -> None:
+    site.arrive(1, "a")
+    site.subscription.finish()
+    async with asyncio.timeout(10):
+        await site.work
+    assert site.took == ["a"]
+    assert site.source.acknowledged == [1]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 
 import pytest
 
+from services.appserver.domain.call import Call
 from services.appserver.domain.sdp import HELD
 from tandem.bus.events import CallRecord
 from tandem.sip.dialog import Dialog
@@ -370,6 +372,25 @@ def test_a_lost_200_is_sent_again_and_a_callback_that_comes_again_is_absorbed() 
     assert story.watch.told == ["matched", "joined"]
     story.alice.bye()
     assert story.record().status == 200
+
+
+def test_a_joined_call_can_be_taken_up_from_its_value_and_one_in_the_middle_can_not() -> None:
+    story = Story().wait()
+    story.provider.acks = False
+    story.call_back(b"")
+    (half,) = story.world.calls.live()
+    assert not World().calls.restore(Call.from_dict(half.to_dict()), 0.0)
+    whole = Story().wait()
+    whole.call_back()
+    (call,) = whole.world.calls.live()
+    text = json.dumps(call.to_dict())
+    elsewhere = World()
+    assert elsewhere.calls.restore(Call.from_dict(json.loads(text)), elsewhere.now)
+    elsewhere.run(1)
+    phones = [elsewhere.phone("alice"), elsewhere.phone("provider")]
+    assert elsewhere.calls.hang_up(call.id, "over", elsewhere.now)
+    elsewhere.run(1)
+    assert [len(phone.of("BYE")) for phone in phones] == [1, 1]
 
 
 # -- an account that is rung first -----------------------------------------------------------------

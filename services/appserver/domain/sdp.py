@@ -21,6 +21,10 @@ _STATIC: Final = {
     "15": "g728/8000", "18": "g729/8000",
 }  # fmt: skip
 """RFC 3551 table 4: what needs no rtpmap."""
+_WAYS: Final = {
+    b"a=sendrecv": (True, True), b"a=sendonly": (True, False),
+    b"a=recvonly": (False, True), b"a=inactive": (False, False),
+}  # fmt: skip
 _NO_MEDIA: Final = frozenset({"telephone-event", "cn", "13"})
 """Formats that make no session by themselves."""
 
@@ -34,6 +38,8 @@ class _Stream:
     transport: str
     formats: tuple[str, ...]
     lines: tuple[bytes, ...]
+    way: tuple[bool, bool]
+    """Whether who wrote it sends, and receives."""
 
     def codecs(self) -> frozenset[str]:
         """Its formats by name, lower case; a format without one is its own name."""
@@ -105,8 +111,19 @@ def _answer(head: list[bytes], asked: Sequence[_Stream], given: list[_Stream | N
             lines.append(_media_line(stream, "0", stream.formats))
         else:
             lines.append(_media_line(mate, mate.port, mate.formats))
-            lines += mate.lines
+            lines += _turned(mate, stream)
     return b"\r\n".join(lines) + b"\r\n"
+
+
+def _turned(mate: _Stream, asked: _Stream) -> Sequence[bytes]:
+    """The lines of `mate` as an answer to `asked`: who only sends must be listened to, and so on
+    (RFC 3264 §6.1)."""
+    sends = mate.way[0] and asked.way[1]
+    receives = mate.way[1] and asked.way[0]
+    if (sends, receives) == mate.way:
+        return mate.lines
+    kept = [line for line in mate.lines if line not in _WAYS]
+    return [*kept, next(line for line, way in _WAYS.items() if way == (sends, receives))]
 
 
 def _media_line(stream: _Stream, port: str, formats: Sequence[str]) -> bytes:
@@ -122,14 +139,20 @@ def _split(body: bytes) -> tuple[list[bytes], list[_Stream]]:
             parts.append([line])
         elif line:
             (parts[-1] if parts else head).append(line)
-    return head, [stream for part in parts if (stream := _stream(part)) is not None]
+    way = _way(head, (True, True))
+    return head, [stream for part in parts if (stream := _stream(part, way)) is not None]
 
 
-def _stream(lines: list[bytes]) -> _Stream | None:
+def _way(lines: Sequence[bytes], default: tuple[bool, bool]) -> tuple[bool, bool]:
+    return next((_WAYS[line] for line in lines if line in _WAYS), default)
+
+
+def _stream(lines: list[bytes], way: tuple[bool, bool]) -> _Stream | None:
     words = lines[0][2:].decode("utf-8", "replace").split()
     if len(words) < 4:
         return None
-    return _Stream(words[0], words[1], words[2], tuple(words[3:]), tuple(lines[1:]))
+    formats, rest = tuple(words[3:]), tuple(lines[1:])
+    return _Stream(words[0], words[1], words[2], formats, rest, _way(rest, way))
 
 
 def _at(streams: Sequence[_Stream], number: int | None) -> _Stream | None:

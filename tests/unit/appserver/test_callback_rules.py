@@ -108,6 +108,31 @@ def test_what_has_nothing_in_common_makes_no_session(other: bytes) -> None:
     assert crossed(other, audio(b"0")) is None
 
 
+@pytest.mark.parametrize(
+    ("one", "two", "to_one", "to_two"),
+    [
+        (b"a=sendonly", b"a=sendrecv", b"a=recvonly", b"a=sendonly"),
+        (b"a=inactive", b"a=sendrecv", b"a=inactive", b"a=inactive"),
+        (b"a=recvonly", b"a=recvonly", b"a=inactive", b"a=inactive"),
+        (b"a=sendonly", b"a=recvonly", b"a=recvonly", b"a=sendonly"),
+    ],
+)
+def test_who_only_sends_is_only_listened_to(
+    one: bytes, two: bytes, to_one: bytes, to_two: bytes
+) -> None:
+    assert crossed(audio(b"0", one), audio(b"0", two)) == (
+        audio(b"0", to_one),
+        audio(b"0", to_two),
+    )
+
+
+def test_a_direction_of_the_whole_session_counts_too() -> None:
+    held = audio(b"0").replace(b"t=0 0\r\n", b"t=0 0\r\na=sendonly\r\n")
+    to_held, to_other = crossed(held, audio(b"0")) or (b"", b"")
+    assert to_held == audio(b"0", b"a=recvonly")
+    assert to_other == held
+
+
 def test_lines_may_end_with_a_bare_line_feed() -> None:
     loose = audio(b"0").replace(b"\r\n", b"\n")
     assert crossed(loose, audio(b"0")) == (audio(b"0"), audio(b"0"))

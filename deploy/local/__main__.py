@@ -15,7 +15,7 @@ from deploy.local.child import StartFailed
 from deploy.local.cluster import LocalCluster
 from deploy.local.folder import FolderProblem
 from deploy.local.plan import DEFAULT_DOMAIN, Plan
-from deploy.local.servers import Missing
+from deploy.local.programs import Missing
 from deploy.local.table import show
 from tandem.runtime.lifecycle import stop_signal
 

@@ -5,43 +5,38 @@ Neither runs as root: for root they run as the users that their packages made.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import pwd
-import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
-from typing import Final
 
 from deploy.local.child import POLL_SECONDS, Child, StartFailed
-
-HOST: Final = "127.0.0.1"
-START_SECONDS: Final = 90.0
-RABBITMQ_PLACES: Final = ("/usr/lib/rabbitmq/bin", "/usr/local/lib/rabbitmq/bin")
-"""Where its scripts lie; those in the PATH of Debian insist on users and folders of their own."""
-POSTGRES_PLACE: Final = Path("/usr/lib/postgresql")
-"""Debian's place, a folder for each version; none of them is in the PATH."""
-
-
-class Missing(Exception):
-    """A server's program is not installed; the text says what to install."""
+from deploy.local.programs import (
+    HOST,
+    RABBITMQ_PLACES,
+    START_SECONDS,
+    find,
+    listening,
+    own_folder,
+    postgres_bin,
+    user_of,
+    write_for,
+)
 
 
 class Rabbit:
     """A broker of one node. Its user is `tandem`, with the password of the cluster."""
 
     def __init__(self, folder: Path, port: int, dist_port: int, epmd_port: int, password: str):
-        script = _find("rabbitmq-server", RABBITMQ_PLACES, "rabbitmq-server")
+        script = find("rabbitmq-server", RABBITMQ_PLACES, "rabbitmq-server")
         self.folder = folder
         self.port = port
         self.url = f"amqp://tandem:{password}@{HOST}:{port}/"
         self._password = password
-        user = _user("rabbitmq")
+        user = user_of("rabbitmq")
         path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin:/bin"
         env = {
             "PATH": path,
@@ -65,7 +60,7 @@ class Rabbit:
         # Erlang's name service; if there is none, the server starts one that outlives all.
         self.names = Child(
             "rabbitmq-names",
-            [_find("epmd", (), "rabbitmq-server"), "-address", HOST, "-port", str(epmd_port)],
+            [find("epmd", (), "rabbitmq-server"), "-address", HOST, "-port", str(epmd_port)],
             {"PATH": path},
             folder.parent / "log" / "rabbitmq-names.log",
             user=user,
@@ -83,7 +78,7 @@ class Rabbit:
     def spawn(self) -> None:
         """Start it; `ready` waits until it takes connections."""
         user = self.child.user
-        _own_folder(self.folder, user)
+        own_folder(self.folder, user)
         for name, content in (
             ("plugins", "[].\n"),
             (
@@ -93,14 +88,14 @@ class Rabbit:
                 "log.console.level = warning\ndisk_free_limit.absolute = 50MB\n",
             ),
         ):
-            _write_for(self.folder / name, content, user)
+            write_for(self.folder / name, content, user)
         if not self.names.running:
             self.names.spawn()
         self.child.spawn()
 
     async def ready(self) -> None:
         """Wait until it takes connections. Raises StartFailed."""
-        await _listening(self.child, self.port)
+        await listening(self.child, self.port)
 
     async def stop(self) -> None:
         """Stop it cleanly."""
@@ -116,12 +111,12 @@ class Postgres:
     """A database server. The role `tandem` owns each database."""
 
     def __init__(self, folder: Path, port: int, password: str, databases: Sequence[str]):
-        self._bin = _postgres_bin()
+        self._bin = postgres_bin()
         self.folder = folder
         self.port = port
         self.databases = tuple(databases)
         self._password = password
-        self._user = _user("postgres")
+        self._user = user_of("postgres")
         self._env = {"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8", "HOME": str(folder)}
         sockets = folder / "sockets"
         command = [str(self._bin / "postgres"), "-D", str(folder / "data"), "-p", str(port)]
@@ -143,11 +138,11 @@ class Postgres:
 
     def spawn(self) -> None:
         """Start it; the first time its files are made. Raises StartFailed."""
-        _own_folder(self.folder, self._user)
-        _own_folder(self.folder / "sockets", self._user)
+        own_folder(self.folder, self._user)
+        own_folder(self.folder / "sockets", self._user)
         if not (self.folder / "data" / "PG_VERSION").exists():
             secret = self.folder / "password"
-            _write_for(secret, self._password + "\n", self._user)
+            write_for(secret, self._password + "\n", self._user)
             self._run(
                 "initdb",
                 *("-D", str(self.folder / "data"), "-U", "tandem", "-A", "scram-sha-256"),
@@ -158,7 +153,7 @@ class Postgres:
 
     async def ready(self) -> None:
         """Wait until it takes connections and has the databases. Raises StartFailed."""
-        await _listening(self.child, self.port)
+        await listening(self.child, self.port)
         for database in self.databases:
             self._create(database)
 
@@ -212,63 +207,3 @@ class Postgres:
         if done.returncode:
             raise StartFailed(f"{program}: {done.stderr.strip()[-1000:]}")
         return done.stdout
-
-
-def _user(package: str) -> str | None:
-    """Whom a server runs as: root's servers as the user of their package."""
-    if os.geteuid() != 0:
-        return None
-    try:
-        return pwd.getpwnam(package).pw_name
-    except KeyError:
-        raise Missing(f"there is no user {package}: run this as another user than root") from None
-
-
-def _own_folder(folder: Path, user: str | None) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    if user is not None:
-        shutil.chown(folder, user)
-        for above in folder.parents:
-            if not above.stat().st_mode & 0o001 and above.owner() != user:
-                raise StartFailed(f"{user} may not enter {above}; choose another --data-dir")
-
-
-def _write_for(path: Path, content: str, user: str | None) -> None:
-    path.unlink(missing_ok=True)
-    path.touch(0o600)
-    path.write_text(content)
-    if user is not None:
-        shutil.chown(path, user)
-
-
-async def _listening(child: Child, port: int) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        with closing(socket.socket()) as probe:
-            if probe.connect_ex((HOST, port)) == 0:
-                return
-        if not child.running:
-            raise StartFailed(f"{child.name} ended with {child.status}: {child.last_words()}")
-        if time.monotonic() > deadline:
-            raise StartFailed(f"{child.name} does not listen: {child.last_words()}")
-        await asyncio.sleep(POLL_SECONDS)
-
-
-def _find(program: str, places: Sequence[str], package: str) -> str:
-    found = [Path(place) / program for place in places if (Path(place) / program).exists()]
-    path = found[0] if found else shutil.which(program)
-    if path is None:
-        raise Missing(f"{program} is not installed (Debian, Ubuntu: apt install {package})")
-    return str(path)
-
-
-def _postgres_bin() -> Path:
-    """The folder of the newest PostgreSQL that is installed."""
-    found = sorted(POSTGRES_PLACE.glob("*/bin/postgres"), key=lambda p: int(p.parts[-3]))
-    if found:
-        return found[-1].parent
-    elsewhere = shutil.which("postgres")
-    if elsewhere is None:
-        raise Missing("PostgreSQL is not installed (Debian, Ubuntu: apt install postgresql)")
-    return Path(elsewhere).resolve().parent

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import kubernetes_validate
 import pytest
-import yaml
 
 from services.appserver.config import AppServerConfig
 from services.events.config import EventsConfig
@@ -20,6 +19,7 @@ from services.provisioning.config import ProvisioningConfig
 from services.proxy.config import ProxyConfig
 from tandem.runtime.config import load, variable
 from tests.support.installs import require
+from tests.support.kubernetes import SECRETS, container, render, settings_of
 
 ROOT: Final = Path(__file__).parents[3]
 DEPLOY: Final = ROOT / "deploy"
@@ -31,23 +31,6 @@ CONFIGS: Final[Mapping[str, type[Any]]] = {
     "provisioning": ProvisioningConfig,
     "events": EventsConfig,
 }
-SECRETS: Final = {
-    "cluster-key": "k" * 32,
-    "admin-password": "correct horse battery",
-    "connection_string": "amqp://user:password@tandem-rabbitmq.ns.svc:5672/",
-    "uri": "postgresql://tandem:password@tandem-events-db-rw.ns:5432/events",
-}
-"""What the secrets hold, by key, in the form that their makers give them."""
-ADDRESSES: Final = {"status.podIP": "10.1.2.3", "status.hostIP": "10.9.8.7"}
-
-
-def render(folder: Path) -> list[dict[str, Any]]:
-    """What `kubectl apply -k` would send."""
-    done = subprocess.run(
-        [require("kubectl"), "kustomize", str(folder)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return [document for document in yaml.safe_load_all(done.stdout) if document]
 
 
 @pytest.fixture(scope="module")
@@ -62,31 +45,6 @@ def pods(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     found = {d["metadata"]["name"]: d for d in documents if d["kind"] == "Deployment"}
     assert set(found) == {f"tandem-{kind}" for kind in CONFIGS}
     return {kind: found[f"tandem-{kind}"]["spec"]["template"] for kind in CONFIGS}
-
-
-def container(pod: dict[str, Any]) -> dict[str, Any]:
-    """The one container of a service."""
-    (only,) = pod["spec"]["containers"]
-    assert isinstance(only, dict)
-    return only
-
-
-def settings_of(kind: str, documents: list[dict[str, Any]], spec: dict[str, Any]) -> dict[str, str]:
-    """The environment of a container as Kubernetes would make it."""
-    maps = {d["metadata"]["name"]: d["data"] for d in documents if d["kind"] == "ConfigMap"}
-    found: dict[str, str] = {}
-    for source in spec.get("envFrom", []):
-        found |= maps[source["configMapRef"]["name"]]
-    for entry in spec["env"]:
-        origin = entry.get("valueFrom", {})
-        if "secretKeyRef" in origin:
-            value = SECRETS[origin["secretKeyRef"]["key"]]
-        elif "fieldRef" in origin:
-            value = ADDRESSES.get(origin["fieldRef"]["fieldPath"], f"tandem-{kind}-abcde")
-        else:
-            value = re.sub(r"\$\((\w+)\)", lambda name: found[name[1]], entry["value"])
-        found[entry["name"]] = value
-    return found
 
 
 def test_every_document_is_valid(documents: list[dict[str, Any]]) -> None:

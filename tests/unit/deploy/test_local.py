@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from deploy.local import servers
+from deploy.local import programs, servers
 from deploy.local.child import Child, StartFailed
 from deploy.local.folder import Folder, FolderProblem, free_port, is_free
 from deploy.local.plan import KINDS, Plan, Shared
@@ -177,10 +177,10 @@ def test_a_missing_server_is_one_line_that_says_what_to_install(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(servers, "RABBITMQ_PLACES", ())
-    monkeypatch.setattr(servers, "POSTGRES_PLACE", tmp_path)
-    with pytest.raises(servers.Missing, match="apt install rabbitmq-server"):
+    monkeypatch.setattr(programs, "POSTGRES_PLACE", tmp_path)
+    with pytest.raises(programs.Missing, match="apt install rabbitmq-server"):
         servers.Rabbit(tmp_path, 1, 2, 3, "pw")
-    with pytest.raises(servers.Missing, match="apt install postgresql"):
+    with pytest.raises(programs.Missing, match="apt install postgresql"):
         servers.Postgres(tmp_path, 1, "pw", ())
 
 

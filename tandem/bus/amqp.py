@@ -27,7 +27,7 @@ from pamqp.commands import Basic
 
 from tandem.bus.brokered import AnySubscription, BrokeredBus, Session, told
 from tandem.bus.codec import encode, join
-from tandem.bus.consumer import SHARED_QUEUE, Consumer, translated
+from tandem.bus.consumer import KEPT_QUEUE, SHARED_QUEUE, Consumer, translated
 from tandem.bus.kept import KeptSubscription
 from tandem.bus.outbox import KEPT
 from tandem.bus.ports import Envelope, Keep, Topic
@@ -198,7 +198,7 @@ class AmqpSession:
         """Put one envelope into a durable queue. Raises if the broker does not confirm it."""
         channel = await self.channel(self.outgoing, confirms=True)
         try:
-            await channel.queue_declare(queue, durable=True, arguments=dict(SHARED_QUEUE))
+            await channel.queue_declare(queue, durable=True, arguments=dict(KEPT_QUEUE))
             properties = Basic.Properties(delivery_mode=2)
             await channel.basic_publish(
                 join([encode(envelope)]),

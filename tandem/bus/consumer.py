@@ -38,8 +38,11 @@ NODE_QUEUE_MS: Final = 600_000
 """A queue of Keep.NODE that nobody reads from is deleted after this."""
 NO_DELIVERY_LIMIT: Final = 1_000_000_000
 """RabbitMQ 4 drops a message after 20 deliveries unless told otherwise; what is bad, we find."""
-SHARED_QUEUE: Final[FieldTable] = {"x-queue-type": "quorum", "x-delivery-limit": NO_DELIVERY_LIMIT}
-NODE_QUEUE: Final[FieldTable] = {**SHARED_QUEUE, "x-expires": NODE_QUEUE_MS}
+KEPT_QUEUE: Final[FieldTable] = {"x-queue-type": "quorum", "x-delivery-limit": NO_DELIVERY_LIMIT}
+NODE_QUEUE: Final[FieldTable] = {**KEPT_QUEUE, "x-expires": NODE_QUEUE_MS}
+SHARED_QUEUE: Final[FieldTable] = {**KEPT_QUEUE, "x-single-active-consumer": True}
+"""One reader at a time: two would overtake each other, and a call's answer come before its start.
+The others stand by, and one of them goes on at once when it ends or gives its messages back."""
 
 
 @contextmanager

@@ -52,7 +52,8 @@ class Keep(Enum):
     """They wait for this node: through a restart of the broker, and of the node within ten
     minutes. A clean `close` ends that."""
     SHARED = "shared"
-    """They wait for whoever subscribes by this name; of several nodes, one gets each batch."""
+    """They wait for whoever subscribes by this name. Of several nodes one gets them all, in their
+    order; another goes on when that one ends, or fails at its task."""
 
 
 class Publisher(Protocol):

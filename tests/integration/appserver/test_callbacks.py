@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -17,10 +16,11 @@ from tandem.rpc.channel import open_channel
 from tandem.rpc.security import Security
 from tandem.stubs.callcontrol.v1 import callcontrol_pb2 as pb
 from tandem.stubs.callcontrol.v1.callcontrol_pb2_grpc import CallControlStub
+from tests.support.following import Following
 from tests.support.provider import Provider
 from tests.support.switch import DOMAIN, Switch
 from tests.support.udpagent import UdpAgent, UdpCall
-from tests.support.waiting import PATIENCE_SECONDS, eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -38,32 +38,6 @@ async def switch(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Swit
         yield switch
     finally:
         await switch.stop()
-
-
-@dataclass
-class Following:
-    """A stream of StartCallback, and what it has told so far."""
-
-    stream: Any
-    steps: list[pb.StartCallbackResponse] = field(default_factory=list)
-
-    async def next(self) -> pb.StartCallbackResponse:
-        """One more step."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            step = await self.stream.read()
-        assert step is not grpc.aio.EOF, self.steps
-        self.steps.append(step)
-        return self.steps[-1]
-
-    async def end(self) -> pb.StartCallbackResponse:
-        """The last step."""
-        while (await self.next()).WhichOneof("step") not in ("matched", "failed"):
-            pass
-        return self.steps[-1]
-
-    @property
-    def kinds(self) -> list[str]:
-        return [step.WhichOneof("step") or "" for step in self.steps]
 
 
 class Stage:

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from dataclasses import asdict
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from services.proxy.adapters.listeners import Advertised, UdpListener
 from services.proxy.adapters.peers import PeerTable
@@ -25,6 +25,7 @@ from services.proxy.domain.members import Members
 from services.proxy.domain.peer import Peer
 from services.proxy.handlers.drops import Drops
 from services.proxy.handlers.forwarder import UNREACHABLE, Forwarder
+from services.proxy.handlers.orphans import Orphans
 from services.proxy.handlers.pending import Pending
 from tandem.bus.ports import Publisher
 from tandem.runtime.address import HostPort
@@ -32,6 +33,10 @@ from tandem.siptransport.flowtoken import TokenKey
 from tandem.siptransport.link import CONTROL, BatchLink
 from tandem.siptransport.stream import Streams
 from tandem.siptransport.udp import UdpSocket
+
+if TYPE_CHECKING:
+    from services.proxy.handlers.spans import RequestSpans
+    from tandem.runtime.telemetry import Tracing
 
 FIRST_ANSWER: Final = 1.0
 """Seconds that the start waits for an appserver to answer a probe, so that `ready` means it."""
@@ -44,7 +49,13 @@ PORT_TRIES: Final = 20
 class Proxy:
     """A stateless edge between the public and the appservers at the other ends of `link`."""
 
-    def __init__(self, config: ProxyConfig, link: BatchLink, publisher: Publisher) -> None:
+    def __init__(
+        self,
+        config: ProxyConfig,
+        link: BatchLink,
+        publisher: Publisher,
+        tracing: Tracing | None = None,
+    ) -> None:
         """Raises nothing; sockets are opened by `start`. The link is its owner's to close."""
         self.config = config
         self._counters: Counter[str] = Counter()
@@ -52,6 +63,8 @@ class Proxy:
         """(transport, host, port) of each public socket, once started."""
         self._link = link
         self._publisher = publisher
+        self._tracing = tracing
+        self._spans: RequestSpans | None = None
         self._tick: asyncio.TimerHandle | None = None
         self._streams: Streams | None = None
         key = TokenKey(config.cluster_key.encode() or os.urandom(32))
@@ -77,6 +90,8 @@ class Proxy:
         self._limiter = limiter = Limiter(self.config.rate_limit)
         self._advertised = advertised = Advertised(self._edge, self.config.public_address)
         self._peers = peers = PeerTable(self._edge, advertised, limiter, clock)
+        if self._tracing is not None:
+            self._link = self._traced(self._tracing, self._link, peers)
         self._probes = OptionsProbes(self.members, self._link)
         self._drops = Drops(self._counters, self._publisher, clock)
         later = asyncio.get_running_loop().call_later
@@ -86,12 +101,20 @@ class Proxy:
             self._edge, self.appservers, self.dispatch, limiter, self._link, peers, self._probes,
             self._drops, peers.pending, self._counters, clock,
         )  # fmt: skip
+        self.orphans = Orphans(self.appservers, self.dispatch, self.forwarder.answer, later)
         self._streams = peers.streams = Streams(peers)
         peers.receiver = self.forwarder.message
         peers.on_registered_closed = self._tell_closed
         peers.on_failed = self._failed
         self._link.receiver = self.forwarder.from_link
         self._on_tick()
+
+    def _traced(self, tracing: Tracing, link: BatchLink, peers: PeerTable) -> BatchLink:
+        # not at the top: most switches are not traced, and OpenTelemetry takes time to load
+        from services.proxy.handlers.spans import RequestSpans, TracedLink
+
+        self._spans = RequestSpans(tracing, peers.find, self._clock)
+        return TracedLink(link, self._spans)
 
     async def start(self) -> None:
         """Find an appserver, open the sockets and begin to forward; raises OSError for an address
@@ -142,6 +165,8 @@ class Proxy:
             self._tick.cancel()
             self._tick = None
         self._link.receiver = lambda data, peer: None
+        if self._spans is not None:
+            self._spans.close()
         if self._streams is not None:
             streams, self._streams = self._streams, None
             for listener in self._peers.listeners:

@@ -12,12 +12,15 @@ from __future__ import annotations
 import time
 import zlib
 from array import array
-from collections.abc import Callable
-from typing import Final
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Final, TypeAlias
 
 from services.proxy.domain.appservers import BUCKETS, Appservers
 from services.proxy.domain.caller import caller, has_to_tag
 from services.proxy.domain.hints import HintTable
+from services.proxy.domain.peer import Peer
 from services.proxy.domain.scan import scan
 
 CALL_METHODS: Final = frozenset({b"INVITE", b"ACK", b"CANCEL"})
@@ -30,7 +33,13 @@ GENERATION_SIZE: Final = 131_072
 RECENT: Final = 4096
 """INVITEs that are looked through for a retransmission that a new hint would take for a new call:
 those of several seconds, and it comes half a second after the first."""
+KEPT: Final = 8_192
+"""INVITEs of a generation that are kept whole, some 1 kB each, to be answered if their appserver
+dies (`handlers/orphans.py`)."""
 _SHIFT: Final = BUCKETS.bit_length() - 1
+
+Sent: TypeAlias = tuple[int, str, bytes, Peer]
+"""The checksum of an INVITE's branch, where it went, the INVITE as it came, and from whom."""
 
 
 class Dispatch:
@@ -51,6 +60,8 @@ class Dispatch:
         self._kept_method = b"INVITE" if remember else b""
         self._log = array("Q")
         self._old_log = array("Q")
+        self._sent: deque[Sent] = deque(maxlen=KEPT)
+        self._old_sent: deque[Sent] = deque()
         self._moved: dict[int, str] = {}
         """INVITEs by the checksum of their branch that went elsewhere than their hash says now."""
         self._old_moved: dict[int, str] = {}
@@ -63,21 +74,31 @@ class Dispatch:
     def __len__(self) -> int:
         return len(self._log) + len(self._old_log)
 
+    def recent(self) -> Iterator[Sent]:
+        """The INVITEs of the last minutes, oldest first; those that came again are in it again."""
+        return chain(self._old_sent, self._sent)
+
     def call(
-        self, method: bytes, branch: bytes, call_id: bytes, uri: bytes, data: bytes
+        self, method: bytes, branch: bytes, call_id: bytes, uri: bytes, data: bytes, peer: Peer
     ) -> str | None:
         """The appserver for an INVITE, ACK or CANCEL that names none; None while there is none.
         `branch` is what follows the magic cookie."""
         if self._looking:
             found = self._known(method, branch, call_id, uri, data)
             if found is not None:
+                if method == self._kept_method:
+                    self._sent.append((zlib.crc32(branch), found, data, peer))
                 return found
         table = self._table
         if not table:
             return None
         bucket = zlib.crc32(call_id) % BUCKETS
         if method == self._kept_method:
-            self._log.append(zlib.crc32(branch) << _SHIFT | bucket)
+            key = zlib.crc32(branch)
+            appserver = table[bucket]
+            self._log.append(key << _SHIFT | bucket)
+            self._sent.append((key, appserver, data, peer))
+            return appserver
         return table[bucket]
 
     def tick(self, now: float) -> None:
@@ -87,6 +108,7 @@ class Dispatch:
         if now - self._since >= GENERATION_SECONDS or size >= GENERATION_SIZE:
             self._since = now
             self._old_log, self._log = self._log, array("Q")
+            self._old_sent, self._sent = self._sent, deque(maxlen=KEPT)
             self._old_moved, self._moved = self._moved, {}
             self._look()
 

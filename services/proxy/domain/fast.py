@@ -120,7 +120,7 @@ class FastPath:
             appserver = self._prefer(known.owner, call_id or late_call)
         else:
             if method in CALL_METHODS:
-                appserver = self._call(method, branch, call_id or late_call, uri, data)
+                appserver = self._call(method, branch, call_id or late_call, uri, data, peer)
             else:
                 appserver = self._pick(call_id or late_call)
             if method in SPECIAL_METHODS and appserver is not None:

@@ -109,7 +109,7 @@ class Inbound:
             # only appservers may say where we send to, and they aren't out there
             return Answer(403, "Route not allowed")
         tail = self._edge.tail(via.branch, without_branch(head, uri))
-        appserver = self._choose(head, routes, method, tail, uri)
+        appserver = self._choose(head, routes, method, tail, uri, peer)
         if appserver is None:
             return Answer(503, headers=(RETRY_AFTER,))
         learn_inward(self._edge, head, routes)
@@ -121,7 +121,13 @@ class Inbound:
         return ToAppserver(splice(head.data, [(at, at, lines), *edits]), appserver)
 
     def _choose(
-        self, head: Head, routes: OwnRoutes, method: bytes, tail: bytes, uri: bytes
+        self,
+        head: Head,
+        routes: OwnRoutes,
+        method: bytes,
+        tail: bytes,
+        uri: bytes,
+        peer: Peer,
     ) -> str | None:
         """(1) The owner that our Route names, while it lives; (2) who got this INVITE before, or
         waits for it (DESIGN §5); (3) the Call-ID's."""
@@ -129,7 +135,7 @@ class Inbound:
         if routes.owner is not None:
             return self._appservers.prefer(routes.owner, call_id)
         if method in CALL_METHODS:
-            return self._dispatch.call(method, tail, call_id, uri, head.data)
+            return self._dispatch.call(method, tail, call_id, uri, head.data, peer)
         return self._appservers.pick(call_id)
 
     def _via_line(self, head: Head, via: TopVia, uri: bytes, tail: bytes, peer: Peer) -> bytes:

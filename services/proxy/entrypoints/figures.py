@@ -11,6 +11,7 @@ from services.proxy.domain.hints import HintTable
 from services.proxy.domain.members import Members
 from services.proxy.domain.methods import CLASSES, METHODS, OTHER, by_class
 from services.proxy.handlers.forwarder import Forwarder
+from services.proxy.handlers.orphans import Orphans
 from services.proxy.handlers.pending import Pending
 from tandem.runtime.metrics import Metrics
 
@@ -22,6 +23,7 @@ class Figures(Protocol):
     members: Members
     hints: HintTable
     dispatch: Dispatch
+    orphans: Orphans
     pending: Pending
     forwarder: Forwarder
 
@@ -44,6 +46,9 @@ def register(metrics: Metrics, proxy: Figures) -> None:
             _one(metrics, "responses", lambda c=counts, n=number: by_class(c, n),  # type: ignore[misc]
                  {"direction": direction, "class": name})  # fmt: skip
     metrics.counters("tandem_proxy_link", proxy.pending, "Requests of connections over the link")
+    metrics.counters(
+        "tandem_proxy_orphans", proxy.orphans, "INVITEs whose appserver died: answered with 503"
+    )
     metrics.counters("tandem_proxy_hints", proxy.hints, "Next-call hints")
     gauge = metrics.gauge
     gauge("tandem_proxy_hints_live", lambda: len(proxy.hints), "Next-call hints that are live")

@@ -66,7 +66,7 @@ class Forwarder:
         self._drops = drops
         self._pending = pending
         if pending is not None:
-            pending.route, pending.answer = self._route, self._answer
+            pending.route, pending.answer = self._route, self.answer
         self._counters = counters
         self._clock = clock
         # one subscript each, and no total beside them
@@ -194,14 +194,15 @@ class Forwarder:
         elif isinstance(verdict, Drop):
             self._drops.drop(verdict.reason, peer.name.host)
         else:
-            self._answer(data, verdict, peer)
+            self.answer(data, verdict, peer)
 
     def _route(self, data: bytes, peer: Peer) -> ToAppserver | Answer | Drop:
         """Where a request goes as things are now."""
         hit = self._fast_request(data, peer) or self._fast_in_dialog(data, peer)
         return self._inbound.request(data, peer) if hit is None else ToAppserver(*hit)
 
-    def _answer(self, data: bytes, verdict: Answer, peer: Peer) -> None:
+    def answer(self, data: bytes, verdict: Answer, peer: Peer) -> None:
+        """Answer a request of a peer outside (never an ACK)."""
         response = build_answer(data, verdict, peer)
         if response is None:
             self._drops.drop("unanswerable", peer.name.host)

@@ -334,7 +334,7 @@ class MessagesLost(Event):
     topic: str
     count: int
     reason: str
-    """`outbox full` or `too old`."""
+    """`outbox full`, `too old` or `can not be encoded`."""
 
     def text(self) -> str:
         return f"{self.count} message(s) on {self.topic} lost: {self.reason}"

@@ -28,6 +28,7 @@ class Binding:
     reg_id: int
     """The reg-id, 0 for none."""
     call_id: str
+    """The Call-ID of the last REGISTER: RFC 3261 §10.3 step 7 compares CSeq numbers within one."""
     cseq: int
     user_agent: str
     registered_at: float

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from services.events.domain.event import Draft, StoredEvent
 from services.events.domain.view import View
+from tandem.bus.ports import Later
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Appended:
     """What was stored, in order; nobody else's event lies between. Empty if all was known."""
 
 
-class StorageError(Exception):
+class StorageError(Later):
     """The database can't be opened or does not answer; one line for people."""
 
 

@@ -38,6 +38,11 @@ class Envelope:
     """The W3C traceparent of what caused it, "" for none."""
 
 
+class Later(Exception):
+    """Raised by a handler that can't take a batch because something that it needs is away: no fault
+    of its own, so it is not told at length. The handler says itself what is away, once."""
+
+
 Handler = Callable[[Sequence[Envelope]], Awaitable[None]]
 """Takes a batch in order. After an exception a batch of Keep.LIVE is counted and gone; one of
 Keep.NODE or Keep.SHARED comes again after a pause, so a handler must bear what it has seen."""

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from tandem.bus.counters import SubscriptionCounts
-from tandem.bus.ports import Envelope, Handler
+from tandem.bus.ports import Envelope, Handler, Later
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,8 @@ class Settler:
         except Exception as error:
             self._counts.failed += 1
             # the first failure of a batch is told in full, its repetitions are not
-            log = logger.debug if self._told else logger.error
+            quiet = self._told or isinstance(error, Later)
+            log = logger.debug if quiet else logger.error
             log("subscriber %s failed on %d envelope(s)", self._name, len(batch), exc_info=error)
             self._told = True
             return False

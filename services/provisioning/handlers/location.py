@@ -23,7 +23,7 @@ from services.provisioning.domain.scope import EVERYTHING, Scope
 from services.provisioning.domain.versions import newer
 from services.provisioning.ports import Clock, Page, Store
 from tandem.bus.location import Binding, BindingRemoved, BindingStored
-from tandem.bus.ports import Envelope
+from tandem.bus.ports import Envelope, Later
 from tandem.rpc.directory import DirectoryUnavailable
 from tandem.rpc.sessions import Principal
 
@@ -50,6 +50,7 @@ class LocationCopy:
         self._pending: OrderedDict[_Key, _News] = OrderedDict()
         self._renewals: OrderedDict[_Key, _News] = OrderedDict()
         self._turn = asyncio.Lock()
+        self._failing = False
         self.dropped = 0
         """Words on bindings that gave way to newer ones before they could be written."""
 
@@ -58,17 +59,17 @@ class LocationCopy:
         return len(self._pending) + len(self._renewals)
 
     async def take(self, batch: Sequence[Envelope]) -> None:
-        """Note the newest word on each binding; if `kept`, write all but refreshes. Raises
-        DirectoryUnavailable when it can't, or when too many refreshes wait already."""
-        if self._kept and len(self) >= MAX_PENDING:
-            await self.flush()
+        """Note the newest word on each binding; if `kept`, write all but refreshes. Raises Later
+        when it can't, or when too many refreshes wait already."""
+        if self._kept and len(self) >= MAX_PENDING and not await self.flush_or_log():
+            raise Later("too many bindings wait for the database")
         for envelope in batch:
             if isinstance(envelope.payload, BindingStored | BindingRemoved):
                 self._note(envelope.payload)
         # Also what an earlier batch left: with the database away none may be taken, not even one of
         # refreshes, or the bus would hold the others for bad ones and set them aside.
-        if self._kept and self._pending:
-            await self.flush(renewals=False)
+        if self._kept and self._pending and not await self.flush_or_log(renewals=False):
+            raise Later("bindings wait for the database")
 
     async def flush(self, *, renewals: bool = True) -> None:
         """Write what waits, or all but refreshes. Raises DirectoryUnavailable, and then it goes
@@ -151,12 +152,20 @@ class LocationCopy:
             await work.bindings.remove(removed, self._clock())
             await work.bindings.store(n.binding for n in news if isinstance(n, BindingStored))
 
-    async def flush_or_log(self, *, renewals: bool = True) -> None:
-        """For the housekeeper: a database that is away is no fault of the loop's."""
+    async def flush_or_log(self, *, renewals: bool = True) -> bool:
+        """`flush` for those to whom a database that is away is no fault: whether it could. The
+        beginning and the end of its absence are logged, not each try."""
         try:
             await self.flush(renewals=renewals)
         except DirectoryUnavailable as fault:
-            _log.warning("%d bindings wait: %s", len(self), fault)
+            if not self._failing:
+                self._failing = True
+                _log.warning("bindings wait to be written: %s", fault)
+            return False
+        if self._failing:
+            self._failing = False
+            _log.warning("bindings are written again")
+        return True
 
 
 def _is_refresh(news: _News) -> bool:

@@ -14,8 +14,7 @@ from services.provisioning.adapters.sql_store import SqlStore
 from services.provisioning.domain.scope import EVERYTHING
 from services.provisioning.handlers.location import LocationCopy
 from tandem.bus.location import Binding, BindingRemoved, BindingStored
-from tandem.bus.ports import Envelope
-from tandem.rpc.directory import DirectoryUnavailable
+from tandem.bus.ports import Envelope, Later
 from tests.support.databases import DatabaseServer
 from tests.support.location import a_binding
 
@@ -83,7 +82,7 @@ async def test_a_batch_that_can_not_be_written_is_not_taken(
 ) -> None:
     copy = LocationCopy(stores[0], lambda: NOW, kept=True)
     server.read_only(True)
-    with pytest.raises(DirectoryUnavailable):
+    with pytest.raises(Later):
         await copy.take(_told(BindingStored(FIRST)))
     assert await copy.live() == []
     server.read_only(False)

@@ -9,7 +9,7 @@ import pytest
 
 from tandem.bus import settle
 from tandem.bus.counters import SubscriptionCounts
-from tandem.bus.ports import Envelope
+from tandem.bus.ports import Envelope, Later
 from tandem.bus.settle import Seen, Settler
 
 
@@ -135,6 +135,20 @@ async def test_a_batch_is_logged_with_its_error_once(caplog: pytest.LogCaptureFi
         await site.settler.settle(batch("a", "b"))
     assert len(caplog.records) == 1
     assert "subscriber s failed on 2" in caplog.text
+
+
+async def test_a_handler_that_lacks_something_is_not_told_of_at_length(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Waiting(Handler):
+        async def __call__(self, batch: Sequence[Envelope]) -> None:
+            raise Later("the database is away")
+
+    site = Site(Waiting())
+    with caplog.at_level(logging.INFO, logger="tandem.bus.settle"):
+        assert not await site.settler.settle(batch("a", "b"))
+    assert caplog.records == []
+    assert site.counts.failed > 0
 
 
 def test_the_oldest_ids_are_forgotten() -> None:

@@ -14,7 +14,7 @@ from services.provisioning.handlers import location
 from services.provisioning.handlers.location import LocationCopy
 from services.provisioning.ports import Store
 from tandem.bus.location import Binding, BindingRemoved, BindingStored
-from tandem.bus.ports import Envelope
+from tandem.bus.ports import Envelope, Later
 from tandem.rpc.directory import DirectoryUnavailable
 from tests.support.location import a_binding
 
@@ -96,7 +96,7 @@ async def test_what_a_broker_keeps_is_taken_only_when_it_is_written() -> None:
     copy = _copy(store, kept=True)
     store.away = True
     for _ in range(2):  # as often as the broker gives it
-        with pytest.raises(DirectoryUnavailable):
+        with pytest.raises(Later):
             await copy.take(_envelopes(a_binding(NOW)))
     store.away = False
     await copy.take(_envelopes(a_binding(NOW)))
@@ -109,7 +109,7 @@ async def test_refreshes_are_not_taken_either_while_others_can_not_be_written() 
     copy = _copy(store, kept=True)
     store.away = True
     for binding, renewed in ((a_binding(NOW), False), (a_binding(NOW, aor="hall@local"), True)):
-        with pytest.raises(DirectoryUnavailable):
+        with pytest.raises(Later):
             await copy.take(_envelopes(binding, renewed=renewed))
 
 
@@ -133,7 +133,7 @@ async def test_when_too_many_refreshes_wait_the_broker_keeps_the_rest(
     store.away = True
     some = [a_binding(NOW, aor=f"u{n}@local") for n in range(5)]
     await copy.take(_envelopes(*some, renewed=True))
-    with pytest.raises(DirectoryUnavailable):
+    with pytest.raises(Later):
         await copy.take(_envelopes(a_binding(NOW), renewed=True))
     assert (len(copy), copy.dropped) == (5, 0)
     store.away = False
@@ -154,3 +154,22 @@ async def test_a_removal_beats_the_registration_that_it_removes_and_no_later_one
     await copy.take(_envelopes(later))
     await copy.flush()
     assert store.written == [later]
+
+
+async def test_the_beginning_and_the_end_of_an_absence_are_told_and_no_try(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = FakeStore()
+    copy = _copy(store, kept=True)
+    store.away = True
+    for _ in range(3):
+        with pytest.raises(Later):
+            await copy.take(_envelopes(a_binding(NOW)))
+        assert not await copy.flush_or_log()
+    store.away = False
+    assert await copy.flush_or_log()
+    assert await copy.flush_or_log()
+    assert [record.message for record in caplog.records] == [
+        "bindings wait to be written: away",
+        "bindings are written again",
+    ]

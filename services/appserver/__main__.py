@@ -15,7 +15,7 @@ from services.appserver.adapters.file_directory import FileDirectory
 from services.appserver.adapters.outside import OutsideResolver
 from services.appserver.app import AppServer
 from services.appserver.config import AppServerConfig
-from tandem.bus.metrics import register_bus
+from tandem.bus.metrics import register_bus, register_nodes
 from tandem.bus.nodes import NodeAnnounced, Nodes
 from tandem.bus.open import open_bus
 from tandem.bus.ports import CountedBus
@@ -90,6 +90,9 @@ class Process:
         metrics = Metrics()
         appserver.register(metrics)
         register_bus(metrics, bus)
+        register_nodes(metrics, nodes)
+        if tracing is not None:
+            metrics.counters("tandem_spans", tracing.export, "OpenTelemetry spans")
         http = self._http(metrics, appserver)
         grpc = self._grpc(security, appserver, metrics)
         appserver.subscribe()

@@ -80,11 +80,16 @@ class AppServer:
         self.statistics = Statistics()
         self.traces = Traces(bus, wall, self._owners_of)
         looks: list[Looks] = [self.statistics, self.traces]
+        self._send = self.traces.sending(link.send)
+        registers = None
         if tracing is not None:
             # not at the top: most switches are not traced, and OpenTelemetry takes time to load
+            from services.appserver.handlers.register_spans import RegisterSpans
             from services.appserver.handlers.spans import CallSpans
 
             looks.insert(0, CallSpans(tracing, self.traces))
+            registers = RegisterSpans(tracing)
+            self._send = registers.sending(self._send)
         self._publisher = Watch(bus, *looks)
         self._tracing = tracing
         self._directory = directory
@@ -95,7 +100,6 @@ class AppServer:
         self._grpc = self._http = ""
         self.state = NodeState.ACTIVE
         """ACTIVE or DRAINING."""
-        self._send = self.traces.sending(link.send)
         self._clock = clock
         self._work = Clockwork(clock, self._count_error)
         self.deadlines = self._work.deadlines
@@ -108,6 +112,8 @@ class AppServer:
         self._news = News(self.tools, self.bindings, directory, self._work.spawn)
         self._subscribed = False
         self._core = Core(self.tools, self.bindings, self.traces, link.reliable)
+        if registers is not None:
+            self._core.register = registers.receiving(self._core.register)
         self.layer = TransactionLayer(
             self._send, self._core, self.deadlines, sent_by=link.address, new_token=self._new_token
         )

@@ -7,6 +7,7 @@ import asyncio
 import hmac
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import grpc
 from fastapi import FastAPI
@@ -29,6 +30,9 @@ from tandem.runtime.config import ConfigError, load
 from tandem.runtime.httpserver import HttpServer
 from tandem.runtime.lifecycle import bounded, settle, stop_signal
 from tandem.runtime.metrics import Metrics
+
+if TYPE_CHECKING:
+    from tandem.runtime.telemetry import Tracing
 
 WRONG_SETTING = 2
 """The exit status of a start that a setting prevented."""
@@ -80,13 +84,16 @@ def main() -> int:
 async def serve(config: EventsConfig) -> None:
     """Start, wait for the signal, stop. Raises ConfigError, StorageError and OSError."""
     security = config.security()
-    bus, channel = _bus(config), _channel(config, security)
+    tracing = _tracing(config)
+    bus, channel = _bus(config), _channel(config, security, tracing)
     sessions = OneToken(config.api_token, RemoteSessions(channel) if channel else None)
     events, metrics = Events(config, bus, sessions, cluster=True), Metrics()
     events.register(metrics)
     register_bus(metrics, bus)
+    if tracing is not None:
+        metrics.counters("tandem_spans", tracing.export, "OpenTelemetry spans")
     http = HttpServer(make_app(events, metrics, config.console_origins), config.http_listen)
-    rpc = GrpcServer(config.grpc_listen, security, sessions, events.ready)
+    rpc = GrpcServer(config.grpc_listen, security, sessions, events.ready, tracing)
     events.serve(rpc)
     metrics.counters("tandem_grpc", rpc.counters, "gRPC calls")
     async with stop_signal() as stop:
@@ -110,6 +117,8 @@ async def serve(config: EventsConfig) -> None:
             await bounded(events.stop(), "the event service")
             if channel is not None:
                 await bounded(channel.close(), "the channel to provisioning")
+            if tracing is not None:
+                await bounded(asyncio.to_thread(tracing.close), "the traces")
 
 
 def _bus(config: EventsConfig) -> CountedBus:
@@ -119,11 +128,22 @@ def _bus(config: EventsConfig) -> CountedBus:
         raise ConfigError(f"TANDEM_BROKER_URL: {fault}") from None
 
 
-def _channel(config: EventsConfig, security: Security) -> grpc.aio.Channel | None:
+def _tracing(config: EventsConfig) -> Tracing | None:
+    if not config.otlp_endpoint:
+        return None
+    # most switches are not traced, and OpenTelemetry takes time to load
+    from tandem.runtime.telemetry import Tracing
+
+    return Tracing("events", config.node_id, config.otlp_endpoint)
+
+
+def _channel(
+    config: EventsConfig, security: Security, tracing: Tracing | None
+) -> grpc.aio.Channel | None:
     if not config.directory_url:
         return None
     try:
-        return open_channel(config.directory_url, security)
+        return open_channel(config.directory_url, security, tracing=tracing)
     except ValueError as fault:
         raise ConfigError(f"TANDEM_DIRECTORY_URL: {fault}") from None
 

@@ -28,6 +28,7 @@ from services.events.ports import StorageError, Unusable
 from tandem import __version__
 from tandem.bus import ports
 from tandem.bus.events import NodeStarted, NodeStopped
+from tandem.bus.metrics import register_nodes
 from tandem.bus.nodes import NodeAnnounced, Nodes
 from tandem.bus.ports import Bus, Topic
 from tandem.rpc.server import GrpcServer
@@ -201,6 +202,8 @@ class Events:
             ("watched_customers", lambda: len(self.watched), "Customers whose traces are watched"),
         ):
             metrics.gauge(f"tandem_events_{name}", read, help)
+        if self.nodes is not None:
+            register_nodes(metrics, self.nodes)
         if self.lost is not None:
             metrics.counters("tandem_events_lost", self.lost, "What lost nodes left")
 

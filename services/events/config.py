@@ -52,6 +52,8 @@ class EventsConfig:
     console_origins: tuple[str, ...] = ()
     """Origins, as `https://console.example.com`, whose pages may read events with a token; `*`:
     all."""
+    otlp_endpoint: str = ""
+    """Where OpenTelemetry traces go, `http://HOST:PORT`; empty: none are made."""
     lost_seconds: float = setting(30.0, minimum=0.1)
     """How long an appserver may be silent before its calls are ended with records."""
     event_keep_days: float = setting(30.0, minimum=0.0)

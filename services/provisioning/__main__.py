@@ -13,7 +13,7 @@ from services.provisioning.app import Provisioning
 from services.provisioning.config import ProvisioningConfig
 from services.provisioning.domain.errors import ProvisioningError
 from services.provisioning.entrypoints.http_console import add_console
-from tandem.bus.metrics import register_bus
+from tandem.bus.metrics import register_bus, register_nodes
 from tandem.bus.open import open_bus
 from tandem.rpc.directory import DirectoryUnavailable
 from tandem.rpc.http import make_service_app
@@ -56,10 +56,13 @@ async def serve(config: ProvisioningConfig) -> int:
     metrics = Metrics()
     service.register(metrics)
     register_bus(metrics, bus)
+    register_nodes(metrics, service.nodes)
     app = make_service_app("Tandem provisioning", [service.router()], metrics, service.ready)
     add_console(app, config.events_url)
     http = HttpServer(app, config.http_listen)
     tracing = _tracing(config)
+    if tracing is not None:
+        metrics.counters("tandem_spans", tracing.export, "OpenTelemetry spans")
     grpc = GrpcServer(config.grpc_listen, security, service.sessions, service.ready, tracing)
     service.serve(grpc)
     metrics.counters("tandem_grpc", grpc.counters, "gRPC calls")

@@ -6,15 +6,17 @@ import asyncio
 import os
 import sys
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from services.proxy.adapters.presence import Presence
 from services.proxy.app import Proxy
 from services.proxy.config import ProxyConfig, appserver_address
 from services.proxy.entrypoints.figures import register
 from services.proxy.handlers.hintfeed import HintFeed
+from tandem.bus.metrics import register_bus, register_nodes
 from tandem.bus.nodes import NodeState
 from tandem.bus.open import open_bus
-from tandem.bus.ports import Bus
+from tandem.bus.ports import CountedBus
 from tandem.rpc.http import make_service_app
 from tandem.runtime.address import HostPort
 from tandem.runtime.config import ConfigError
@@ -24,6 +26,9 @@ from tandem.runtime.logs import set_up
 from tandem.runtime.metrics import Metrics
 from tandem.siptransport.udp import UdpSocket
 from tandem.siptransport.udplink import UdpLink
+
+if TYPE_CHECKING:
+    from tandem.runtime.telemetry import Tracing
 
 
 def read_config() -> ProxyConfig:
@@ -35,7 +40,7 @@ def read_config() -> ProxyConfig:
         raise ConfigError(str(error)) from None
 
 
-def open_broker(config: ProxyConfig) -> Bus:
+def open_broker(config: ProxyConfig) -> CountedBus:
     """The bus of the settings; raises ConfigError."""
     try:
         return open_bus(config.broker_url, config.node_id)
@@ -43,17 +48,28 @@ def open_broker(config: ProxyConfig) -> Bus:
         raise ConfigError(f"TANDEM_BROKER_URL: {error}") from None
 
 
+def open_tracing(config: ProxyConfig) -> Tracing | None:
+    """What makes spans, if that is wanted."""
+    if not config.otlp_endpoint:
+        return None
+    # most switches are not traced, and OpenTelemetry takes time to load
+    from tandem.runtime.telemetry import Tracing
+
+    return Tracing("proxy", config.node_id, config.otlp_endpoint)
+
+
 class Node:
     """A proxy with all that joins it to a cluster."""
 
-    def __init__(self, config: ProxyConfig, bus: Bus) -> None:
+    def __init__(self, config: ProxyConfig, bus: CountedBus) -> None:
         """Raises OSError when the internal address can't be had."""
         loop = asyncio.get_running_loop()
         internal = UdpSocket.open(config.internal_listen.host, config.internal_listen.port)
         self._config = config
         self._bus = bus
         self.link = UdpLink(internal, allowed=config.appservers)
-        self.proxy = proxy = Proxy(config, self.link, bus)
+        self._tracing = open_tracing(config)
+        self.proxy = proxy = Proxy(config, self.link, bus, self._tracing)
         proxy.members.on_changed = lambda: self.link.allow(proxy.members.addresses)
         self._feed = HintFeed(proxy.hints, bus, config.node_id, loop.call_later)
         self.presence = Presence(
@@ -97,6 +113,8 @@ class Node:
             await bounded(self._http.stop(), "HTTP")
         await bounded(self._bus.close(), "the bus")
         self.link.close()
+        if self._tracing is not None:
+            await bounded(asyncio.to_thread(self._tracing.close), "the traces")
 
     async def ready(self) -> bool:
         """Whether clients should come here."""
@@ -111,6 +129,10 @@ class Node:
 
     def _register(self) -> None:
         register(self._metrics, self.proxy)
+        register_nodes(self._metrics, self.presence.nodes)
+        if self._tracing is not None:
+            self._metrics.counters("tandem_spans", self._tracing.export, "OpenTelemetry spans")
+        register_bus(self._metrics, self._bus)
         self._metrics.counters(
             "tandem_proxy_hints", lambda: {"acknowledged": self._feed.acknowledged}, "Hints"
         )

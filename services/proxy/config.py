@@ -51,6 +51,8 @@ class ProxyConfig:
     TANDEM_APPSERVERS), or `amqp://USER:PASSWORD@HOST:PORT/VHOST`, several with commas."""
     http_listen: HostPort | None = None
     """Health and metrics over HTTP; port 0 takes a free one. Empty: none. Not for the public."""
+    otlp_endpoint: str = ""
+    """Where OpenTelemetry traces go, `http://HOST:PORT`; empty: none are made."""
     drain_seconds: float = setting(0.0, minimum=0, maximum=3600)
     """How long a proxy that is told to stop still forwards, announced as draining and not ready
     for new clients, before its sockets close."""

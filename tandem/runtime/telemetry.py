@@ -10,15 +10,19 @@ The attributes are those of the SIP span convention of OpenSIPS' opentelemetry m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
+from threading import Timer
+from time import monotonic
+from typing import Final
 
 from opentelemetry import context, trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags
@@ -28,6 +32,16 @@ from tandem import __version__
 Attributes = Mapping[str, str | int | float]
 
 SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+EXPORT_SECONDS: Final = 3.0
+"""How long the collector may take for a batch."""
+CLOSE_SECONDS: Final = 2.0
+"""How long a node that stops goes on exporting what waits."""
+SAY_AGAIN_SECONDS: Final = 600.0
+"""Between two lines in the log about a collector that is away."""
+MAX_TEXT: Final = 1000
+"""Characters of an attribute: what phones write is theirs to choose."""
+
+_log = logging.getLogger(__name__)
 
 
 def trace_id(call_id: str) -> int:
@@ -38,6 +52,76 @@ def trace_id(call_id: str) -> int:
 def span_id(branch: str) -> int:
     """The id of the span that sent a request with this Via branch."""
     return int.from_bytes(blake2b(branch.encode(), digest_size=8).digest()) or 1
+
+
+def request_attributes(
+    method: str, uri: str, call_id: str, *, cseq: str = "", user_agent: str = ""
+) -> dict[str, str | int | float]:
+    """What is said of each SIP request."""
+    uri = uri[:MAX_TEXT]
+    found: dict[str, str | int | float] = {
+        "network.protocol.name": "sip",
+        "network.protocol.version": "2.0",
+        "sip.message.type": "request",
+        "sip.request.method": method,
+        "sip.request.uri": uri,
+        "url.full": uri,
+        "url.scheme": uri.partition(":")[0].lower(),
+        "sip.call_id": call_id[:MAX_TEXT],
+    }
+    if cseq:
+        found["sip.cseq"] = cseq[:MAX_TEXT]
+    if user_agent:
+        found["user_agent.original"] = user_agent[:MAX_TEXT]
+    return found
+
+
+def peer_attributes(transport: str, host: str, port: int) -> dict[str, str | int | float]:
+    """Who sent it, and over what; port 0: not known."""
+    found: dict[str, str | int | float] = {
+        "network.transport": transport,
+        "network.peer.address": host,
+    }
+    if port:
+        found["network.peer.port"] = port
+    return found
+
+
+class Export(SpanExporter):
+    """Around an exporter: counts, and says that the collector is away now and then, where the
+    exporter itself would say so every few seconds."""
+
+    def __init__(self, inner: SpanExporter, where: str) -> None:
+        self.exported = 0
+        """Spans that the collector took."""
+        self.lost = 0
+        """Spans that it did not take in time."""
+        self._inner = inner
+        self._where = where
+        self._said = 0.0
+        self._closed = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Called in a thread of the SDK's own."""
+        if not self._closed and self._inner.export(spans) is SpanExportResult.SUCCESS:
+            self.exported += len(spans)
+            if self._said:
+                self._said = 0.0
+                _log.warning("traces are taken again at %s; %d spans are lost",
+                             self._where, self.lost)  # fmt: skip
+            return SpanExportResult.SUCCESS
+        self.lost += len(spans)
+        now = monotonic()
+        if not self._said or now - self._said > SAY_AGAIN_SECONDS:
+            self._said = now
+            _log.warning("traces can't be exported to %s and are dropped", self._where)
+        return SpanExportResult.FAILURE
+
+    def shutdown(self) -> None:
+        """Give up what waits; a second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._inner.shutdown()
 
 
 class _Ids(RandomIdGenerator):
@@ -75,11 +159,18 @@ class Tracing:
         self._ids = _Ids()
         self._ratio = TraceIdRatioBased(sample)
         self._provider = TracerProvider(
-            resource=resource, sampler=ParentBased(self._ratio), id_generator=self._ids
+            resource=resource,
+            sampler=ParentBased(self._ratio),
+            id_generator=self._ids,
+            shutdown_on_exit=False,
         )
+        # what it tells of failures is told by Export, once
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         traces = endpoint.rstrip("/") + "/v1/traces"
-        export = exporter or OTLPSpanExporter(endpoint=traces, timeout=5)
-        self._provider.add_span_processor(BatchSpanProcessor(export))
+        inner = exporter or OTLPSpanExporter(endpoint=traces, timeout=EXPORT_SECONDS)
+        self.export = Export(inner, endpoint)
+        """Its counts are for metrics."""
+        self._provider.add_span_processor(BatchSpanProcessor(self.export))
         self._tracer = self._provider.get_tracer("tandem", __version__)
 
     def passage(self, method: str, call_id: str, branch: str, attributes: Attributes) -> Span:
@@ -118,8 +209,13 @@ class Tracing:
         return self._start(name, kind, from_traceparent(traceparent), {"rpc.system": "grpc"})
 
     def close(self) -> None:
-        """Export what waits (for at most some seconds), and stop."""
+        """Export what waits, for CLOSE_SECONDS and what a collector that hangs takes beyond them
+        (EXPORT_SECONDS at most), and stop. Blocks."""
+        limit = Timer(CLOSE_SECONDS, self.export.shutdown)
+        limit.daemon = True
+        limit.start()
         self._provider.shutdown()
+        limit.cancel()
 
     def _place(self, call_id: str, parent: int) -> context.Context:
         """Below a span that another node made, or that is not made at all."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 from services.appserver.domain.plan import CallPlan
@@ -58,7 +59,8 @@ class Core:
         self._tools = tools
         self._traces = traces
         self._bindings = bindings
-        self._registrar = Registrar(tools, bindings)
+        self.register: Callable[[bytes, str, float], None] = Registrar(tools, bindings).receive
+        """What takes each REGISTER."""
         self._link_reliable = link_reliable
         self.draining = False
         """Whether probes are told that we take no new calls."""
@@ -97,7 +99,7 @@ class Core:
             if data.startswith(_REGISTER):
                 if self._traces.watching:
                     self._traces.heard_outside(data, peer)
-                self._registrar.receive(data, peer, now)
+                self.register(data, peer, now)
             elif data.startswith(CONTROL):
                 self._control(data, now)
             else:

@@ -7,6 +7,7 @@ from typing import Final
 
 from opentelemetry.trace import Span, Status, StatusCode
 
+from services.appserver.handlers.arrivals import read_arrival, source_attributes
 from services.appserver.handlers.traces import Traces
 from tandem.bus.events import (
     CallAnswered,
@@ -20,7 +21,7 @@ from tandem.bus.events import (
     Event,
     LegFailed,
 )
-from tandem.runtime.telemetry import Attributes, Tracing
+from tandem.runtime.telemetry import Attributes, Tracing, request_attributes
 
 MAX_OPEN: Final = 10_000
 """Calls whose spans are open; above it the oldest is closed as it is."""
@@ -60,14 +61,16 @@ class CallSpans:
                 _end(legs.pop(event.leg), 200, "")
 
     def _started(self, call_id: str, event: CallStarted) -> None:
-        branch = self._traces.branch(event.sip_call_id)
-        attributes = {**_request(event.destination, event.sip_call_id), "tandem.call_id": call_id}
-        transport, _, address = event.source.partition(":")
-        host, _, port = address.rpartition(":")
-        attributes |= {"network.transport": transport, "network.peer.address": host.strip("[]")}
-        if port.isdigit():
-            attributes["network.peer.port"] = int(port)
-        span = self._tracing.arrival("INVITE", event.sip_call_id, branch, attributes)
+        at, data = self._traces.invite(event.sip_call_id) or (0.0, b"")
+        arrived = read_arrival(data)
+        attributes = {
+            **request_attributes("INVITE", event.destination, event.sip_call_id),
+            **(arrived.attributes if arrived is not None else {}),
+            **source_attributes(event.source),
+            "tandem.call_id": call_id,
+        }
+        branch = arrived.branch if arrived is not None else ""
+        span = self._tracing.arrival("INVITE", event.sip_call_id, branch, attributes, at)
         self._calls[call_id] = (span, {})
         if len(self._calls) > MAX_OPEN:
             self._close(*self._calls.popitem(last=False)[1])
@@ -87,20 +90,10 @@ class CallSpans:
 
 
 def _of_leg(event: CallForwarded) -> Attributes:
-    return {**_request(event.target, event.sip_call_id), "tandem.next_hop": event.next_hop,
-            "tandem.leg": event.leg}  # fmt: skip
-
-
-def _request(uri: str, sip_call_id: str) -> dict[str, str | int | float]:
     return {
-        "network.protocol.name": "sip",
-        "network.protocol.version": "2.0",
-        "sip.message.type": "request",
-        "sip.request.method": "INVITE",
-        "sip.request.uri": uri,
-        "url.full": uri,
-        "url.scheme": uri.partition(":")[0],
-        "sip.call_id": sip_call_id,
+        **request_attributes("INVITE", event.target, event.sip_call_id),
+        "tandem.next_hop": event.next_hop,
+        "tandem.leg": event.leg,
     }
 
 

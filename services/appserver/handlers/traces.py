@@ -43,9 +43,6 @@ QUIET: Final = frozenset({486, 487, 600, 603})
 
 _OPTIONS: Final = b" OPTIONS\r\n"
 _CALL_ID_RE: Final = re.compile(rb"\r\n(?:call-id|i)[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
-_BRANCH_RE: Final = re.compile(
-    rb"\r\n(?:via|v)[ \t]*:[^\r\n,]*?;branch=([^;,\r\n \t]+)", re.IGNORECASE
-)
 _SECRET_RE: Final = re.compile(
     r"((?:^|\n)(?:proxy-)?authorization:[^\r\n]*?\bresponse=)\"?[^\",\r\n]*\"?"
     r"|((?:^|\n)a=(?:crypto:\d+ \S+ inline:|key-mgmt:|ice-pwd:|k=))[^\r\n]*",
@@ -125,11 +122,14 @@ class Traces:
 
         return traced
 
-    def branch(self, sip_call_id: str) -> str:
-        """The topmost Via branch of the first message of a leg, "" if it is not kept."""
+    def invite(self, sip_call_id: str) -> tuple[float, bytes] | None:
+        """When the INVITE that came last on a leg did (Unix time), and its bytes; None if it is
+        not kept."""
         ring = self._rings.get(sip_call_id)
-        found = _BRANCH_RE.search(ring.messages[0][3]) if ring and ring.messages else None
-        return found.group(1).decode("ascii", "replace") if found else ""
+        for at, direction, _, data in reversed(ring.messages if ring else ()):
+            if direction == "in" and data.startswith(b"INVITE "):
+                return at, data
+        return None
 
     def _make(self, call_id: str) -> Ring:
         ring = self._rings[call_id] = Ring()

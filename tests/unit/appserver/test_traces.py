@@ -225,11 +225,14 @@ def test_invites_that_become_no_call_are_forgotten() -> None:
     assert len(scene.traces) <= MAX_STRANGE + 1
 
 
-def test_the_branch_of_the_first_message_is_known() -> None:
+def test_the_invite_that_came_last_is_at_hand() -> None:
     scene = Scene()
+    scene.hear(message("INVITE sip:bob@example.com SIP/2.0", cseq="0 INVITE"))
+    scene.now += 1
     scene.hear(INVITE)
-    assert scene.traces.branch("in@phone") == "z9hG4bKfirst"
-    assert scene.traces.branch("unknown") == ""
+    scene.send(BUSY, PROXY)
+    assert scene.traces.invite("in@phone") == (1001.0, INVITE)
+    assert scene.traces.invite("unknown") is None
 
 
 def test_no_secret_is_published() -> None:

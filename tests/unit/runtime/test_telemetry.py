@@ -1,11 +1,25 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
+from socket import socket
+from time import monotonic
+
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 
-from tandem.runtime.telemetry import Tracing, from_traceparent, trace_id, traceparent
+from tandem.runtime.telemetry import (
+    CLOSE_SECONDS,
+    EXPORT_SECONDS,
+    Export,
+    Tracing,
+    from_traceparent,
+    trace_id,
+    traceparent,
+)
 
 CALL = "3848276298220188511@atlanta.example.com"
 BRANCH = "z9hG4bK-t-abc"
@@ -81,3 +95,52 @@ def test_nodes_agree_on_which_calls_are_left_out() -> None:
 @pytest.mark.parametrize("text", ["", "00", "00-zz-zz-01", "00-1-2-01", "a-b-c-d-e"])
 def test_a_traceparent_that_is_none_is_no_place(text: str) -> None:
     assert from_traceparent(text) is None
+
+
+class Away(SpanExporter):
+    """The way to a collector that is away now and then."""
+
+    def __init__(self) -> None:
+        self.away = True
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        return SpanExportResult.FAILURE if self.away else SpanExportResult.SUCCESS
+
+
+def test_a_collector_that_is_away_is_told_of_once_and_what_is_lost_is_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    inner = Away()
+    export = Export(inner, "http://127.0.0.1:9")
+    span = ReadableSpan("x")
+    for _ in range(5):
+        export.export([span, span])
+    assert (export.exported, export.lost) == (0, 10)
+    assert [r.getMessage() for r in caplog.records] == [
+        "traces can't be exported to http://127.0.0.1:9 and are dropped"
+    ]
+    inner.away = False
+    export.export([span])
+    export.export([span])
+    assert (export.exported, export.lost) == (2, 10)
+    assert len(caplog.records) == 2
+    export.shutdown()
+    export.export([span])
+    assert export.lost == 11
+
+
+def test_a_node_whose_collector_is_away_stops_soon_and_says_little(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with closing(socket()) as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        tracing = Tracing("proxy", "proxy1", endpoint)
+        for number in range(2000):
+            tracing.arrival("INVITE", f"{number}@phone", BRANCH, {}).end()
+        began = monotonic()
+        tracing.close()
+        took = monotonic() - began
+    assert took < 2 * (CLOSE_SECONDS + EXPORT_SECONDS)
+    assert tracing.export.exported == 0
+    assert len(caplog.records) == 1

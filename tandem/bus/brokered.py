@@ -27,6 +27,9 @@ SET_UP_SECONDS: Final = 60.0
 """For all declarations of a session: quorum queues can take seconds on a busy broker."""
 BACK_OFF: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
 """Seconds before the next attempt to connect; the last one counts from then on."""
+STEADY_SECONDS: Final = 10.0
+"""A session that lasted so long was a good one, and the next attempt comes at once. One that breaks
+again and again right after its start must not be made anew twenty times a second."""
 CLOSE_SECONDS: Final = 5.0
 """How long `close` lets the outbox be flushed, and then handlers finish."""
 TOLD: Final = KEPT | {Topic.HINTS}
@@ -220,7 +223,7 @@ class BrokeredBus:
             for place, address in enumerate(self._addresses):
                 session = self.session(place)
                 try:
-                    if await self._serve(session, address):
+                    if await self._serve(session, address) >= STEADY_SECONDS:
                         failures = 0
                 except Exception as error:
                     self._report("the broker at %s can't be used: %s", address, told(error))
@@ -231,8 +234,8 @@ class BrokeredBus:
             await asyncio.sleep(BACK_OFF[min(failures, len(BACK_OFF) - 1)])
             failures += 1
 
-    async def _serve(self, session: Session, address: str) -> bool:
-        """Set a session up, and wait for its end."""
+    async def _serve(self, session: Session, address: str) -> float:
+        """Set a session up, and wait for its end; how many seconds it lasted."""
         async with asyncio.timeout(SET_UP_SECONDS):
             await session.open()
         if self._down:
@@ -247,10 +250,11 @@ class BrokeredBus:
         async with asyncio.timeout(SET_UP_SECONDS):
             await session.publish()
         self._attempted.set()
+        began = time.monotonic()
         why = await session.ended()
         if not self._closed:
             self._report("the broker at %s is lost: %s", address, why)
-        return True
+        return time.monotonic() - began
 
     def _report(self, text: str, *details: str) -> None:
         """Once for each outage."""

@@ -7,6 +7,7 @@ broker that is away makes everybody silent, and then the last known list stays.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -20,6 +21,8 @@ LOST_SECONDS: Final = 3.0
 """Silence after which a node counts as lost."""
 KEEP_LOST_SECONDS: Final = 3600.0
 """How long a lost or stopped node is still listed."""
+
+logger = logging.getLogger(__name__)
 
 
 class NodeState(StrEnum):
@@ -176,11 +179,17 @@ class Nodes:
             self._tell(said, before)
 
     def _tell(self, said: NodeAnnounced, before: NodeAnnounced | None) -> None:
-        for listener in self.listeners:
-            listener(said, before)
+        for listener in list(self.listeners):
+            try:
+                listener(said, before)
+            except Exception:  # the list of nodes is for the others too
+                logger.exception("a listener failed on node %s, now %s", said.node, said.state)
 
     async def _run(self) -> None:
         while True:
-            self.announce()
+            try:
+                self.announce()
+            except Exception:  # who falls silent for good is taken for dead
+                logger.exception("this node could not announce itself")
             await asyncio.sleep(ANNOUNCE_SECONDS)
             self.look()

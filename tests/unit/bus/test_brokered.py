@@ -132,6 +132,31 @@ async def test_all_addresses_are_tried_and_an_outage_is_told_once(
     await bus.close()
 
 
+async def test_sessions_that_break_at_once_come_ever_more_slowly_and_steady_ones_do_not(
+    bus: FakeBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    class Pauses(tuple[float, ...]):
+        def __getitem__(self, index: Any) -> Any:
+            pauses.append(super().__getitem__(index))
+            return 0.0
+
+    async def break_sessions(first: int, last: int) -> None:
+        for number in range(first, last):
+            await sessions(bus, number + 1)
+            bus.sessions[number].end.set_result("broken")
+        await sessions(bus, last + 1)
+
+    monkeypatch.setattr(brokered, "BACK_OFF", Pauses((1.0, 2.0, 3.0)))
+    await bus.start()
+    await break_sessions(0, 4)
+    assert pauses == [1.0, 2.0, 3.0, 3.0]
+    monkeypatch.setattr(brokered, "STEADY_SECONDS", 0.0)
+    await break_sessions(4, 6)
+    assert pauses[4:] == [1.0, 1.0]
+
+
 async def test_a_callback_that_fails_does_not_keep_the_others_from_it(
     bus: FakeBus, caplog: pytest.LogCaptureFixture
 ) -> None:

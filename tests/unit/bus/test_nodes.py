@@ -192,3 +192,40 @@ async def test_it_announces_itself_and_says_good_bye(monkeypatch: pytest.MonkeyP
     assert [said.state for said in heard[-2:]] == [NodeState.DRAINING, NodeState.STOPPED]
     assert set(heard[:3]) == {ME}
     assert nodes.known["me"].state == NodeState.STOPPED
+
+
+async def test_a_listener_that_fails_keeps_nothing_from_the_others(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(now: NodeAnnounced, before: NodeAnnounced | None) -> None:
+        raise RuntimeError("no")
+
+    site.nodes.listeners.insert(0, fail)
+    await site.hear(OTHER, replace(OTHER, node="third"))
+    assert [told[0] for told in site.told] == ["other", "third"]
+    assert "a listener failed on node third" in caplog.text
+
+
+async def test_a_node_that_can_not_describe_itself_once_goes_on_announcing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "ANNOUNCE_SECONDS", 0.001)
+    faults = iter([None, RuntimeError("not now")])
+
+    def describe() -> NodeAnnounced:
+        if fault := next(faults, None):
+            raise fault
+        return ME
+
+    bus = MemoryBus("me")
+    nodes = Nodes(bus, describe, asyncio.get_running_loop().time)
+    await bus.start()
+    nodes.start()
+
+    async def heard() -> bool:
+        return "me" in nodes.known
+
+    await eventually(heard, "an announcement after the failure")
+    assert "could not announce itself" in caplog.text
+    await nodes.stop()
+    await bus.close()

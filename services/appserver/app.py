@@ -201,13 +201,10 @@ class AppServer:
         """Show what this appserver did, and what is under way: all of that returns to zero when
         nobody calls."""
         metrics.counters("tandem_appserver", self.counters, "What the appserver did")
-        metrics.labelled("tandem_requests", "method", lambda: self._core.requests, "Requests")
-        answers = self.layer.answers
+        requests = self._core.requests
+        metrics.labelled("tandem_appserver_requests", "method", lambda: requests, "Requests taken")
         metrics.labelled(
-            "tandem_answers",
-            "status",
-            lambda: {f"{n}xx": count for n, count in enumerate(answers) if n},
-            "Answers to requests",
+            "tandem_appserver_responses", "class", self._responses, "Answers to requests"
         )
         self.statistics.register(metrics)
         metrics.gauge("tandem_calls", lambda: len(self.calls), "Calls under way")
@@ -225,6 +222,15 @@ class AppServer:
         metrics.counters("tandem_hints", callbacks.hints.counters, "Next-call hints")
         metrics.gauge("tandem_waits", lambda: len(callbacks), "Calls that wait for callbacks")
         metrics.gauge("tandem_traces", lambda: len(self.traces), "Legs whose messages are kept")
+        metrics.gauge(
+            "tandem_watched_customers",
+            lambda: self.traces.watched,
+            "Customers of whom full SIP traces are wanted",
+        )
+
+    def _responses(self) -> dict[str, int]:
+        inside, outside = self.layer.answers, self.tools.answers
+        return {f"{n}xx": inside[n] + outside[n] for n in range(1, 7)}
 
     # -- life ----------------------------------------------------------------------------------
 

@@ -65,7 +65,8 @@ class Core:
         self.draining = False
         """Whether probes are told that we take no new calls."""
         self.requests: Counter[str] = Counter()
-        """Requests by method; not those that come again, and neither ACK, CANCEL nor REGISTER."""
+        """Requests by method, without ACK and CANCEL; those that come again count for REGISTER
+        alone."""
         self._seen: Recent[str, str] = Recent(MERGE_SECONDS, MAX_MERGE)
         self._allow = (f"Allow: {ALLOW}",)
         self._capable = (
@@ -97,6 +98,7 @@ class Core:
         self._tools.counters.received += 1
         try:
             if data.startswith(_REGISTER):
+                self.requests["REGISTER"] += 1
                 if self._traces.watching:
                     self._traces.heard_outside(data, peer)
                 self.register(data, peer, now)
@@ -137,6 +139,7 @@ class Core:
         self._tools.counters.malformed += 1
         request = fault.request if isinstance(fault, MalformedRequest) else _try_parse(data)
         if request is not None:
+            self._tools.answers[fault.status // 100] += 1
             self._answer_statelessly(request, peer, fault.status, fault.reason)
 
     def _failed(self, data: bytes, peer: str) -> None:
@@ -147,6 +150,7 @@ class Core:
             logger.exception("a message could not be handled")
         request = _try_parse(data)
         if request is not None:
+            self._tools.answers[5] += 1
             self._answer_statelessly(request, peer, 500, "Server Internal Error")
 
     def _answer_statelessly(self, request: Request, peer: str, status: int, reason: str) -> None:

@@ -25,6 +25,8 @@ QUIET_SECONDS: Final = 60.0
 """A client that goes on although it is refused makes one event in this time."""
 
 ECHO_PATH: Final = 1
+_STATUS: Final = len("SIP/2.0 ")
+_ZERO: Final = ord("0")
 OUTBOUND: Final = 2
 
 
@@ -84,6 +86,7 @@ class RegisterAnswers:
         if keep:
             self.send(arrival.data, arrival.peer, arrival.now, response.to_bytes())
         else:
+            self._tools.answers[rejected.status // 100] += 1
             self._tools.send(response.to_bytes(), arrival.peer)
 
     def accept(
@@ -112,6 +115,7 @@ class RegisterAnswers:
     def send(self, data: bytes, peer: str, now: float, answer: bytes) -> None:
         """Send, and keep for when `data` comes again."""
         self._answers.put(hash(data), answer, now)
+        self._tools.answers[answer[_STATUS] - _ZERO] += 1
         self._tools.send(answer, peer)
 
     # -- telling -------------------------------------------------------------------------------

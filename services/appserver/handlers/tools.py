@@ -63,3 +63,5 @@ class Tools:
     tracing: Tracing | None = None
     """Set when calls are traced."""
     counters: Counters = field(default_factory=Counters)
+    answers: list[int] = field(default_factory=lambda: [0] * 7)
+    """What was answered without a transaction, by the first digit of the status."""

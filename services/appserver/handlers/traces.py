@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Final
 
+from services.appserver.domain.redaction import redacted
 from tandem.bus.events import (
     CallAnswered,
     CallEnded,
@@ -28,6 +30,8 @@ MAX_RINGS: Final = 20_000
 """Rings kept, of two legs or so a call; above it the oldest gives way."""
 MAX_STRANGE: Final = 2_000
 """Rings kept of INVITEs that have not become a call of anybody: challenged ones, and scanners'."""
+MAX_BYTES: Final = 64 * 1024 * 1024
+"""Of all messages kept, 3 kB for each ring; above it the oldest rings give way."""
 RING: Final = 16
 """Messages of one leg: INVITE, challenge, INVITE, ringing, answer, and some more."""
 RING_UP: Final = 4
@@ -43,11 +47,6 @@ QUIET: Final = frozenset({486, 487, 600, 603})
 
 _OPTIONS: Final = b" OPTIONS\r\n"
 _CALL_ID_RE: Final = re.compile(rb"\r\n(?:call-id|i)[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
-_SECRET_RE: Final = re.compile(
-    r"((?:^|\n)(?:proxy-)?authorization:[^\r\n]*?\bresponse=)\"?[^\",\r\n]*\"?"
-    r"|((?:^|\n)a=(?:crypto:\d+ \S+ inline:|key-mgmt:|ice-pwd:|k=))[^\r\n]*",
-    re.IGNORECASE,
-)
 
 Message = tuple[float, str, str, bytes]
 """(Unix time, `in` or `out`, the proxy at the other end of the link, the bytes)."""
@@ -58,11 +57,13 @@ OwnersOf = Callable[[bytes], tuple[str, ...]]
 class Ring:
     """The last messages of one leg."""
 
-    __slots__ = ("call_id", "limit", "messages", "owners", "remote")
+    __slots__ = ("call_id", "limit", "messages", "owners", "remote", "size")
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
         self.limit = RING
+        self.size = 0
+        """Bytes of its messages."""
         self.owners: tuple[str, ...] = ()
         self.call_id = ""
         self.remote = ""
@@ -80,13 +81,22 @@ class Traces:
         self._wall = wall
         self._owners_of = owners_of
         self._rings: OrderedDict[str, Ring] = OrderedDict()
+        self._bytes = 0
         self._strange: deque[str] = deque()
         self._legs: dict[str, list[str]] = {}
         self._watched: dict[str, float] = {}
+        self._next_end = inf
+        """When the first of them has watched long enough."""
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._rings)
+
+    @property
+    def watched(self) -> int:
+        """How many are watched now."""
+        now = self._wall()
+        return sum(until > now for until in self._watched.values())
 
     # -- messages ------------------------------------------------------------------------------
 
@@ -98,7 +108,7 @@ class Traces:
                 if self.watching:
                     self._outside("in", data, peer)
                 return
-            ring = self._make(call_id)
+            ring = self._make_strange(call_id)
         self._keep(ring, "in", data, peer)
 
     def heard_outside(self, data: bytes, peer: str) -> None:
@@ -116,7 +126,7 @@ class Traces:
             if ring is not None:
                 self._keep(ring, "out", data, peer)
             elif data.startswith(b"INVITE "):
-                self._keep(self._make(call_id), "out", data, peer)
+                self._keep(self._make_strange(call_id), "out", data, peer)
             elif self.watching:
                 self._outside("out", data, peer)
 
@@ -134,24 +144,43 @@ class Traces:
     def _make(self, call_id: str) -> Ring:
         ring = self._rings[call_id] = Ring()
         if len(self._rings) > MAX_RINGS:
-            self._rings.popitem(last=False)
+            self._remove(next(iter(self._rings)))
+        return ring
+
+    def _make_strange(self, call_id: str) -> Ring:
+        """A ring that is nobody's yet."""
         self._strange.append(call_id)
         if len(self._strange) > MAX_STRANGE:
             oldest = self._strange.popleft()
             if oldest in self._rings and not self._rings[oldest].call_id:
-                del self._rings[oldest]
-        return ring
+                self._remove(oldest)
+        return self._make(call_id)
+
+    def _remove(self, call_id: str) -> None:
+        ring = self._rings.pop(call_id, None)
+        if ring is not None:
+            self._bytes -= ring.size
 
     def _keep(self, ring: Ring, direction: str, data: bytes, peer: str) -> None:
         messages = ring.messages
-        if ring.limit is RING_UP and _OPTIONS in data:
+        if ring.limit == RING_UP and _OPTIONS in data:
             return  # somebody asks whether the other end is still there
+        size = len(data)
         if len(messages) >= ring.limit:
-            del messages[min(1, ring.limit - RING_UP)]  # the INVITE stays until the answer
+            # the INVITE stays until the answer
+            size -= len(messages.pop(min(1, ring.limit - RING_UP))[3])
         message = (self._wall(), direction, peer, data)
         messages.append(message)
+        ring.size += size
+        self._bytes += size
+        if self._bytes > MAX_BYTES:
+            self._make_room()
         if self.watching and self._is_watched(ring.owners):
             self._publish(ring, message)
+
+    def _make_room(self) -> None:
+        while self._bytes > MAX_BYTES:
+            self._remove(next(iter(self._rings)))
 
     # -- events of calls -----------------------------------------------------------------------
 
@@ -160,11 +189,11 @@ class Traces:
         if isinstance(event, CallStarted):
             self._belongs(event, event.sip_call_id, event.source)
         elif isinstance(event, CallForwarded):
+            if event.sip_call_id not in self._rings:  # the INVITE is about to leave
+                self._make(event.sip_call_id)
             self._belongs(event, event.sip_call_id, event.next_hop)
         elif isinstance(event, CallAnswered):
-            for name in self._legs.get(event.call_id or "", ()):
-                if name in self._rings:
-                    self._rings[name].messages, self._rings[name].limit = [], RING_UP
+            self._answered(event.call_id or "")
         elif isinstance(event, CallRecord):
             self._ended(event)
         elif isinstance(event, CallEnded) and event.status >= 300 and event.status not in QUIET:
@@ -183,6 +212,13 @@ class Traces:
             for message in ring.messages:
                 self._publish(ring, message)
 
+    def _answered(self, call_id: str) -> None:
+        for name in self._legs.get(call_id, ()):
+            ring = self._rings.get(name)
+            if ring is not None:
+                self._bytes -= ring.size
+                ring.messages, ring.limit, ring.size = [], RING_UP, 0
+
     def _explain(self, event: CallEnded) -> None:
         if not event.owners or (self.watching and self._is_watched(event.owners)):
             return  # nobody's, or published already
@@ -197,8 +233,8 @@ class Traces:
 
     def _ended(self, event: CallRecord) -> None:
         for name in self._legs.pop(event.call_id or "", ()):
-            self._rings.pop(name, None)
-        self._rings.pop(event.sip_call_id, None)
+            self._remove(name)
+        self._remove(event.sip_call_id)
 
     def _may_tell(self, owner: str) -> bool:
         now = self._wall()
@@ -223,14 +259,15 @@ class Traces:
     def forget(self, now: float) -> None:
         """Drop those who watch no longer; `now` is Unix time."""
         self._watched = {name: until for name, until in self._watched.items() if until > now}
+        self._next_end = min(self._watched.values(), default=inf)
         self.watching = bool(self._watched)
 
     def _is_watched(self, owners: tuple[str, ...]) -> bool:
         now = self._wall()
-        found = any(self._watched.get(name, 0.0) > now for name in (*owners, EVERYBODY))
-        if not found:
+        if now >= self._next_end:
             self.forget(now)
-        return found
+        watched = self._watched
+        return EVERYBODY in watched or any(name in watched for name in owners)
 
     def _outside(self, direction: str, data: bytes, peer: str) -> None:
         owners = self._owners_of(data)
@@ -262,10 +299,3 @@ def call_id_of(data: bytes) -> str:
         return data[start + 11 : data.find(b"\r\n", start + 11)].decode("utf-8", "replace")
     found = _CALL_ID_RE.search(data)
     return found.group(1).strip().decode("utf-8", "replace") if found else ""
-
-
-def redacted(data: bytes) -> str:
-    """The text of a message without what would serve a thief: digest answers, media keys."""
-    return _SECRET_RE.sub(
-        lambda m: (m.group(1) or m.group(2)) + "***", data.decode("utf-8", "replace")
-    )

@@ -54,7 +54,7 @@ class Statistics:
         show("tandem_answer_time_seconds", self.answer_time, "From INVITE to the answer")
         show("tandem_hint_acknowledged_seconds", self.hint_acknowledged,
              "From publishing a hint to the last acknowledgement waited for")  # fmt: skip
-        metrics.labelled("tandem_calls_ended", "status", lambda: self.ends, "Calls ended")
+        metrics.labelled("tandem_calls_ended", "class", lambda: self.ends, "Calls ended")
 
 
 class Watch:

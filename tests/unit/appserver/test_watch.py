@@ -82,8 +82,8 @@ def test_metrics_show_how_long_phones_take_to_ring_and_people_to_answer() -> Non
     assert 'tandem_post_dial_delay_seconds_bucket{le="+Inf"} 2.0' in text
     assert "tandem_post_dial_delay_seconds_count 2.0" in text
     assert "tandem_answer_time_seconds_sum 5.0" in text
-    assert 'tandem_calls_ended_total{status="2xx"} 1.0' in text
-    assert 'tandem_calls_ended_total{status="4xx"} 2.0' in text
+    assert 'tandem_calls_ended_total{class="2xx"} 1.0' in text
+    assert 'tandem_calls_ended_total{class="4xx"} 2.0' in text
 
 
 def test_a_call_is_a_span_with_one_in_it_for_each_leg() -> None:

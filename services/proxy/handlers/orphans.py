@@ -53,7 +53,7 @@ class Orphans:
     def _settle(self, gone: frozenset[str]) -> None:
         """Answer those that did not come again."""
         gone -= self._appservers.alive  # it was silent for a while only
-        latest: dict[int, Sent] = {}
+        latest: dict[bytes, Sent] = {}
         for sent in self._dispatch.recent():
             latest[sent[0]] = sent
         lost = [sent for sent in latest.values() if sent[1] in gone]

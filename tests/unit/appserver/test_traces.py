@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 
-from services.appserver.handlers.traces import MAX_STRANGE, RING_UP, Traces, call_id_of, redacted
+from services.appserver.domain.redaction import redacted
+from services.appserver.handlers import traces as module
+from services.appserver.handlers.calls import Calls
+from services.appserver.handlers.traces import MAX_STRANGE, RING_UP, Traces, call_id_of
 from tandem.bus.events import (
     CallAnswered,
     CallEnded,
@@ -15,6 +18,9 @@ from tandem.bus.events import (
 )
 from tandem.bus.interest import Interest
 from tandem.bus.ports import Envelope, Topic
+from tandem.sip.build import response_to
+from tandem.sip.message import Request
+from tests.support.appserver import Phone, Site, account
 
 PROXY = "192.0.2.1:5070"
 ALICE = ("alice",)
@@ -95,8 +101,8 @@ def test_a_failed_call_is_explained_by_the_messages_of_all_its_legs_in_order() -
     scene.hear(INVITE)
     scene.start()
     scene.now += 1
-    scene.send(message("INVITE sip:bob@192.0.2.8 SIP/2.0", "out@us"), PROXY)
     scene.forward()
+    scene.send(message("INVITE sip:bob@192.0.2.8 SIP/2.0", "out@us"), PROXY)
     scene.now += 1
     scene.hear(message("SIP/2.0 404 Not Found", "out@us"))
     scene.now += 1
@@ -205,10 +211,12 @@ def test_the_first_message_stays_and_the_last_ones() -> None:
     assert len(scene.published) <= 16
 
 
-def test_an_answered_call_keeps_little() -> None:
+def test_an_answered_call_keeps_little_of_each_leg() -> None:
     scene = Scene()
     scene.hear(INVITE)
     scene.start()
+    scene.forward()
+    scene.send(message("INVITE sip:bob@192.0.2.8 SIP/2.0", "out@us"), PROXY)
     scene.traces.look(CallAnswered(owners=ALICE, call_id="c1", leg=1, target="sip:bob"))
     for number in range(10):
         scene.hear(message(f"OPTIONS sip:{number} SIP/2.0", cseq=f"{number} OPTIONS"))
@@ -235,14 +243,49 @@ def test_the_invite_that_came_last_is_at_hand() -> None:
     assert scene.traces.invite("unknown") is None
 
 
+def test_large_messages_cost_old_rings_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_BYTES", 100_000)
+    scene = Scene()
+    large = INVITE + b"x" * 10_000
+    for number in range(20):
+        scene.traces.heard(f"{number}@phone", large, PROXY)
+        scene.start(f"c{number}", f"{number}@phone")
+    assert len(scene.traces) == 9
+    for number in range(20):
+        scene.traces.look(CallAnswered(owners=ALICE, call_id=f"c{number}", leg=1, target="sip:bob"))
+    for number in range(20, 29):
+        scene.traces.heard(f"{number}@phone", large, PROXY)
+    assert len(scene.traces) == 18
+
+
+async def test_both_legs_of_a_real_call_are_its_own_and_leave_nothing() -> None:
+    async with Site(account("bob"), b2bua=Calls) as site:
+        await Phone(site, "bob").registered()
+        caller = Phone(site, "carol", domain="elsewhere.example")
+        sent = await caller.asked("INVITE", "sip:bob@example.com")
+        (invite,) = [m for m in sent if isinstance(m, Request)]
+        site.bus.published.clear()
+        await site.send(response_to(invite, 404, tag="b").to_bytes())
+        shown = [(t.direction, t.message.split()[0]) for t in site.bus.take(SipTrace)]
+        assert ("out", "INVITE") in shown
+        assert ("in", "SIP/2.0") in shown
+        assert len(site.app.traces) == 0
+
+
 def test_no_secret_is_published() -> None:
     text = redacted(
         b"REGISTER sip:example.com SIP/2.0\r\n"
         b'Authorization: Digest username="alice", response="0123456789abcdef", uri="u"\r\n'
-        b"proxy-authorization: Digest response=feed, qop=auth\r\n\r\n"
-        b"v=0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:c2VjcmV0|2^20\r\na=ice-pwd:hidden\r\n"
+        b"proxy-authorization: Digest response=feed, qop=auth\r\n"
+        b'Authorization : Digest realm="r",\r\n response = "f01ded"\r\n'
+        b"Authorization: Basic YWxpY2U6cm9zZWJ1ZA==\r\n"
+        b'Authentication-Info: qop=auth, rspauth="9roved"\r\n\r\n'
+        b"v=0\r\nk=base64:b2xk\r\n"
+        b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:c2VjcmV0|2^20\r\na=ice-pwd:hidden\r\n"
     )
-    for secret in ("0123456789abcdef", "feed", "c2VjcmV0", "hidden"):
+    for secret in (
+        "0123456789abcdef", "feed", "c2VjcmV0", "hidden", "f01ded", "YWxp", "9roved", "b2xk",
+    ):  # fmt: skip
         assert secret not in text
     assert 'username="alice"' in text
     assert 'uri="u"' in text

@@ -198,13 +198,14 @@ class UdpAgent(asyncio.DatagramProtocol):
         offer: bytes = b"",
         late: bool = False,
         headers: tuple[str, ...] = (),
+        call_id: str = "",
     ) -> UdpCall:
         """INVITE through `target`, `host:port`, as `user`; `late`: without the offer."""
         body = offer or session(self.name)
         lines = [
             f"From: <sip:{user or self.name}@{ELSEWHERE}>;tag={secrets.token_hex(4)}",
             f"To: <{uri}>",
-            f"Call-ID: {secrets.token_hex(8)}",
+            f"Call-ID: {call_id or secrets.token_hex(8)}",
             "CSeq: 1 INVITE",
             "Max-Forwards: 70",
             self.contact,

@@ -79,6 +79,10 @@ class EventLog(Protocol):
         """At least all events with after < id <= until that `view` shows, oldest first, at most
         `limit`. It may return others too: `view.shows` decides."""
 
+    async def follow(self, after: int, until: int, limit: int) -> list[StoredEvent]:
+        """All events with after < id <= until, oldest first, at most `limit`: for who keeps up with
+        the end of the log. It and `bounds` wait for nobody who looks back."""
+
     async def latest(self, view: View, before: int, limit: int) -> list[StoredEvent]:
         """As `read`, from `before` (not included) backwards: newest first."""
 

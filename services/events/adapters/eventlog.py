@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, func, or_, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DataError, SQLAlchemyError, StatementError
 
@@ -53,6 +53,8 @@ class SqlEventLog:
         self._engine: Engine | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="events-write")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="events-read")
+        # Searches through a long log may hold all readers for long; live events pass them by.
+        self._follower = ThreadPoolExecutor(1, thread_name_prefix="events-follow")
 
     async def open(self) -> None:
         """Connect and migrate."""
@@ -85,6 +87,7 @@ class SqlEventLog:
     def _shut(self, engine: Engine | None) -> None:
         self._writer.shutdown()
         self._readers.shutdown()
+        self._follower.shutdown()
         if engine is not None:
             engine.dispose()
 
@@ -98,12 +101,18 @@ class SqlEventLog:
 
     async def bounds(self) -> tuple[int, int]:
         """See the port."""
-        return await self._read(bounds)
+        return await self._transaction(self._follower, bounds)
 
     async def read(self, view: View, after: int, until: int, limit: int) -> list[StoredEvent]:
         """See the port."""
         between = (events.c.id > after, events.c.id <= until, *_conditions(view))
         return await self._events(*between, order=events.c.id.asc(), limit=limit)
+
+    async def follow(self, after: int, until: int, limit: int) -> list[StoredEvent]:
+        """See the port."""
+        between = (events.c.id > after, events.c.id <= until)
+        wanted = select(events).where(*between).order_by(events.c.id).limit(limit)
+        return await self._transaction(self._follower, partial(_found, wanted))
 
     async def latest(self, view: View, before: int, limit: int) -> list[StoredEvent]:
         """See the port."""
@@ -152,9 +161,7 @@ class SqlEventLog:
         self, *where: ColumnElement[bool], order: ColumnElement[Any], limit: int
     ) -> list[StoredEvent]:
         wanted = select(events).where(*where).order_by(order).limit(limit)
-        return await self._read(
-            lambda connection: [_from_row(row) for row in connection.execute(wanted)]
-        )
+        return await self._read(partial(_found, wanted))
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
         return await self._transaction(self._writer, work)
@@ -200,6 +207,10 @@ def _conditions(view: View) -> list[ColumnElement[bool]]:
             column = events.c[term.key]
             found.append(or_(*(column.startswith(p, autoescape=True) for p in term.prefixes)))
     return found
+
+
+def _found(wanted: Select[Any], connection: Connection) -> list[StoredEvent]:
+    return [_from_row(row) for row in connection.execute(wanted)]
 
 
 def _from_row(row: Row[Any]) -> StoredEvent:

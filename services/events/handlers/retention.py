@@ -61,4 +61,6 @@ class Retention:
                 await self.once()
             except StorageError as error:
                 logger.warning("old events stay for now: %s", error)
+            except Exception:  # a log that nobody clears fills the disk in the end
+                logger.exception("old events stay for now")
             await asyncio.sleep(INTERVAL_SECONDS)

@@ -15,7 +15,7 @@ from typing import Final
 from services.events.domain.calls import SILENT_SECONDS, LiveCalls
 from services.events.domain.event import StoredEvent
 from services.events.domain.filters import parse_filter
-from services.events.domain.view import EVERYBODY, View
+from services.events.domain.view import View
 from services.events.handlers.feed import PAGE, Feed
 from services.events.ports import Appended, EventLog, StorageError
 from tandem.bus.interest import EventsStored
@@ -29,7 +29,6 @@ POLL_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 0.5
 """Between attempts to read a log that can't be read."""
 _OURSELVES: Final = Principal("events", admin=True)
-_ALL: Final = View(_OURSELVES, traces=EVERYBODY)
 # Not only call.*: a node that went or started again has ended its calls.
 _OF_CALLS: Final = View(_OURSELVES, parse_filter("type=call.*,node.*"))
 
@@ -107,10 +106,13 @@ class Tail:
                     await self._poll()
                 await self._read_to(self._target)
                 self.failing = False
-            except StorageError as error:
+            except Exception as error:  # whatever it is, consoles must not stand still for good
                 self.failed += 1
                 if not self.failing:
-                    logger.warning("the event log cannot be followed now: %s", error)
+                    unknown = None if isinstance(error, StorageError) else error
+                    logger.warning(
+                        "the event log cannot be followed now: %s", error, exc_info=unknown
+                    )
                 self.failing = True
                 self._wake.set()
                 await asyncio.sleep(RETRY_SECONDS)
@@ -131,7 +133,7 @@ class Tail:
 
     async def _read_to(self, target: int) -> None:
         while (after := self._feed.last) < target:
-            page = await self._log.read(_ALL, after, target, PAGE)
+            page = await self._log.follow(after, target, PAGE)
             self.read_back += len(page)
             reached = page[-1].id if len(page) == PAGE else target
             # Our own events may have been taken meanwhile.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
+from services.events.adapters import eventlog
 from services.events.adapters.eventlog import SqlEventLog
 from services.events.domain.event import Draft, draft
 from services.events.domain.filters import parse_filter
@@ -110,6 +113,30 @@ async def test_the_database_narrows_by_owner_and_by_prefix(log: SqlEventLog) -> 
     calls = View(Principal("root", admin=True), parse_filter("type=call.*"))
     assert [e.id for e in await log.latest(calls, 99, 99)] == [4]
     assert [e.id for e in await log.of_call("c1", 9)] == [4]
+
+
+async def test_who_follows_the_end_does_not_wait_for_those_who_look_back(
+    log: SqlEventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    appended = await log.append([event(1, "alice"), event(2, None)])
+    gate, busy = threading.Event(), threading.Semaphore(0)
+
+    def search(connection: Connection, call_id: str) -> None:
+        busy.release()
+        gate.wait(30)
+
+    monkeypatch.setattr(eventlog, "select_record", search)
+    searches = [asyncio.create_task(log.record("c1")) for _ in range(eventlog.READERS)]
+    try:
+        for _ in searches:
+            assert await asyncio.to_thread(busy.acquire, timeout=10)
+        async with asyncio.timeout(10):
+            assert await log.follow(0, 2, 9) == appended.events
+            assert await log.follow(1, 9, 1) == appended.events[1:]
+            assert await log.bounds() == (1, 2)
+    finally:
+        gate.set()
+        await asyncio.gather(*searches)
 
 
 async def test_removing_keeps_the_last_event_and_no_id_comes_twice(log: SqlEventLog) -> None:

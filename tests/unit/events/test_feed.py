@@ -38,6 +38,10 @@ class MemoryLog:
         owned = [e for e in self.events if view.viewer.may_see(e.owners)]
         return [e for e in owned if after < e.id <= until][:limit]
 
+    async def follow(self, after: int, until: int, limit: int) -> list[StoredEvent]:
+        self.reads += 1
+        return [e for e in self.events if after < e.id <= until][:limit]
+
     async def latest(self, view: View, before: int, limit: int) -> list[StoredEvent]:
         raise NotImplementedError
 

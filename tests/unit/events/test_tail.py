@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from services.events.domain.calls import LiveCalls
 from services.events.domain.event import StoredEvent
 from services.events.domain.view import EVERYBODY, View
@@ -101,14 +103,14 @@ async def test_a_node_that_hears_nothing_looks_for_itself() -> None:
 async def test_own_events_that_overtake_a_read_come_once() -> None:
     node = Follower()
     gate = asyncio.Event()
-    read = node.log.read
+    follow = node.log.follow
 
-    async def slow(view: View, after: int, until: int, limit: int) -> list[StoredEvent]:
-        found = await read(view, after, until, limit)
+    async def slow(after: int, until: int, limit: int) -> list[StoredEvent]:
+        found = await follow(after, until, limit)
         await gate.wait()
         return found
 
-    node.log.read = slow  # type: ignore[method-assign]
+    node.log.follow = slow  # type: ignore[method-assign]
     async with node.running():
         first = node.write(*some(1, 3))
         await node.heard(3)
@@ -122,19 +124,18 @@ async def test_own_events_that_overtake_a_read_come_once() -> None:
         assert await node.reaches(5) == [1, 2, 3, 4, 5]
 
 
-async def test_a_log_that_cannot_be_read_is_read_later() -> None:
+@pytest.mark.parametrize("fault", [StorageError("away"), RuntimeError("nobody thought of this")])
+async def test_a_log_that_cannot_be_read_is_read_later(fault: Exception) -> None:
     node = Follower()
-    failures = 1
-    read = node.log.read
+    faults = [fault]
+    follow = node.log.follow
 
-    async def fragile(view: View, after: int, until: int, limit: int) -> list[StoredEvent]:
-        nonlocal failures
-        if failures:
-            failures -= 1
-            raise StorageError("away")
-        return await read(view, after, until, limit)
+    async def fragile(after: int, until: int, limit: int) -> list[StoredEvent]:
+        if faults:
+            raise faults.pop()
+        return await follow(after, until, limit)
 
-    node.log.read = fragile  # type: ignore[method-assign]
+    node.log.follow = fragile  # type: ignore[method-assign]
     async with node.running():
         node.write(*some(1, 3))
         await node.heard(3)

@@ -22,9 +22,10 @@ from tandem.bus.ports import CountedBus
 from tandem.rpc.channel import open_channel
 from tandem.rpc.directory import Directory
 from tandem.rpc.http import make_service_app
-from tandem.rpc.remote import RemoteDirectory
+from tandem.rpc.remote import RemoteDirectory, RemoteSessions
 from tandem.rpc.security import Security
 from tandem.rpc.server import GrpcServer
+from tandem.rpc.sessions import Sessions
 from tandem.runtime.config import ConfigError
 from tandem.runtime.httpserver import HttpServer
 from tandem.runtime.lifecycle import bounded, settle, stop_signals
@@ -73,7 +74,7 @@ class Process:
         config = self._config
         security = _security(config)
         tracing = self._tracing()
-        directory = self._directory(security, tracing)
+        directory, sessions = self._directory(security, tracing)
         bus = _bus(config)
         admission = Admission(config.proxies)
         socket = UdpSocket.open(config.internal_listen.host, config.internal_listen.port)
@@ -94,7 +95,7 @@ class Process:
         if tracing is not None:
             metrics.counters("tandem_spans", tracing.export, "OpenTelemetry spans")
         http = self._http(metrics, appserver)
-        grpc = self._grpc(security, appserver, metrics)
+        grpc = self._grpc(security, sessions, appserver, metrics)
         appserver.subscribe()
         if grpc is not None:
             self._then("the gRPC server", grpc.stop)
@@ -115,7 +116,10 @@ class Process:
         _say(link, grpc, http)
         return appserver
 
-    def _directory(self, security: Security | None, tracing: Tracing | None) -> Directory:
+    def _directory(
+        self, security: Security | None, tracing: Tracing | None
+    ) -> tuple[Directory, Sessions | None]:
+        """And who can tell whose a token is; with a file of accounts nobody."""
         config = self._config
         if config.directory_url and security is not None:
             try:
@@ -123,11 +127,11 @@ class Process:
             except ValueError as error:
                 raise ConfigError(f"TANDEM_DIRECTORY_URL: {error}") from None
             self._then("the channel to provisioning", lambda: channel.close(None))
-            return RemoteDirectory(channel)
+            return RemoteDirectory(channel), RemoteSessions(channel)
         if config.accounts_file is None:
             raise ConfigError("TANDEM_DIRECTORY_URL is not set, nor is TANDEM_ACCOUNTS_FILE")
         try:
-            return FileDirectory(config.accounts_file)
+            return FileDirectory(config.accounts_file), None
         except ValueError as error:
             raise ConfigError(f"TANDEM_ACCOUNTS_FILE: {error}") from None
 
@@ -151,14 +155,18 @@ class Process:
         return server
 
     def _grpc(
-        self, security: Security | None, appserver: AppServer, metrics: Metrics
+        self,
+        security: Security | None,
+        sessions: Sessions | None,
+        appserver: AppServer,
+        metrics: Metrics,
     ) -> GrpcServer | None:
         listen = self._config.grpc_listen
         if listen is None:
             return None
         if security is None:
             raise ConfigError("TANDEM_CLUSTER_KEY is not set: gRPC needs it")
-        server = GrpcServer(listen, security, None, appserver.ready)
+        server = GrpcServer(listen, security, sessions, appserver.ready)
         appserver.serve(server)
         metrics.counters("tandem_grpc", server.counters, "gRPC calls")
         return server

@@ -5,6 +5,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 
+import grpc
+import pytest
+
+from tandem.rpc.channel import open_channel
+from tandem.rpc.security import Security
+from tandem.stubs.callcontrol.v1 import callcontrol_pb2 as pb
+from tandem.stubs.callcontrol.v1.callcontrol_pb2_grpc import CallControlStub
 from tests.support.cluster import DOMAIN, Cluster
 from tests.support.waiting import eventually
 from tests.support.wsclient import WebPhone
@@ -72,3 +79,40 @@ async def test_both_events_nodes_tell_the_same_in_the_same_order(cluster: Cluste
     await eventually(look, "both to tell the same")
     for one in phones:
         await one.close()
+
+
+async def test_a_customer_sees_his_own_calls_at_every_appserver_and_strangers_none(
+    cluster: Cluster,
+) -> None:
+    name, password = f"c{secrets.token_hex(4)}", "correct horse"
+    await cluster.add_customer(name, password)
+    api = await cluster.customer_api(name, password)
+    token = api.client.headers["Authorization"].removeprefix("Bearer ")
+    await api.close()
+    caller, callee = await phone(cluster, "proxy1"), await phone(cluster, "proxy2")
+    await cluster.api.bound(f"{callee.user}@{DOMAIN}")
+    calling = asyncio.create_task(caller.call(callee.user))
+    incoming = await callee.incoming()
+    admin = cluster.api.client.headers["Authorization"].removeprefix("Bearer ")
+    assert sum([await _calls(cluster, node.grpc, admin) for node in cluster.appservers]) == 1
+    for node in cluster.appservers:
+        assert await _calls(cluster, node.grpc, token) == 0
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await _calls(cluster, node.grpc, "wrong")
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    await incoming.accept()
+    call = await calling
+    hanging = asyncio.create_task(call.hang_up())
+    await callee.confirm("BYE")
+    assert (await hanging).status == 200
+    for one in (caller, callee):
+        await one.close()
+
+
+async def _calls(cluster: Cluster, address: str, token: str) -> int:
+    """How many calls an appserver shows to who has this token."""
+    security = Security(None, None, None, cluster.local.shared.cluster_key)
+    async with open_channel(address, security, token=token) as channel:
+        return len(
+            (await CallControlStub(channel).ListCalls(pb.ListCallsRequest(), timeout=10)).calls
+        )

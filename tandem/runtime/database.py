@@ -164,6 +164,19 @@ class DatabaseUrl:
         return [base | {"host": host.host, "port": host.port} for host in self.hosts]
 
 
+def bear_nul(connection: Any) -> None:
+    """Have a connection of psycopg send U+FFFD for NUL, which PostgreSQL refuses and the path of a
+    URL may hold: nothing is found by it then, and that is an answer."""
+    # here and not above: who has another database needs no psycopg
+    from psycopg.types.string import StrDumper
+
+    class Text(StrDumper):
+        def dump(self, obj: str) -> Any:
+            return super().dump(obj.replace("\0", "\ufffd"))
+
+    connection.adapters.register_dumper(str, Text)
+
+
 def _host(text: str, port: int) -> HostPort:
     try:
         return HostPort.parse(text, default_port=port)

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect, ExceptionContext
 from sqlalchemy.exc import ArgumentError
 
-from tandem.runtime.database import DatabaseUrl, is_read_only
+from tandem.runtime.database import DatabaseUrl, bear_nul, is_read_only
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 VERSION_TABLE: Final = "events_version"
@@ -66,6 +66,8 @@ def make_engine(url: str, *, statement_seconds: float = STATEMENT_SECONDS) -> En
     )
     event.listen(engine, "do_connect", connect)
     event.listen(engine, "handle_error", _on_error)
+    if parsed.dialect == "postgresql":
+        event.listen(engine, "connect", lambda connection, _record: bear_nul(connection))
     return engine
 
 

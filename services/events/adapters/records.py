@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, or_, select
 
 from services.events.adapters.schema import call_records, pack_owners, unpack_owners
+from services.events.domain.clean import clean_text
 from services.events.domain.event import CALL_RECORD, Draft
 from services.events.ports import CallRecords, RecordQuery
 
@@ -89,7 +90,7 @@ def _conditions(query: RecordQuery) -> list[ColumnElement[bool]]:
     if query.status is not None:
         found.append(c.status == query.status)
     if query.account:
-        part = query.account.lower()
+        part = clean_text(query.account).lower()  # for SQLite a pattern would end at a NUL
         addresses = (c.caller, c.destination, c.answered_by)
         found.append(or_(*(func.lower(a).contains(part, autoescape=True) for a in addresses)))
     return found

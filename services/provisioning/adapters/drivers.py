@@ -12,18 +12,10 @@ from typing import Any
 
 import psycopg
 from aiomysql.connection import Connection
-from psycopg.adapt import Buffer
-from psycopg.types.string import StrDumper
 from pymysql.constants import CR
 from pymysql.err import OperationalError
 
-
-class _Text(StrDumper):
-    """PostgreSQL stores no NUL, which some path in a URL may hold: nothing is found by it then, and
-    that is an answer."""
-
-    def dump(self, obj: str) -> Buffer | None:
-        return super().dump(obj.replace("\0", "\ufffd"))
+from tandem.runtime.database import bear_nul
 
 
 async def connect_postgresql(patience: float, **arguments: Any) -> psycopg.AsyncConnection[Any]:
@@ -38,7 +30,7 @@ async def connect_postgresql(patience: float, **arguments: Any) -> psycopg.Async
                 timer.cancel()
 
     connection = await Patient.connect(**arguments)
-    connection.adapters.register_dumper(str, _Text)
+    bear_nul(connection)
     return connection
 
 

@@ -139,6 +139,15 @@ async def test_who_follows_the_end_does_not_wait_for_those_who_look_back(
         await asyncio.gather(*searches)
 
 
+async def test_a_nul_in_what_is_asked_for_finds_nothing(log: SqlEventLog) -> None:
+    await log.append([event(1), call("c1", "x")])
+    assert await log.of_call("c1\0", 9) == []
+    assert await log.record("c1\0") is None
+    assert (await log.records(RecordQuery(owner="alice", account="\0"), 0, 9)).items == []
+    view = View(Principal("root", admin=True), parse_filter("type=call\0.*"))
+    assert await log.latest(view, 99, 99) == []
+
+
 async def test_removing_keeps_the_last_event_and_no_id_comes_twice(log: SqlEventLog) -> None:
     await log.append([event(n) for n in range(10)])
     await log.remove_events(4)

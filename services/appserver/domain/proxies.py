@@ -7,13 +7,14 @@ proxy that never probed.
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Final
 
 from tandem.bus.nodes import NodeState
 
 SILENT_SECONDS: Final = 2.0
 """Silence on the link after which a proxy that probes counts as gone: four probes."""
-MAX_HEARD: Final = 4096
+MAX_PROXIES: Final = 4096
 """Proxies heard of, more than a cloud has; those of former times go first."""
 
 _GONE: Final = frozenset({NodeState.STOPPED, NodeState.LOST})
@@ -28,7 +29,7 @@ class Proxies:
 
     def heard(self, proxy: str, now: float) -> None:
         """It probed us."""
-        if proxy not in self._heard and len(self._heard) >= MAX_HEARD:
+        if proxy not in self._heard and len(self._heard) >= MAX_PROXIES:
             del self._heard[min(self._heard, key=lambda name: self._heard[name])]
         self._heard[proxy] = now
 
@@ -39,7 +40,10 @@ class Proxies:
 
     def said(self, proxy: str, state: str) -> None:
         """It announced this state, or was found lost."""
+        self._said.pop(proxy, None)
         self._said[proxy] = state
+        if len(self._said) > MAX_PROXIES:
+            del self._said[next(iter(self._said))]
         if state == NodeState.STOPPED:
             self._heard.pop(proxy, None)
 
@@ -51,18 +55,24 @@ class Proxies:
         """Whether nothing sent to it would arrive. When all are silent it is us: then none is."""
         return self._silent(proxy, now) and bool(self._there(now))
 
-    def through(self, proxy: str, now: float) -> str:
+    def through(self, proxy: str, now: float, key: str) -> str:
         """The proxy to send through where any will do: this one, unless it is away or wants no
-        more; then another of those that are there, the same for all calls through this one."""
+        more; then the first of the others for this key."""
         if self._said.get(proxy) != NodeState.DRAINING and not self._silent(proxy, now):
             return proxy
-        others = self.others(proxy, now)
+        others = self.others(proxy, now, key)
         return others[0] if others else proxy
 
-    def others(self, proxy: str, now: float) -> list[str]:
-        """The rest of those that are there, those that drain last."""
+    def others(self, proxy: str, now: float, key: str) -> list[str]:
+        """The rest of those that are there, those that drain last. Each key (a phone's address, a
+        Call-ID, a URI) has its own order of them: what one proxy leaves is spread over all, and
+        a phone hears from one."""
         there = [name for name in self._there(now) if name != proxy]
-        return sorted(there, key=lambda name: (self._said.get(name) == NodeState.DRAINING, name))
+        return sorted(there, key=lambda name: self._rank(name, key))
+
+    def _rank(self, proxy: str, key: str) -> tuple[bool, bytes]:
+        weight = blake2b(f"{proxy} {key}".encode("utf-8", "replace"), digest_size=8).digest()
+        return self._said.get(proxy) == NodeState.DRAINING, weight
 
     def _silent(self, proxy: str, now: float) -> bool:
         heard = self._heard.get(proxy)

@@ -110,7 +110,8 @@ def reachable(hop: NextHop, proxies: Proxies, now: float) -> tuple[NextHop, ...]
         return (hop,)
     if not hop.movable:
         return ()
-    return tuple(hop.through(other) for other in proxies.others(hop.proxy, now)[:MAX_PROXIES])
+    others = proxies.others(hop.proxy, now, hop.text)[:MAX_PROXIES]
+    return tuple(hop.through(other) for other in others)
 
 
 def to_binding(binding: Binding) -> NextHop:

@@ -56,7 +56,7 @@ class Keepalives:
                 line = _KEEPALIVE + flow_token(binding).encode()
                 proxy = proxy_of(binding.path[0])
                 if self._tools.proxies.away(proxy, now):
-                    proxy = through(proxy, now)
+                    proxy = through(proxy, now, binding.received)
                 self._tools.send(line, proxy)
             if not wanting:
                 part.discard(aor)

@@ -54,7 +54,7 @@ class Outside:
     def next_hops(self, uri: Uri, proxy: str, now: float, done: Done) -> None:
         """`services.appserver.ports.NextHops`."""
         hops = self.known(uri)
-        proxy = self._proxies.through(proxy, now)
+        proxy = self._proxies.through(proxy, now, str(uri))
         if hops is not None:
             done(_through(proxy, hops), now)
         elif not self.look_up(uri, _Later(proxy, done, self._clock)):

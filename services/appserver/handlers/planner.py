@@ -260,7 +260,7 @@ class Planner:
             self._refuse(inquiry, NOT_RESOLVED, now)
             return
         tx = inquiry.tx
-        proxy = self._tools.proxies.through(tx.hop.peer, now)
+        proxy = self._tools.proxies.through(tx.hop.peer, now, tx.request.call_id)
         target = outside(tx.request.request_uri, hops, proxy)
         self._finish(inquiry, plan(inquiry.caller, None, (target,)), now)
 

@@ -115,7 +115,7 @@ class Board:
         """By its proxy, or by another if that is away and the flow outlives it."""
         if not self.proxies.away(leg.proxy, now):
             return leg.pinned_way()
-        return leg.way_by(self.proxies.through(leg.proxy, now)) if leg.movable else None
+        return leg.way_by(self.proxies.through(leg.proxy, now, leg.text)) if leg.movable else None
 
 
 def _use_best(use: Use, hops: tuple[NextHop, ...], now: float) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from services.appserver.domain.callbacks import Callback
 from services.appserver.handlers.calls import Calls
 from services.appserver.handlers.membership import SETTLE_SECONDS
 from tandem.bus.events import CallRecord, RegistrationRemoved
@@ -336,6 +338,27 @@ async def test_an_invite_that_did_not_ring_is_sent_through_another_proxy(site: M
         peers += [peer for data, peer in site.link.sent if data.startswith(b"INVITE")]
         site.link.sent.clear()
     assert peers[-1] == OTHER_PROXY
+
+
+async def test_an_account_that_is_rung_for_a_callback_is_rung_through_another_proxy(
+    site: Member,
+) -> None:
+    bob = Phone(site, "bob")
+    await bob.registered()
+    site.link.take()
+    wanted = Callback(customer="owner-bob", account="bob@example.com")
+    async with aclosing(site.app.callbacks.run(wanted)) as steps:
+        waiting = asyncio.ensure_future(anext(steps))
+        await site.settle()
+        assert [peer for data, peer in site.link.sent if data.startswith(b"INVITE")] == [PROXY]
+        site.link.take()
+        for _ in range(6):
+            site.probed_by(OTHER_PROXY)
+            site.advance(0.5)
+        peers = [peer for data, peer in site.link.sent if data.startswith(b"INVITE")]
+        assert peers[-1] == OTHER_PROXY
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
 
 
 async def test_what_is_outside_is_called_through_a_proxy_that_is_there(site: Member) -> None:

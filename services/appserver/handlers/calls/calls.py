@@ -220,7 +220,7 @@ class Calls:
         """What is set up through this proxy goes another way, or has failed."""
         self._now = now
         for call in list(self._board.calls.values()):
-            if isinstance(call.setup, Setup):
+            if call.setup is not None:
                 call.setup.proxy_lost(proxy, now)
 
     # -- from outside of SIP -------------------------------------------------------------------

@@ -112,6 +112,11 @@ class Dialout:
         chosen = best(self._failures)
         self.finish(passed_status(chosen.status), now, end_reason(chosen))
 
+    def proxy_lost(self, proxy: str, now: float) -> None:
+        """A proxy is away."""
+        for branch in list(self._branches):
+            branch.proxy_lost(proxy, now)
+
     # -- the callback --------------------------------------------------------------------------
 
     def join(self, party: Party, now: float) -> None:

@@ -17,8 +17,17 @@ export function eventLine(event) {
   const time = el("time", clock(event.time));
   if (event.time) time.title = dateAndTime(event.time);
   const failed = /failed|dropped|gap/.test(event.type || "");
-  line.append(time, el("span", event.type, "type"), el("span", event.message, failed ? "bad" : ""));
+  const text = event.type === "sip.trace"
+    ? sipMessage(event) : el("span", event.message, failed ? "bad" : "");
+  line.append(time, el("span", event.type, "type"), text);
   return line;
+}
+
+// Its first line, and the whole message where somebody wants to see it.
+function sipMessage(event) {
+  const found = el("details");
+  found.append(el("summary", event.message), el("pre", event.data.message.replaceAll("\r", "")));
+  return found;
 }
 
 function showEvent(event) {

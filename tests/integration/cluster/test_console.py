@@ -48,6 +48,12 @@ async def test_an_administrator_sees_the_nodes_and_where_phones_go(
     one = await phone(cluster, "proxy2")
     await browser.shows("#bindings", f"{one.user}@{DOMAIN}")
     await browser.shows("#events", "registration.added")
+    assert (await one.call("nobody")).status == 404
+    await browser.shows("#cdrs", "404")
+    await browser.click("#cdrs button")
+    await browser.shows("#steps", "sip.trace")
+    await browser.click("#steps summary")
+    await browser.shows("#steps details[open] pre", "INVITE sip:nobody@")
     await one.close()
     faults = [line for line in await browser.log() if "Content Security" in line or "CORS" in line]
     assert faults == []

@@ -102,10 +102,13 @@ class Tail:
         """Follow the log, for ever."""
         while True:
             try:
-                if not await self._woken():
+                # after a failure: a look tells whether the log can be read, also without news
+                if self.failing or not await self._woken():
                     await self._poll()
                 await self._read_to(self._target)
-                self.failing = False
+                if self.failing:
+                    self.failing = False
+                    logger.warning("the event log is followed again")
             except Exception as error:  # whatever it is, consoles must not stand still for good
                 self.failed += 1
                 if not self.failing:
@@ -114,7 +117,6 @@ class Tail:
                         "the event log cannot be followed now: %s", error, exc_info=unknown
                     )
                 self.failing = True
-                self._wake.set()
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _woken(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,6 +12,7 @@ import pytest
 from services.events.domain.calls import LiveCalls
 from services.events.domain.event import StoredEvent
 from services.events.domain.view import EVERYBODY, View
+from services.events.handlers import tail
 from services.events.handlers.feed import PAGE, Feed
 from services.events.handlers.tail import Tail
 from services.events.ports import Appended, StorageError
@@ -142,6 +144,37 @@ async def test_a_log_that_cannot_be_read_is_read_later(fault: Exception) -> None
         assert await node.reaches(3) == [1, 2, 3]
     assert node.tail.failed == 1
     assert not node.tail.failing
+
+
+async def test_a_log_that_stays_away_is_told_of_once_and_followed_when_it_is_back(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "RETRY_SECONDS", 0.01)
+    caplog.set_level(logging.INFO, logger=tail.__name__)
+    node = Follower(poll_seconds=0.01)
+    node.write(*some(1, 3))
+    away = asyncio.Event()
+    bounds = node.log.bounds
+
+    async def gone() -> tuple[int, int]:
+        if away.is_set():
+            raise StorageError("away")
+        return await bounds()
+
+    node.log.bounds = gone  # type: ignore[method-assign]
+    async with node.running(), asyncio.timeout(10):
+        away.set()
+        while node.tail.failed < 5:
+            assert node.tail.failing is (node.tail.failed > 0)
+            await asyncio.sleep(0)
+        away.clear()
+        node.write(*some(4, 4))  # its announcement is lost
+        assert await node.reaches(4) == [1, 2, 3, 4]
+    assert not node.tail.failing
+    assert [record.message for record in caplog.records] == [
+        "the event log cannot be followed now: away",
+        "the event log is followed again",
+    ]
 
 
 async def test_calls_under_way_are_learnt_from_the_log_at_the_start() -> None:

@@ -5,6 +5,7 @@ Neither runs as root: for root they run as the users that their packages made.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
 import signal
@@ -12,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from deploy.local.child import POLL_SECONDS, Child, StartFailed
 from deploy.local.programs import (
@@ -25,6 +27,9 @@ from deploy.local.programs import (
     user_of,
     write_for,
 )
+
+STARTING: Final = ("starting up", "not yet accepting connections", "recovery mode")
+"""What PostgreSQL says while it is on its way; after a power cut it has to recover."""
 
 
 class Rabbit:
@@ -155,7 +160,7 @@ class Postgres:
         """Wait until it takes connections and has the databases. Raises StartFailed."""
         await listening(self.child, self.port)
         for database in self.databases:
-            self._create(database)
+            await self._create(database)
 
     async def stop(self) -> None:
         """Stop it cleanly."""
@@ -179,16 +184,17 @@ class Postgres:
         self.run_sql(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if yes else 'off'}")
         self.run_sql("SELECT pg_reload_conf()")
 
-    def _create(self, database: str) -> None:
+    async def _create(self, database: str) -> None:
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
                 there = self.run_sql(f"SELECT 1 FROM pg_database WHERE datname = '{database}'")
                 break
             except StartFailed as problem:  # it listens a moment before it takes anybody
-                if "starting up" not in str(problem) or time.monotonic() > deadline:
+                starting = any(words in str(problem) for words in STARTING)
+                if not starting or time.monotonic() > deadline:
                     raise
-                time.sleep(POLL_SECONDS)
+                await asyncio.sleep(POLL_SECONDS)
         if not there:
             self.run_sql(f"CREATE DATABASE {database}")
 

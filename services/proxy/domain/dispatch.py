@@ -33,9 +33,13 @@ remembers them for less long."""
 RECENT: Final = 1024
 """INVITEs that are looked through for a retransmission that a new hint would take for a new call:
 those of some seconds, and it comes half a second after the first."""
+WHOLE: Final = 4096
+"""Bytes of an INVITE up to which it is kept whole; of a longer one the header is, if that is not
+longer itself: all of them take no more than 130 MB, whatever is sent."""
 
 Sent: TypeAlias = tuple[bytes, str, bytes, Peer]
-"""The branch of an INVITE, where it went, the INVITE as it came, and from whom."""
+"""The branch of an INVITE, where it went, as much of it as an answer needs (nothing of a huge
+one), and from whom."""
 
 
 class Dispatch:
@@ -83,7 +87,8 @@ class Dispatch:
                 return None
             appserver = self._table[zlib.crc32(call_id) % BUCKETS]
         if method == self._kept_method:
-            self._sent.append((branch, appserver, data, peer))
+            kept = data if len(data) <= WHOLE else _header(data)
+            self._sent.append((branch, appserver, kept, peer))
         return appserver
 
     def tick(self, now: float) -> None:
@@ -130,3 +135,8 @@ class Dispatch:
 
     def _came_before(self, branch: bytes) -> bool:
         return any(sent[0] == branch for sent in islice(reversed(self._sent), RECENT))
+
+
+def _header(data: bytes) -> bytes:
+    end = data.find(b"\r\n\r\n", 0, WHOLE)
+    return data[: end + 4] if end >= 0 else b""

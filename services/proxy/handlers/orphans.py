@@ -22,6 +22,10 @@ PATIENCE: Final = 5.0
 waits 4 s at most between two tries while our probes find out (§17.1.1.2)."""
 AGAIN: Final = 2.0
 """Seconds until the answer is sent once more, for datagrams get lost."""
+AT_A_TIME: Final = 100
+"""Answers in one turn of the loop, some 10 ms of work: what comes meanwhile must not wait."""
+PAUSE: Final = 0.02
+"""Seconds between two such turns."""
 LOST: Final = Answer(503, "Server lost", ("Retry-After: 1",))
 
 
@@ -56,12 +60,14 @@ class Orphans:
         latest: dict[bytes, Sent] = {}
         for sent in self._dispatch.recent():
             latest[sent[0]] = sent
-        lost = [sent for sent in latest.values() if sent[1] in gone]
-        if lost:
-            self.answered += len(lost)
-            self._tell(lost)
-            self._later(AGAIN, lambda: self._tell(lost))
+        lost = [sent for sent in latest.values() if sent[1] in gone and sent[2]]
+        self.answered += len(lost)
+        self._tell(lost)
+        self._later(AGAIN, lambda: self._tell(lost))
 
-    def _tell(self, lost: list[Sent]) -> None:
-        for _, _, data, peer in lost:
+    def _tell(self, lost: list[Sent], start: int = 0) -> None:
+        end = start + AT_A_TIME
+        for _, _, data, peer in lost[start:end]:
             self._answer(data, LOST, peer)
+        if end < len(lost):
+            self._later(PAUSE, lambda: self._tell(lost, end))

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
+from services.proxy.domain.dispatch import WHOLE
 from services.proxy.domain.peer import Peer
 from services.proxy.domain.verdict import Answer
-from services.proxy.handlers.orphans import AGAIN, PATIENCE, Orphans
+from services.proxy.handlers.orphans import AGAIN, AT_A_TIME, PATIENCE, PAUSE, Orphans
 from tests.support.proxy import World, make_peer, request
 
 A, B = "10.0.0.9:7000", "10.0.0.10:7000"
@@ -107,6 +109,37 @@ def test_one_that_drains_keeps_its_calls() -> None:
     scene.appservers.set({B: 100}, draining=[A])
     scene.advance(PATIENCE + AGAIN)
     assert scene.told == []
+
+
+def test_many_are_answered_some_at_a_time_each_as_often() -> None:
+    scene = Scene()
+    lost = [number for number in range(3 * AT_A_TIME) if scene.invite(number)[1] == A]
+    assert len(lost) > AT_A_TIME
+    scene.appservers.set_active([B])
+    scene.advance(PATIENCE)
+    assert len(scene.told) == AT_A_TIME
+    for _ in range(10):
+        scene.advance(PAUSE)
+    assert len(scene.told) == len(lost)
+    scene.advance(AGAIN)
+    for _ in range(10):
+        scene.advance(PAUSE)
+    counts = Counter(data for data, _, _ in scene.told)
+    assert set(counts.values()) == {2}
+    assert len(counts) == scene.orphans.answered == len(lost)
+
+
+def test_a_large_invite_is_remembered_by_its_header_and_a_huge_header_not_at_all() -> None:
+    scene = Scene()
+    data = request("INVITE", via="SIP/2.0/UDP 203.0.113.7:5062;branch=z9hG4bKlarge;rport")
+    assert scene.fast.request(data + b"x" * WHOLE, scene.peer) is not None
+    huge = data.replace(b"\r\n\r\n", b"\r\nSubject: " + b"x" * WHOLE + b"\r\n\r\n")
+    huge = huge.replace(b"z9hG4bKlarge", b"z9hG4bKhuge")
+    assert scene.fast.request(huge, scene.peer) is not None
+    assert [kept for _, _, kept, _ in scene.dispatch.recent()] == [data, b""]
+    scene.appservers.set_active([])
+    scene.advance(PATIENCE)
+    assert [told for told, _, _ in scene.told] == [data]
 
 
 def test_what_is_no_invite_is_not_remembered() -> None:

@@ -29,6 +29,7 @@ from services.provisioning.handlers.api_keys import ApiKeys
 from services.provisioning.handlers.customers import Customers
 from services.provisioning.handlers.directory import StoredDirectory
 from services.provisioning.handlers.domains import Domains
+from services.provisioning.handlers.housekeeping import Housekeeping
 from services.provisioning.handlers.location import LocationCopy
 from services.provisioning.handlers.login import Login
 from services.provisioning.handlers.nodes import Operations
@@ -49,10 +50,6 @@ from tandem.stubs.directory.v1.directory_pb2_grpc import add_DirectoryServicer_t
 from tandem.stubs.ops.v1.ops_pb2_grpc import add_OpsServicer_to_server
 
 __all__ = ["DatabaseProblem", "Provisioning"]
-
-RENEWAL_TURNS: Final = 15
-"""Refreshes are written every so many times that new bindings are: a quarter of the shortest
-registration."""
 
 REOPEN_SECONDS: Final = 1.0
 """Between two attempts to open a database that was away at the start."""
@@ -137,9 +134,14 @@ class Provisioning:
         # what happened to a binding waits for whichever instance is there to write it
         self._bus.subscribe(Topic.LOCATION, location.take, name=KIND, keep=Keep.SHARED)
         self._bus.subscribe(Topic.DIRECTORY, self._cases.sessions.take, name=f"{node}-sessions")
+        housekeeping = Housekeeping(
+            location,
+            flush_seconds=self._config.location_flush_seconds,
+            purge_seconds=self._config.purge_seconds,
+        )
         self._tasks += [
-            loop.create_task(self._flushing(), name="provisioning flush"),
-            loop.create_task(self._purging(), name="provisioning purge"),
+            loop.create_task(housekeeping.flush(), name="provisioning flush"),
+            loop.create_task(housekeeping.purge(), name="provisioning purge"),
         ]
 
     async def stop(self) -> None:
@@ -237,17 +239,3 @@ class Provisioning:
             self._me = replace(self._me, state=state)
             self._bus.publish(Topic.EVENTS, NodeDraining(what=KIND, draining=drain))
         self.nodes.announce()
-
-    async def _flushing(self) -> None:
-        while True:
-            for turn in range(RENEWAL_TURNS):
-                await asyncio.sleep(self._config.location_flush_seconds)
-                await self._cases.location.flush_or_log(renewals=turn == 0)
-
-    async def _purging(self) -> None:
-        while True:
-            try:
-                await self._cases.location.purge()
-            except DirectoryUnavailable as fault:
-                _log.warning("nothing was purged: %s", fault)
-            await asyncio.sleep(self._config.purge_seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,12 +117,15 @@ async def running(
     password: str | None = ADMIN_PASSWORD,
     *,
     wait_seconds: float = 30.0,
+    flush_seconds: float = 0.05,
 ) -> AsyncIterator[Rig]:
     """The service between start and stop, with the database at a URL. `wait_seconds` is for tests
-    of a database that does not answer; others wait as long as a busy machine takes."""
+    of a database that does not answer; others wait as long as a busy machine takes.
+    `flush_seconds`: how often bindings are written behind."""
     bus, clock = MemoryBus("test"), clock or Clock()
     security = Security.of_one_process()
-    service = Provisioning(quick_config(database, wait_seconds), bus, clock, security)
+    config = replace(quick_config(database, wait_seconds), location_flush_seconds=flush_seconds)
+    service = Provisioning(config, bus, clock, security)
     rig = Rig(service, bus, clock, security)
     try:
         await service.start()

@@ -102,7 +102,7 @@ async def test_a_refresh_waits_longer_than_a_new_binding_but_not_beyond_a_stop(
     clock = Clock()
     old = a_binding(clock.now)
     new = replace(old, registered_at=old.registered_at + 5, expires_at=old.expires_at + 5)
-    async with running(database, clock=clock) as rig:
+    async with running(database, clock=clock, flush_seconds=3600.0) as rig:
         location = rig.service._cases.location
         await location.take([_enveloped(BindingStored(old))])
         await location.flush(renewals=False)

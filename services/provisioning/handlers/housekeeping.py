@@ -1,0 +1,50 @@
+"""What provisioning does unasked: it writes bindings behind, and deletes what expired."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from services.provisioning.handlers.location import LocationCopy
+from tandem.rpc.directory import DirectoryUnavailable
+
+RENEWAL_TURNS: Final = 15
+"""Refreshes are written every so many times that new bindings are: a quarter of the shortest
+registration."""
+
+_log = logging.getLogger(__name__)
+
+
+class Housekeeping:
+    """Two loops without an end. Whatever goes wrong in one turn, the next one comes: who would find
+    out that bindings are not written any more?"""
+
+    def __init__(
+        self, location: LocationCopy, *, flush_seconds: float, purge_seconds: float
+    ) -> None:
+        self._location = location
+        self._flush_seconds = flush_seconds
+        self._purge_seconds = purge_seconds
+
+    async def flush(self) -> None:
+        """Write what gathers."""
+        turn = 0
+        while True:
+            await asyncio.sleep(self._flush_seconds)
+            try:
+                await self._location.flush_or_log(renewals=turn == 0)
+            except Exception:
+                _log.exception("bindings could not be written")
+            turn = (turn + 1) % RENEWAL_TURNS
+
+    async def purge(self) -> None:
+        """Delete what expired."""
+        while True:
+            try:
+                await self._location.purge()
+            except DirectoryUnavailable as fault:
+                _log.warning("nothing was purged: %s", fault)
+            except Exception:
+                _log.exception("nothing was purged")
+            await asyncio.sleep(self._purge_seconds)

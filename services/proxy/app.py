@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 from services.proxy.adapters.listeners import Advertised, UdpListener
 from services.proxy.adapters.peers import PeerTable
-from services.proxy.adapters.probes import INTERVAL, OptionsProbes
+from services.proxy.adapters.probes import OptionsProbes
 from services.proxy.config import ProxyConfig
 from services.proxy.domain.appservers import Appservers
 from services.proxy.domain.dispatch import Dispatch
 from services.proxy.domain.edge import Edge
 from services.proxy.domain.hints import HintTable
 from services.proxy.domain.limiter import Limiter
-from services.proxy.domain.members import Members
+from services.proxy.domain.members import INTERVAL, Members
 from services.proxy.domain.peer import Peer
 from services.proxy.handlers.drops import Drops
 from services.proxy.handlers.forwarder import UNREACHABLE, Forwarder

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 from services.proxy.domain.edge import MARK
 from services.proxy.domain.members import Members
 from services.proxy.handlers.forwarder import PROBE_REF
 from tandem.siptransport.link import Link
-
-INTERVAL: Final = 0.5
-"""Seconds between two probes of an appserver."""
 
 
 class OptionsProbes:
@@ -27,7 +23,7 @@ class OptionsProbes:
 
     def tick(self) -> None:
         """Give up those that were silent too long, and probe all; called every INTERVAL."""
-        self._members.judge()
+        self._members.look()
         self._number += 1
         for address in self._members.addresses:
             self.probe(address)

@@ -1,12 +1,13 @@
 """Which appservers there are, and in what state: from what nodes announce over the broker and from
 the probes that they answer, whichever still works (DESIGN §2).
 
-    announced  a new address: probe it; its weight; it drains, has stopped, or was found lost
+    announced  a new address: probe it; its weight; it drains, or has stopped
     answered   it lives: 503 says that it wants nothing new, any other status that it serves
     silent     for SILENCE seconds: gone, and what it had announced is forgotten
 
-A probe is the later word on life and death: one that was found lost (its way to the broker may be
-cut) is used again when it answers, and so is one that has stopped, once it has had time to close.
+Probes alone tell life from death: they find it sooner than the broker, and one that is lost there
+may only be cut off from it. One that has stopped is used again when it answers, once it has had
+time to close.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from tandem.bus.nodes import NodeAnnounced, NodeState
 
 logger = logging.getLogger(__name__)
 
+INTERVAL: Final = 0.5
+"""Seconds between two probes of an appserver."""
 SILENCE: Final = 1.6
 """Seconds without an answer until an appserver counts as gone: three probes; so that new calls
 go elsewhere within two seconds (DESIGN §8)."""
@@ -47,7 +50,7 @@ class Member:
         """The id of the node that announced this address last; "" for none."""
         self.incarnation = 0
         self.said: str = NodeState.ACTIVE
-        """What it announced, LOST and STOPPED forgotten."""
+        """ACTIVE or DRAINING, as it announced."""
         self.weight = DEFAULT_WEIGHT
         self.heard = -math.inf
         """When the last probe was answered."""
@@ -75,13 +78,14 @@ class Members:
         self.on_changed: Callable[[], None] = lambda: None
         """Called when `addresses` changed."""
         self.lost = 0
-        """Times that an appserver fell silent or was found lost."""
+        """Times that an appserver fell silent."""
         self.draining = 0
         """How many are draining now."""
         self._appservers = appservers
         self._clock = clock
         self._members = {name: Member(fixed=True, now=clock()) for name in fixed}
         self._probed = probed
+        self._looked = clock()
         if not probed:
             for member in self._members.values():
                 member.heard = math.inf
@@ -94,7 +98,7 @@ class Members:
 
     def announced(self, said: NodeAnnounced, before: NodeAnnounced | None) -> None:
         """A node is new, changed, said good-bye or was found lost (a listener of `Nodes`)."""
-        if said.kind != "appserver":
+        if said.kind != "appserver" or said.state == NodeState.LOST:
             return
         if before is not None and before.sip != said.sip:
             self._moved(before)
@@ -104,8 +108,8 @@ class Members:
         fresh = (member.node, member.incarnation) != (said.node, said.incarnation)
         member.node, member.incarnation = said.node, said.incarnation
         member.weight, member.seen = said.weight, self._clock()
-        if said.state in (NodeState.STOPPED, NodeState.LOST):
-            self._gone(said.sip, member, said.state)
+        if said.state == NodeState.STOPPED:
+            self._stopped(member)
         else:
             fresh = fresh or member.heard == -math.inf
             member.said, member.stopped = said.state, -math.inf
@@ -125,15 +129,26 @@ class Members:
         if news:
             self.judge()
 
+    def look(self) -> None:
+        """Find who is silent; called every INTERVAL, before a round of probes. When it is called
+        late, this process stood still: that time is nobody's silence."""
+        now = self._clock()
+        late = now - self._looked - INTERVAL
+        self._looked = now
+        if late > INTERVAL:
+            for member in self._members.values():
+                member.heard = min(member.heard + late, now)
+        self.judge()
+
     def judge(self) -> None:
-        """Find who is silent, and set the choice; called before each round of probes."""
+        """Set the choice to those that are not silent."""
         now = self._clock()
         weights: dict[str, int] = {}
         draining: list[str] = []
         for address, member in list(self._members.items()):
             if member.heard <= now - SILENCE:
                 if member.heard > -math.inf:
-                    self._gone(address, member, "silent")
+                    self._silent(address, member)
                 elif not member.fixed and now - member.seen > FORGET_SECONDS:
                     self._forget(address)
             elif member.refuses or member.said == NodeState.DRAINING or member.weight <= 0:
@@ -165,14 +180,17 @@ class Members:
         if member is not None and member.node == before.node and not member.fixed:
             self._forget(before.sip)
 
-    def _gone(self, address: str, member: Member, why: str) -> None:
-        if not self._probed:
-            return
-        if why == NodeState.STOPPED:
+    def _stopped(self, member: Member) -> None:
+        if self._probed:
             member.stopped = self._clock()
-        elif member.heard > -math.inf:
-            self.lost += 1
-            logger.warning("appserver %s at %s is %s", member.node or "(unnamed)", address, why)
+            self._forget_state(member)
+
+    def _silent(self, address: str, member: Member) -> None:
+        self.lost += 1
+        logger.warning("appserver %s at %s is silent", member.node or "(unnamed)", address)
+        self._forget_state(member)
+
+    def _forget_state(self, member: Member) -> None:
         member.heard, member.refuses, member.said = -math.inf, False, NodeState.ACTIVE
 
 

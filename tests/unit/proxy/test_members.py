@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.proxy.adapters.probes import INTERVAL
 from services.proxy.domain import members as module
 from services.proxy.domain.appservers import Appservers
 from services.proxy.domain.members import (
     CLOSING_SECONDS,
     FORGET_SECONDS,
+    INTERVAL,
     MAX_MEMBERS,
     SILENCE,
     Members,
@@ -56,7 +56,7 @@ class World:
             self.now += INTERVAL
             for address in answering:
                 self.answer(address)
-            self.members.judge()
+            self.members.look()
 
     @property
     def active(self) -> set[str]:
@@ -99,14 +99,27 @@ def test_a_broker_that_is_away_changes_nothing() -> None:
     assert world.active == {ONE}
 
 
-def test_one_that_is_found_lost_is_out_until_it_answers() -> None:
+def test_one_that_lost_its_broker_keeps_what_it_has() -> None:
+    world = World()
+    world.hear(said(weight=7))
+    world.answer()
+    world.hear(said(weight=7, state=NodeState.LOST))
+    assert world.active == {ONE}
+    world.hear(said(weight=7))
+    assert world.active == {ONE}
+    assert world.members.lost == 0
+
+
+def test_the_time_that_we_stood_still_is_nobodys_silence() -> None:
     world = World()
     world.hear(said())
     world.answer()
-    world.hear(said(state=NodeState.LOST))
-    assert world.alive == set()
-    world.answer()
+    world.wait(INTERVAL, ONE)
+    world.now += 60
+    world.members.look()
     assert world.active == {ONE}
+    world.wait(SILENCE + INTERVAL)
+    assert world.alive == set()
 
 
 def test_one_that_stopped_is_out_whatever_its_last_answers_say() -> None:
@@ -192,7 +205,7 @@ def test_those_of_the_fixed_list_stay_and_others_are_forgotten_in_the_end() -> N
     world.answer()
     world.wait(3)
     world.now += FORGET_SECONDS
-    world.members.judge()
+    world.members.look()
     assert world.members.addresses == [TWO]
     world.answer(TWO)
     assert world.active == {TWO}

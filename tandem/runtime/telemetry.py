@@ -44,14 +44,22 @@ MAX_TEXT: Final = 1000
 _log = logging.getLogger(__name__)
 
 
+def legible(text: str) -> str:
+    """SIP text with U+FFFD for bytes that are no UTF-8 (PEP 383): one such text would keep a whole
+    batch of spans from being exported."""
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def trace_id(call_id: str) -> int:
     """The id of a call's trace: the hash of its first SIP Call-ID."""
-    return int.from_bytes(blake2b(call_id.encode(), digest_size=16).digest()) or 1
+    return int.from_bytes(blake2b(legible(call_id).encode(), digest_size=16).digest()) or 1
 
 
 def span_id(branch: str) -> int:
     """The id of the span that sent a request with this Via branch."""
-    return int.from_bytes(blake2b(branch.encode(), digest_size=8).digest()) or 1
+    return int.from_bytes(blake2b(legible(branch).encode(), digest_size=8).digest()) or 1
 
 
 def request_attributes(
@@ -103,7 +111,7 @@ class Export(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Called in a thread of the SDK's own."""
-        if not self._closed and self._inner.export(spans) is SpanExportResult.SUCCESS:
+        if not self._closed and self._exported(spans):
             self.exported += len(spans)
             if self._said:
                 self._said = 0.0
@@ -116,6 +124,13 @@ class Export(SpanExporter):
             self._said = now
             _log.warning("traces can't be exported to %s and are dropped", self._where)
         return SpanExportResult.FAILURE
+
+    def _exported(self, spans: Sequence[ReadableSpan]) -> bool:
+        try:
+            return self._inner.export(spans) is SpanExportResult.SUCCESS
+        except Exception:  # it would be swallowed by the SDK, and not be counted
+            _log.exception("%d spans can't be exported", len(spans))
+            return False
 
     def shutdown(self) -> None:
         """Give up what waits; a second call does nothing."""
@@ -234,9 +249,8 @@ class Tracing:
         began: float = 0.0,
     ) -> Span:
         at = int(began * 1e9) if began else None
-        return self._tracer.start_span(
-            name, within, kind=kind, attributes=dict(attributes), start_time=at
-        )
+        said = {n: legible(v) if isinstance(v, str) else v for n, v in attributes.items()}
+        return self._tracer.start_span(name, within, kind=kind, attributes=said, start_time=at)
 
 
 def traceparent(span: Span | None = None) -> str:

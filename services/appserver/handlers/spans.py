@@ -21,7 +21,7 @@ from tandem.bus.events import (
     Event,
     LegFailed,
 )
-from tandem.runtime.telemetry import Attributes, Tracing, request_attributes
+from tandem.runtime.telemetry import Attributes, Tracing, legible, request_attributes
 
 MAX_OPEN: Final = 10_000
 """Calls whose spans are open; above it the oldest is closed as it is."""
@@ -56,7 +56,7 @@ class CallSpans:
         elif isinstance(event, CallEnded):
             self._ended(event.call_id, event)
         elif isinstance(event, _MARKS):
-            span.add_event(event.type, {"message": event.text()})
+            span.add_event(event.type, {"message": legible(event.text())})
             if isinstance(event, CallAnswered) and event.leg in legs:
                 _end(legs.pop(event.leg), 200, "")
 
@@ -100,5 +100,5 @@ def _of_leg(event: CallForwarded) -> Attributes:
 def _end(span: Span, status: int, reason: str) -> None:
     span.set_attribute("sip.response.status_code", status)
     if reason:
-        span.set_attribute("sip.response.reason", reason)
+        span.set_attribute("sip.response.reason", legible(reason))
     span.end()

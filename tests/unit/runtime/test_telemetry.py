@@ -17,6 +17,7 @@ from tandem.runtime.telemetry import (
     Export,
     Tracing,
     from_traceparent,
+    request_attributes,
     trace_id,
     traceparent,
 )
@@ -105,6 +106,34 @@ class Away(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         return SpanExportResult.FAILURE if self.away else SpanExportResult.SUCCESS
+
+
+def test_bytes_that_are_no_utf8_are_told_as_such_on_all_nodes_alike() -> None:
+    raw = b"caf\xe9@phone"
+    proxy, appserver = Node("proxy"), Node("appserver")
+    proxy.tracing.passage("INVITE", raw.decode("utf-8", "replace"), BRANCH, {}).end()
+    text = raw.decode("utf-8", "surrogateescape")
+    with appserver.tracing.because_of(text, BRANCH):
+        pass
+    arrived = appserver.tracing.arrival("INVITE", text, BRANCH, request_attributes("x", text, text))
+    arrived.end()
+    (passed,), (found,) = proxy.spans().values(), appserver.spans().values()
+    assert passed.context is not None
+    assert found.context is not None
+    assert passed.context.trace_id == found.context.trace_id
+    assert (found.attributes or {})["sip.call_id"] == "caf\ufffd@phone"
+    assert "".join(map(str, (found.attributes or {}).values())).encode()
+
+
+def test_spans_that_can_not_be_exported_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(SpanExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            raise UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed")
+
+    export = Export(Broken(), "http://127.0.0.1:9")
+    assert export.export([ReadableSpan("x")] * 3) is SpanExportResult.FAILURE
+    assert export.lost == 3
+    assert "3 spans can't be exported" in caplog.text
 
 
 def test_a_collector_that_is_away_is_told_of_once_and_what_is_lost_is_counted(

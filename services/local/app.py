@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -29,8 +28,10 @@ from services.provisioning.domain.errors import Invalid
 from services.proxy.adapters.presence import Presence
 from services.proxy.app import Proxy
 from services.proxy.config import ProxyConfig
+from services.proxy.entrypoints import figures
 from services.proxy.handlers.hintfeed import HintFeed
 from tandem.bus.memory import MemoryBus
+from tandem.bus.metrics import register_bus, register_nodes
 from tandem.bus.nodes import Nodes
 from tandem.rpc.security import Security
 from tandem.rpc.server import GrpcServer
@@ -39,6 +40,7 @@ from tandem.runtime.lifecycle import bounded
 from tandem.runtime.metrics import Metrics
 from tandem.siptransport.link import Hub, MemoryLink
 from tandem.siptransport.resolver import Resolver
+from tandem.siptransport.tls import TlsFileError
 
 NODE: Final = "local"
 """What publishes on the bus, and the appserver, whose calls are known by it."""
@@ -105,7 +107,9 @@ class Local:
         proxy = await self._start_switch(bus, hub, appserver, self._proxy_config(key, hosts))
         appserver.register(metrics)
         provisioning.register(metrics)
-        metrics.counters("tandem_proxy", lambda: proxy.counters, "What the proxy did")
+        figures.register(metrics, proxy)
+        register_bus(metrics, bus)
+        register_nodes(metrics, nodes)
         events.register(metrics)
         phones = http_phones.make_router(
             provisioning.sessions, lambda: proxy.addresses, DEFAULT_DOMAIN
@@ -233,7 +237,7 @@ class Local:
     async def _open(self, proxy: Proxy) -> None:
         try:
             await proxy.start()
-        except ssl.SSLError as error:
+        except TlsFileError as error:
             raise SettingProblem(f"--tls-cert or --tls-key can't be used: {error}") from None
         except OSError as error:
             option, listener = unusable(self._config.listeners) or ("sip", "an address")

@@ -12,6 +12,7 @@ from services.proxy.adapters.presence import Presence
 from services.proxy.app import Proxy
 from services.proxy.config import ProxyConfig, appserver_address
 from services.proxy.entrypoints.figures import register
+from services.proxy.handlers.arrival import meet
 from services.proxy.handlers.hintfeed import HintFeed
 from tandem.bus.metrics import register_bus, register_nodes
 from tandem.bus.nodes import NodeState
@@ -24,6 +25,7 @@ from tandem.runtime.httpserver import HttpServer
 from tandem.runtime.lifecycle import bounded, settle, stop_signal
 from tandem.runtime.logs import set_up
 from tandem.runtime.metrics import Metrics
+from tandem.siptransport.tls import TlsFileError
 from tandem.siptransport.udp import UdpSocket
 from tandem.siptransport.udplink import UdpLink
 
@@ -80,13 +82,15 @@ class Node:
 
     async def start(self) -> list[str]:
         """Learn what others know, then take traffic, then say so. Returns the lines to show;
-        raises OSError and ssl.SSLError as `Proxy.start`."""
+        raises OSError and TlsFileError as `Proxy.start`."""
         self._open_http()
         self.link.start()
         self.proxy.begin()
+        since = asyncio.get_running_loop().time()
         await self._bus.start()
         if self._config.has_broker:
             await self._feed.catch_up()
+            await meet(self.proxy.appservers, self.proxy.hints, since)
         await self.proxy.start()
         lines = [f"{name} {HostPort(host, port)}" for name, host, port in self.proxy.addresses]
         lines.append(f"internal {self.link.address}")
@@ -161,7 +165,7 @@ def main() -> int:
     set_up()
     try:
         asyncio.run(serve(read_config()))
-    except (ConfigError, OSError) as error:
+    except (ConfigError, TlsFileError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     return 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import ssl
 import time
 from collections import Counter
 from dataclasses import asdict
@@ -32,6 +31,7 @@ from tandem.runtime.address import HostPort
 from tandem.siptransport.flowtoken import TokenKey
 from tandem.siptransport.link import CONTROL, BatchLink
 from tandem.siptransport.stream import Streams
+from tandem.siptransport.tls import server_context
 from tandem.siptransport.udp import UdpSocket
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Proxy:
 
     async def start(self) -> None:
         """Find an appserver, open the sockets and begin to forward; raises OSError for an address
-        that can't be had, and ssl.SSLError or OSError for a bad certificate."""
+        that can't be had, and TlsFileError for a certificate that can't be used."""
         if self._streams is None:
             self.begin()
         assert self._streams is not None
@@ -183,7 +183,8 @@ class Proxy:
             advertised.listens("tcp", host, port)
             self._add_udp(socket, advertised, limiter)
             self.addresses += (("udp", host, port), ("tcp", host, port))
-        context = self._tls_context()
+        cert, key = config.tls_cert, config.tls_key
+        context = server_context(cert, key) if cert is not None and key is not None else None
         for transport, places in (
             ("tls", config.tls_listen), ("ws", config.ws_listen), ("wss", config.wss_listen),
         ):  # fmt: skip
@@ -192,13 +193,6 @@ class Proxy:
                 host, port = await streams.listen(transport, where.host, where.port, ssl=tls)
                 advertised.listens(transport, host, port)
                 self.addresses.append((transport, host, port))
-
-    def _tls_context(self) -> ssl.SSLContext | None:
-        if self.config.tls_cert is None:
-            return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self.config.tls_cert, self.config.tls_key)
-        return context
 
     async def _udp_and_tcp(
         self, streams: Streams, where: HostPort

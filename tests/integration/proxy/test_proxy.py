@@ -314,6 +314,16 @@ async def test_a_wrong_setting_ends_it_with_one_line(settings: dict[str, str]) -
     assert complaint.startswith("TANDEM_")
 
 
+async def test_a_certificate_that_is_not_there_is_one_line_too() -> None:
+    nowhere = "/nowhere.pem"
+    process, _ = await start_alone(
+        9, TANDEM_TLS_LISTEN="127.0.0.1:0", TANDEM_TLS_CERT=nowhere, TANDEM_TLS_KEY=nowhere
+    )
+    assert process.stderr is not None
+    assert (await process.stderr.read()).decode() == f"TLS: no such file: {nowhere}\n"
+    assert await process.wait() == 2
+
+
 async def test_a_port_in_use_is_one_line_too() -> None:
     taken = UdpSocket.open("127.0.0.1", 0)
     process, _ = await start_alone(9, TANDEM_SIP_LISTEN=f"127.0.0.1:{taken.port}")

@@ -180,7 +180,13 @@ class Provisioning:
 
     def register(self, metrics: Metrics) -> None:
         """Show what is counted here."""
-        metrics.counters("tandem_location_copy", self._cases.location, "The bindings' durable copy")
+        location = self._cases.location
+        metrics.counters("tandem_location_copy", location, "The bindings' durable copy")
+        metrics.gauge(
+            "tandem_location_copy_waiting",
+            lambda: len(location),
+            "Bindings that wait for the database",
+        )
 
     def router(self) -> APIRouter:
         """All routes, under /api/v1. The application must have `tandem.rpc.http.install`."""

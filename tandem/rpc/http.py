@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import http
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tandem import __version__
 from tandem.rpc.directory import DirectoryUnavailable, OutcomeUnknown
+from tandem.rpc.httpcount import CountResponses
 from tandem.rpc.sessions import Principal, Sessions
 from tandem.runtime.metrics import CONTENT_TYPE, Metrics
 
@@ -152,6 +154,9 @@ def make_service_app(
     async def show_metrics() -> Response:
         return Response(metrics.render(), media_type=CONTENT_TYPE)
 
+    counts: Counter[str] = Counter()
+    metrics.labelled("tandem_http_responses", "class", lambda: counts, "Answers to HTTP requests")
+    app.add_middleware(CountResponses, counts=counts)
     return app
 
 

@@ -169,6 +169,36 @@ def test_services_and_the_ingress_lead_to_ports_that_exist(
     assert services[host]["clusterIP"] == "None"
 
 
+@pytest.mark.parametrize(
+    ("path", "service"),
+    [
+        ("/", "tandem-provisioning"),
+        ("/static/app.js", "tandem-provisioning"),
+        ("/console-config.json", "tandem-provisioning"),
+        ("/openapi.json", "tandem-provisioning"),
+        ("/api/v1/login", "tandem-provisioning"),
+        ("/api/v1/events/ws", "tandem-events"),
+        ("/api/v1/calls", "tandem-events"),
+        ("/api/v1/cdrs/c1", "tandem-events"),
+        ("/metrics", None),
+        ("/health/ready", None),
+    ],
+)
+def test_the_world_gets_the_console_and_the_apis_and_nothing_else(
+    path: str, service: str | None, documents: list[dict[str, Any]]
+) -> None:
+    (ingress,) = (d for d in documents if d["kind"] == "Ingress")
+    (rule,) = ingress["spec"]["rules"]
+    leads: dict[str, str] = {}
+    for one in rule["http"]["paths"]:
+        place = one["path"]
+        below = one["pathType"] == "Prefix" and path.startswith(place.rstrip("/") + "/")
+        if path == place or below:
+            leads[place] = one["backend"]["service"]["name"]
+    # of several the longest counts
+    assert (leads[max(leads, key=len)] if leads else None) == service
+
+
 def test_nothing_but_what_is_named_reaches_a_pod(
     documents: list[dict[str, Any]], pods: dict[str, dict[str, Any]]
 ) -> None:

@@ -110,17 +110,9 @@ class Load:
                 found[call_id].failure = f"{what} {status}"
         return found
 
-    async def until(self, calls: int) -> None:
-        """Wait until so many calls are up."""
-
-        async def look() -> bool:
-            now = time.time()
-            return sum(call.was_up(now) for call in self.calls().values()) >= calls
-
-        await eventually(look, f"{calls} calls to be up", 30)
-
-    async def placed(self, calls: int, since: float) -> None:
-        """Wait until so many calls that were placed after `since` (Unix seconds) are up."""
+    async def answered(self, calls: int, since: float = 0.0) -> None:
+        """Wait until so many calls that were placed after `since` (Unix seconds) were answered.
+        Sipp writes its log every few seconds."""
 
         async def look() -> bool:
             seen = self.calls().values()

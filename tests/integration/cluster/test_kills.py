@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import secrets
+import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 import pytest
 import pytest_asyncio
 
-from tests.support.cluster import DOMAIN, Cluster
-from tests.support.clusterload import Load, Placed, Records, Registering, Sink, recorded
+from tests.support.cluster import DOMAIN, TRACES, Cluster
+from tests.support.clusterload import (
+    PASSWORD,
+    Load,
+    Placed,
+    Records,
+    Registering,
+    Sink,
+    known_everywhere,
+    recorded,
+)
+from tests.support.dns import dns_server
+from tests.support.srvagent import SrvAgent
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def site() -> AsyncIterator[Cluster]:
-    """Two of everything; each test leaves all nodes running."""
+async def module_cluster() -> AsyncIterator[Cluster]:
+    """Two of everything; use `site`."""
     cluster = Cluster(
         env={
             "proxy": {"TANDEM_PUBLIC_NAME": DOMAIN},
+            "appserver1": {"TANDEM_DRAIN_SECONDS": "15"},
             "events": {"TANDEM_LOST_SECONDS": "3"},
         }
     )
@@ -38,7 +54,22 @@ async def site() -> AsyncIterator[Cluster]:
         await cluster.stop()
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def site(module_cluster: Cluster) -> AsyncIterator[Cluster]:
+    """Two of everything, all running and ready; what a test that fails leaves dead is started."""
+    yield module_cluster
+    for node in module_cluster.nodes.values():
+        if not node.running:
+            await node.start()
+        await module_cluster.is_ready(node)
+
+
 LOST: Final = "server lost"
+CANCELLED: Final = "cancelled"
+STOPPED: Final = "server stopped"
+DRAINING: Final = 'tandem_proxy_appservers{state="draining"}'
+IN_FLIGHT: Final = 1.0
+"""Seconds from a proxy's choice to the appserver's clock on a machine that is very busy."""
 HUNG_UP: Final = "caller hung up"
 
 
@@ -50,7 +81,7 @@ async def three_loads(site: Cluster, sink: Sink) -> list[Load]:
         await sink.load(site["proxy2"], rate=5, transport="t1"),
     ]
     for load in loads:
-        await load.until(12)
+        await load.answered(15)
     return loads
 
 
@@ -62,13 +93,18 @@ async def ended(loads: list[Load]) -> dict[str, Placed]:
     return calls
 
 
+def when(text: str) -> float:
+    """Unix seconds of an RFC 3339 time."""
+    return datetime.fromisoformat(text).timestamp()
+
+
 async def takes_part(site: Cluster, node: str, since: float) -> None:
     """Wait until a new call is run by this appserver."""
 
     async def look() -> bool:
         page = await site.events_apis[0].get("/calls", count=1000)
         began = [c for c in page["items"] if c["node"] == node]
-        return any(datetime.fromisoformat(c["started_at"]).timestamp() > since for c in began)
+        return any(when(call["started_at"]) > since for call in began)
 
     await eventually(look, f"a call on {node}", 30)
 
@@ -116,7 +152,7 @@ async def test_an_appserver_that_is_killed_takes_no_call_of_another_along(site: 
         killed = time.time()
         victim.kill()
         for load in loads:
-            await load.placed(12, killed + 2)
+            await load.answered(12, killed + 2)
         await has_no_calls(site, victim.name)
         started = time.time()
         await victim.start()
@@ -142,3 +178,213 @@ async def test_an_appserver_that_is_killed_takes_no_call_of_another_along(site: 
         assert [r["node"] for r in others] in ([], ["appserver2"]), (call, found)
     sys.stdout.write(f"  {lost} calls ended as {LOST}\n")
     assert lost
+
+
+SRV: Final = """
+_sip._udp SRV 10 0 {first} first
+_sip._udp SRV 20 0 {second} second
+_sip._tcp SRV 10 0 {first} first
+_sip._tcp SRV 20 0 {second} second
+first A 127.0.0.1
+second A 127.0.0.1
+"""
+"""Of different priorities, so that it is known which proxy phones take."""
+PAIRS: Final = 10
+
+
+@pytest.fixture
+def dns(site: Cluster, tmp_path: Path) -> Iterator[tuple[str, int]]:
+    """A DNS server that names both proxies, the first to be preferred."""
+    first, second = (proxy.sip.rpartition(":")[2] for proxy in site.proxies)
+    with dns_server(tmp_path, DOMAIN, SRV.format(first=first, second=second)) as address:
+        yield address
+
+
+@pytest.fixture
+def agents() -> Iterator[list[SrvAgent]]:
+    """User agents are put in here, and closed after the test."""
+    made: list[SrvAgent] = []
+    yield made
+    for agent in made:
+        agent.close()
+
+
+async def test_phones_whose_proxy_is_killed_go_on_by_the_other(
+    site: Cluster, dns: tuple[str, int], agents: list[SrvAgent]
+) -> None:
+    since = time.time()
+    first, second = site.proxies
+    for name in ("callee", "caller", "newcomer"):
+        agents.append(await SrvAgent.find(name, DOMAIN, dns))
+    callee, caller, newcomer = agents
+    callee.on_invite = lambda call: call.accept()
+    assert callee.servers == caller.servers == [first.sip, second.sip]
+    user = f"u{secrets.token_hex(4)}"
+    await site.api.add_account(user, PASSWORD)
+    await callee.register(DOMAIN, user, PASSWORD, DOMAIN)
+    await known_everywhere(site, user)
+    uri = f"sip:{user}@{DOMAIN}"
+    async with (
+        Sink.open(site, first) as sink,
+        Registering.phone(site, [second]) as phone,
+    ):
+        loads = [
+            await sink.load(second, rate=10),
+            await sink.load(second, rate=5, transport="t1"),
+        ]
+        for load in loads:
+            await load.answered(15)
+        up = [caller.invite(DOMAIN, uri) for _ in range(2 * PAIRS)]
+        for call in up:
+            await call.until(call.answered)
+        answered = list(callee.calls)
+        for call in answered:
+            await call.until(call.answered)
+        killed = time.time()
+        first.kill()
+        # half of them hangs the caller up, half the callee: each by the other proxy
+        mine, others = up[:PAIRS], {call.offer for call in up[PAIRS:]}
+        theirs = [call for call in answered if call.heard in others]
+        assert len(theirs) == PAIRS
+        await asyncio.gather(*(call.hang_up() for call in (*mine, *theirs)))
+        again = caller.invite(DOMAIN, uri)
+        await again.until(again.answered)
+        await again.hang_up()
+        await newcomer.register(DOMAIN, user, PASSWORD, DOMAIN)
+        recovered = time.time() - killed
+        for load in loads:
+            await load.answered(12, killed + 2)
+        calls = await ended(loads)
+        records = await recorded(site, calls.values(), since)
+    await first.start()
+    await site.is_ready(first)
+    report("kill -9 of a proxy", killed, calls, phone)
+    sys.stdout.write(f"  all calls hung up, a new one, a registration after {recovered:.1f} s\n")
+    assert not [r for r in phone.done if r.problem]
+    for placed in calls.values():
+        if placed.tried < killed and placed.failure.startswith("silent"):
+            # the phone's answer went to the dead proxy: it rang until the caller gave up
+            assert [r["end_reason"] for r in records[placed.call_id]] == [CANCELLED]
+        else:
+            went_well(placed, records)
+    for call in (*up, again):
+        await call.until(call.over)
+    for agent, number in ((caller, PAIRS + 1), (callee, PAIRS)):
+        byes = [status for (method, _), status in agent.finals.items() if method == "BYE"]
+        assert byes == [200] * number
+    made = [records[call.invite.call_id] for call in (*up, again)]
+    assert {len(found) for found in made} == {1}
+    ends = Counter(found[0]["end_reason"] for found in made)
+    assert ends == {HUNG_UP: PAIRS + 1, "callee hung up": PAIRS}
+
+
+async def drained(site: Cluster, node: str) -> float:
+    """Have an appserver drain. Returns when every proxy knew."""
+    ran = await site.tandemctl()("drain", node)
+    assert ran.status == 0, ran.err
+
+    async def look() -> bool:
+        return [(await p.metrics())[DRAINING] for p in site.proxies] == [1, 1]
+
+    await eventually(look, "all proxies to know of it")
+    return time.time()
+
+
+async def test_draining_an_appserver_fails_no_call(site: Cluster) -> None:
+    since = time.time()
+    first, second = site.appservers
+    moments: dict[str, tuple[float, float]] = {}
+    async with (
+        Sink.open(site, site["proxy1"]) as sink,
+        Registering.phone(site, site.proxies) as phone,
+    ):
+        loads = await three_loads(site, sink)
+        # by an operator, who thinks better of it
+        at = await drained(site, first.name)
+        for load in loads:
+            await load.answered(8, at)
+        until = time.time()
+        moments[first.name] = (at, until)
+        assert (await site.tandemctl()("undrain", first.name)).status == 0
+        await takes_part(site, first.name, until)
+        # by a signal
+        signalled = time.time()
+        assert await first.terminate(90) == 0
+        took = time.time() - signalled
+        started = time.time()
+        await first.start(TANDEM_DRAIN_SECONDS="0")
+        await takes_part(site, first.name, started)
+        # by an operator, for good
+        at = await drained(site, second.name)
+        waited = await site.tandemctl()("drain", second.name, "--wait", "60")
+        assert waited.status == 0, waited.err
+        moments[second.name] = (at, time.time())
+        assert await second.terminate() == 0
+        for load in loads:
+            await load.answered(8, time.time())
+        started = time.time()
+        await second.start()
+        await takes_part(site, second.name, started)
+        calls = await ended(loads)
+        records = await recorded(site, calls.values(), since)
+    report("drain", since, calls, phone)
+    sys.stdout.write(f"  SIGTERM to stop with calls of 3 s: {took:.1f} s\n")
+    assert not [r for r in phone.done if r.problem]
+    for placed in calls.values():
+        went_well(placed, records)
+    for node, (begin, end) in moments.items():
+        began = [when(r["created_at"]) for rs in records.values() for r in rs if r["node"] == node]
+        assert not [at for at in began if begin + IN_FLIGHT < at < end], node
+
+
+def in_session(leader: int) -> list[int]:
+    """The processes of the session that a node was the leader of."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            if int(stat.read_text().rpartition(")")[2].split()[3]) == leader:
+                found.append(int(stat.parent.name))
+    return found
+
+
+async def queues_without_readers(site: Cluster) -> set[str]:
+    """The queues that are left once nobody reads any."""
+
+    async def look() -> dict[str, int]:
+        found = site.queues()  # counted a moment late for quorum queues
+        return found if not any(found.values()) else {}
+
+    return set(await eventually(look, "queues without readers"))
+
+
+async def test_all_told_to_stop_at_once_under_load_leave_nothing(site: Cluster) -> None:
+    since = time.time()
+    before = site.queues()
+    async with Sink.open(site, site["proxy1"]) as sink:
+        loads = await three_loads(site, sink)
+        told = time.time()
+        nodes = list(site.nodes.values())
+        for node in nodes:
+            node.child.send(signal.SIGTERM)
+        statuses = await asyncio.gather(*(node.terminate(60) for node in nodes))
+        took = time.time() - told
+        calls: dict[str, Placed] = {}
+        for load in loads:
+            calls |= await load.kill()
+    assert set(statuses) == {0}
+    assert [n.name for n in nodes if any(trace in n.log for trace in TRACES)] == []
+    assert [n.name for n in nodes if in_session(n.child.pid)] == []
+    left = await queues_without_readers(site)
+    assert left <= {"tandem.events.events", "tandem.location.provisioning"}, (left, before)
+    for node in nodes:
+        node.spawn()
+    await site.log_in()
+    records = await recorded(site, calls.values(), since)
+    up = [call for call in calls.values() if call.was_up(told)]
+    reasons = Counter(r["end_reason"] for rs in records.values() for r in rs)
+    sys.stdout.write(
+        f"SIGTERM of all: {len(calls)} calls, {len(up)} up; stopped after {took:.1f} s; {reasons}\n"
+    )
+    assert {len(found) for found in records.values()} == {1}
+    assert {records[call.call_id][0]["status"] for call in up} == {200}
+    assert {records[call.call_id][0]["end_reason"] for call in up} <= {HUNG_UP, STOPPED}

@@ -18,7 +18,7 @@ from tandem.bus.metrics import register_bus, register_nodes
 from tandem.bus.nodes import NodeState
 from tandem.bus.open import open_bus
 from tandem.bus.ports import CountedBus
-from tandem.rpc.http import make_service_app
+from tandem.rpc.httpservice import make_service_app
 from tandem.runtime.address import HostPort
 from tandem.runtime.config import ConfigError
 from tandem.runtime.httpserver import HttpServer

@@ -53,6 +53,10 @@ class HintTable:
     def __contains__(self, hint_id: str) -> bool:
         return hint_id in self._by_id
 
+    def appservers(self) -> set[str]:
+        """Who has published them."""
+        return {waiting.hint.appserver for waiting in self._by_id.values()}
+
     def add(self, hint: Hint, now: float) -> bool:
         """Keep it from now on; `now` is Unix time. Returns whether it is in the table: no for one
         that has expired, or that there is no room for."""

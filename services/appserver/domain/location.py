@@ -51,6 +51,8 @@ class LocationTable:
         self._aors: dict[str, Aor] = {}
         self._slots: dict[int, list[Aor]] = {}
         self._flows: dict[str, tuple[str, ...]] = {}
+        self._owned: dict[str, set[str]] = {}
+        """The AORs of each customer."""
         self._others: Recent[tuple[str, str], tuple[Version, ...]] = Recent(
             REMEMBER_SECONDS, MAX_REMEMBERED
         )
@@ -77,6 +79,10 @@ class LocationTable:
         """The AORs that have bindings."""
         return list(self._aors)
 
+    def of_owner(self, owner: str) -> list[str]:
+        """The AORs of a customer that have bindings, sorted."""
+        return sorted(self._owned.get(owner, ()))
+
     # -- changes of this node ------------------------------------------------------------------
 
     def put(self, binding: Binding) -> Binding | None:
@@ -86,11 +92,15 @@ class LocationTable:
             record = self._aors[binding.aor] = Aor()
         old = find(record.bindings, binding)
         self.own += (binding.node == self.node) - (old is not None and old.node == self.node)
+        if old is None or old.owner != binding.owner:
+            self._owned.setdefault(binding.owner, set()).add(binding.aor)
         if old is None:
             record.bindings = (*record.bindings, binding)
             self.count += 1
         else:
             self._replace(record, old, binding)
+            if old.owner != binding.owner:
+                self._disown(old)
         self._index_flow(old, binding)
         self._schedule(record, int(binding.expires_at) + 1)
         return old
@@ -224,6 +234,16 @@ class LocationTable:
         if not record.bindings:
             del self._aors[binding.aor]
             record.due = None
+        self._disown(binding)
+
+    def _disown(self, gone: Binding) -> None:
+        """A binding is gone: maybe the last of its customer's on this AOR."""
+        if any(binding.owner == gone.owner for binding in self.bindings(gone.aor)):
+            return
+        owned = self._owned[gone.owner]
+        owned.discard(gone.aor)
+        if not owned:
+            del self._owned[gone.owner]
 
     def _schedule(self, record: Aor, slot: int) -> None:
         if record.due is None or slot < record.due:

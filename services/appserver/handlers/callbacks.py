@@ -242,11 +242,7 @@ class Callbacks:
         if not users:
             ends = self._calls.accounts_of(wait.call_id)
             users = [account.username for account in ends if account.owner == customer]
-            users += sorted(
-                binding.aor.rpartition("@")[0]
-                for binding in self._tools.table.all()
-                if binding.owner == customer
-            )
+            users += (aor.rpartition("@")[0] for aor in self._tools.table.of_owner(customer))
         return tuple(dict.fromkeys(user.lower() for user in users))[:MAX_USERS]
 
     async def _ask(self, wait: Wait, asked: asyncio.Queue[int]) -> None:

@@ -150,6 +150,22 @@ def test_a_binding_that_went_and_came_again_expires_once() -> None:
     assert replica.expire(NOW + 602) == [FIRST]
 
 
+def test_the_aors_of_a_customer_are_known_while_they_have_bindings() -> None:
+    replica = table()
+    other = replace(FIRST, aor="bob@example.com")
+    second = replace(FIRST, contact="sip:b@h", call_id="d")
+    for binding in (FIRST, second, other):
+        replica.put(binding)
+    assert replica.of_owner("o") == [AOR, other.aor]
+    replica.remove(later(FIRST, 1), NOW)
+    assert replica.of_owner("o") == [AOR, other.aor]
+    replica.put(later(second, 1, owner="new"))
+    assert (replica.of_owner("o"), replica.of_owner("new")) == ([other.aor], [AOR])
+    replica.expire(NOW + 700)
+    assert (replica.of_owner("o"), replica.of_owner("new")) == ([], [])
+    assert not replica._owned
+
+
 def test_connections_are_indexed_by_their_token() -> None:
     replica = table()
     tcp = replace(FIRST, received="tcp:203.0.113.7:4711", path=("<sip:t1@p1;lr>",))

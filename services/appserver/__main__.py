@@ -21,7 +21,7 @@ from tandem.bus.open import open_bus
 from tandem.bus.ports import CountedBus
 from tandem.rpc.channel import open_channel
 from tandem.rpc.directory import Directory
-from tandem.rpc.http import make_service_app
+from tandem.rpc.httpservice import make_service_app
 from tandem.rpc.remote import RemoteDirectory, RemoteSessions
 from tandem.rpc.security import Security
 from tandem.rpc.server import GrpcServer

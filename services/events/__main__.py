@@ -20,7 +20,7 @@ from tandem.bus.metrics import register_bus
 from tandem.bus.open import open_bus
 from tandem.bus.ports import CountedBus
 from tandem.rpc.channel import open_channel
-from tandem.rpc.http import make_service_app
+from tandem.rpc.httpservice import make_service_app
 from tandem.rpc.remote import RemoteSessions
 from tandem.rpc.security import Security
 from tandem.rpc.server import GrpcServer

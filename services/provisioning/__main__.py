@@ -16,7 +16,7 @@ from services.provisioning.entrypoints.http_console import add_console
 from tandem.bus.metrics import register_bus, register_nodes
 from tandem.bus.open import open_bus
 from tandem.rpc.directory import DirectoryUnavailable
-from tandem.rpc.http import make_service_app
+from tandem.rpc.httpservice import make_service_app
 from tandem.rpc.server import GrpcServer
 from tandem.runtime import logs
 from tandem.runtime.config import ConfigError, load

@@ -9,7 +9,7 @@ The identity is set by the server before a method of a servicer runs; see `tande
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import grpc
@@ -25,6 +25,8 @@ class Caller:
 
     service: bool = False
     principal: Principal | None = None
+    token: str = field(default="", repr=False)
+    """What a customer showed, for who asks again after a while; "" for a service."""
 
 
 NOBODY: Final = Caller()

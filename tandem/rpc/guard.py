@@ -13,9 +13,8 @@ import grpc
 
 from tandem.rpc.caller import SERVICE, Caller, Context, enter
 from tandem.rpc.directory import DirectoryUnavailable
-from tandem.rpc.http import MAX_TOKEN_LENGTH
 from tandem.rpc.security import Security
-from tandem.rpc.sessions import Sessions
+from tandem.rpc.sessions import MAX_TOKEN_LENGTH, Sessions, bearer
 
 if TYPE_CHECKING:
     from tandem.runtime.telemetry import Tracing
@@ -131,7 +130,7 @@ class Guard(grpc.aio.ServerInterceptor):
         if self._security.is_service(token):
             return SERVICE
         principal = await self._sessions.verify(token) if self._sessions else None
-        return Caller(principal=principal) if principal else None
+        return Caller(principal=principal, token=token) if principal else None
 
     async def _failed(
         self, fault: Exception, method: str, context: Context, *, late: bool = False
@@ -157,8 +156,7 @@ def _shown(metadata: Any) -> tuple[str, str]:
     token = trace = ""
     for name, value in metadata or ():
         if name == "authorization" and isinstance(value, str):
-            scheme, _, rest = value.partition(" ")
-            token = rest.strip() if scheme.lower() == "bearer" else ""
+            token = bearer(value)
         elif name == "traceparent" and isinstance(value, str):
             trace = value
     return token, trace

@@ -12,30 +12,23 @@ from __future__ import annotations
 
 import http
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tandem import __version__
 from tandem.rpc.directory import DirectoryUnavailable, OutcomeUnknown
-from tandem.rpc.httpcount import CountResponses
-from tandem.rpc.sessions import Principal, Sessions
-from tandem.runtime.metrics import CONTENT_TYPE, Metrics
+from tandem.rpc.sessions import MAX_TOKEN_LENGTH, Principal, Sessions, bearer
 
 _log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 256 * 1024
 """Bytes of a request body: a long dialplan fits several times over; more is nobody's mistake."""
-
-MAX_TOKEN_LENGTH = 512
-"""Characters of a token that are looked at; ours have under 100."""
 
 MAX_ERRORS = 20
 """Faults listed in one problem document: enough to mend a form."""
@@ -129,46 +122,14 @@ def install(app: FastAPI, *, max_body_bytes: int = MAX_BODY_BYTES) -> None:
     app.add_middleware(_Guard, max_body_bytes=max_body_bytes)
 
 
-def make_service_app(
-    title: str,
-    routers: Sequence[APIRouter],
-    metrics: Metrics,
-    ready: Callable[[], Awaitable[bool]],
-) -> FastAPI:
-    """The HTTP surface of one service: its routers (none will do), /health/live, /health/ready and
-    /metrics. `ready` tells whether it can do its work."""
-    app = FastAPI(title=title, version=__version__, docs_url=None, redoc_url=None)
-    install(app)
-    for router in routers:
-        app.include_router(router)
-
-    @app.get("/health/live", include_in_schema=False)
-    async def live() -> PlainTextResponse:
-        return PlainTextResponse("alive\n")
-
-    @app.get("/health/ready", include_in_schema=False)
-    async def is_ready() -> PlainTextResponse:
-        return PlainTextResponse("ready\n") if await ready() else PlainTextResponse("no\n", 503)
-
-    @app.get("/metrics", include_in_schema=False)
-    async def show_metrics() -> Response:
-        return Response(metrics.render(), media_type=CONTENT_TYPE)
-
-    counts: Counter[str] = Counter()
-    metrics.labelled("tandem_http_responses", "class", lambda: counts, "Answers to HTTP requests")
-    app.add_middleware(CountResponses, counts=counts)
-    return app
-
-
 def bearer_token(connection: HTTPConnection, *, in_query: bool = False) -> str | None:
     """The token of a request: `Authorization: Bearer …` (RFC 6750 §2.1) or `X-API-Key: …`.
 
     A browser can set no header on a WebSocket or an EventSource, so for those, and wherever
     `in_query` says so, `?access_token=…` (§2.3) counts too.
     """
-    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
-        token = connection.headers.get("x-api-key", "")
+    headers = connection.headers
+    token = bearer(headers.get("authorization", "")) or headers.get("x-api-key", "")
     if not token and (in_query or _cannot_set_headers(connection)):
         token = connection.query_params.get("access_token", "")
     token = token.strip()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+MAX_TOKEN_LENGTH: Final = 512
+"""Characters of a token that are looked at; ours have under 100."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,12 @@ class Principal:
     def may_see(self, owners: tuple[str, ...]) -> bool:
         """The one rule of scope: administrators all, others what is theirs."""
         return self.admin or self.username in owners
+
+
+def bearer(authorization: str) -> str:
+    """The token of an Authorization header or metadata, "" if it has none: RFC 6750 §2.1."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 class Sessions(Protocol):

@@ -26,7 +26,7 @@ from services.events.handlers.feed import Gap
 from services.events.handlers.queries import Queries
 from services.events.handlers.viewing import Forbidden, make_view
 from services.events.ports import StorageError
-from tandem.rpc.caller import Context, require_principal
+from tandem.rpc.caller import Context, caller_of, require_principal
 from tandem.rpc.sessions import Principal
 from tandem.stubs.eventfeed.v1 import eventfeed_pb2 as pb
 from tandem.stubs.eventfeed.v1.eventfeed_pb2_grpc import EventFeedServicer
@@ -60,7 +60,7 @@ class FeedServicer(EventFeedServicer):
         except TooManyConsoles as error:
             await context.abort(Code.RESOURCE_EXHAUSTED, str(error))
         with self._consoles.counted(viewer.username):
-            items = self._consoles.follow(Ticket(view, _token(viewer, context)), cursor)
+            items = self._consoles.follow(Ticket(view, caller_of(context).token), cursor)
             await _send_all(items, viewer, context)
 
     async def ListCalls(
@@ -142,13 +142,3 @@ def _struct(document: Mapping[str, Any]) -> Struct:
     found = Struct()
     found.update(document)
     return found
-
-
-def _token(viewer: Principal, context: Context) -> str:
-    """What a customer showed; a service shows none that sessions know."""
-    if not viewer.username:
-        return ""
-    for name, value in context.invocation_metadata() or ():
-        if name == "authorization" and isinstance(value, str):
-            return value.partition(" ")[2].strip()
-    return ""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from fastapi import APIRouter, FastAPI
 
 from services.provisioning.entrypoints.http_console import add_console
-from tandem.rpc.http import make_service_app
+from tandem.rpc.httpservice import make_service_app
 from tandem.runtime.metrics import Metrics
 
 

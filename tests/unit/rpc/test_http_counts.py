@@ -3,7 +3,8 @@ from __future__ import annotations
 import httpx
 from fastapi import APIRouter
 
-from tandem.rpc.http import Problem, make_service_app
+from tandem.rpc.http import Problem
+from tandem.rpc.httpservice import make_service_app
 from tandem.runtime.metrics import Metrics
 
 

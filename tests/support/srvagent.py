@@ -69,7 +69,9 @@ class SrvAgent(UdpAgent):
         super()._put(data, self.servers[0] if peer.startswith(self._domain) else peer)
 
     def on_response(self, tx: ClientTransaction, response: Response, now: float) -> None:
-        """Note it, and go on."""
+        """Note it, and go on; a server that came back late is not heard any more."""
+        if tx in self._given_up:
+            return
         self._heard.add(tx)
         if response.status >= 200:
             self.finals[tx.request.method, tx.request.call_id] = response.status

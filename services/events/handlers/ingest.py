@@ -41,6 +41,7 @@ class Ingest:
         self._delay = 0.0
         self._postponed_of = 0.0
         self._postponed_at = 0.0
+        self._reached = 0
 
     async def __call__(self, batch: Sequence[Envelope]) -> None:
         """Take one batch. Raises StorageError while the database is away."""
@@ -53,6 +54,7 @@ class Ingest:
         except StorageError as error:
             self.postponed += 1
             self._postponed_of, self._postponed_at = oldest, self._clock()
+            self._reached = self._tail.reached
             if not self.failing:
                 self.failing = True
                 logger.error("events wait in their queue: %s", error)
@@ -67,6 +69,8 @@ class Ingest:
         """Seconds that the oldest event waits which we could not store yet; when there is none,
         how long the oldest of the last batch had waited."""
         now = self._clock()
+        if self._tail.reached > self._reached:
+            self._postponed_at = 0.0  # since we could not, another node stores events
         if self._postponed_at and now - self._postponed_at < FAILURE_SECONDS:
             return max(0.0, now - self._postponed_of)
         return self._delay

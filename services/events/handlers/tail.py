@@ -76,6 +76,11 @@ class Tail:
             self._learn(page)
             cursor = page[-1].id if len(page) == PAGE else last
 
+    @property
+    def reached(self) -> int:
+        """The id of the newest event of the log that this node has taken."""
+        return self._feed.last
+
     def stored(self, appended: Appended) -> None:
         """This node stored events: take them, and tell the others."""
         if not appended.events:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.events.domain.calls import LiveCalls
-from services.events.domain.event import Draft
+from services.events.domain.event import Draft, draft
 from services.events.domain.view import View
 from services.events.handlers.consoles import (
     Closed,
@@ -87,6 +87,19 @@ async def test_a_batch_that_cannot_be_stored_stays_with_the_broker_and_the_delay
     await ingest(envelopes(3))
     assert (ingest.stored, feed.last) == (3, 3)
     assert not ingest.failing
+
+
+async def test_a_batch_that_another_node_stores_is_no_delay_of_this_one() -> None:
+    log = FragileLog(failures=1)
+    feed = Feed(log)
+    tail = Tail(log, LiveCalls(), feed, Said(), poll_seconds=None)
+    await tail.start(None)
+    ingest = Ingest(log, tail, clock=lambda: 11.0)
+    with pytest.raises(StorageError):
+        await ingest(envelopes(3))
+    assert ingest.delay() == 10.0
+    tail.stored(await log.append([draft(envelope) for envelope in envelopes(3)]))
+    assert ingest.delay() == 0.0
 
 
 async def test_what_is_stored_is_told_to_the_other_nodes() -> None:

@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+MAX_USERS: Final = 1_000
+"""User parts of one hint: more accounts than a customer has."""
+MAX_DOTS: Final = 8
+"""Dots of a user part that are looked behind for `anything.username`."""
+MAX_CALLER: Final = 256
+"""Characters of a caller's user part: a longer one is no number and no name, and fits nothing."""
+NAMELESS: Final = "anonymous"
+"""The user part of a caller who withholds its number (RFC 3323 §4.1.1.3)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +66,12 @@ class HintsWanted:
 def pattern_matches(pattern: str, user: str) -> bool:
     """Whether a caller's user part looks like `pattern` (see `Hint.pattern`). Proxies and
     appservers ask the same function, so that they agree. Its cost is bounded by the product of
-    the lengths: no pattern makes it explode."""
+    the lengths, and those are: no pattern makes it explode."""
     wanted, text = normal(pattern), normal(user)
     if not wanted:
         return True
+    if len(text) > MAX_CALLER:
+        return False
     first, *rest = wanted.split("*")
     if not rest:
         return len(first) == len(text) and _fits(first, text, 0)
@@ -75,6 +87,19 @@ def pattern_matches(pattern: str, user: str) -> bool:
         if at > end:
             return False
     return True
+
+
+Rank = tuple[bool, int, bool, float, str]
+
+
+def rank(hint: Hint) -> Rank:
+    """Of several hints that a call fits, the least is the call's: the most specific pattern, then
+    who waited first. It follows from what travels in the hint alone, so that the proxies and the
+    appserver agree, whatever they heard first."""
+    pattern = normal(hint.pattern)
+    literal = len(pattern) - pattern.count("*") - pattern.count("?")
+    vague = "*" in pattern or not pattern
+    return (vague, -literal, not hint.domains, hint.expires_at, hint.id)
 
 
 def normal(user: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
-from tandem.bus.hints import Hint, normal
+from tandem.bus.hints import MAX_DOTS, MAX_USERS, NAMELESS
 from tandem.sip.address import Address
 from tandem.sip.errors import RemoteFault
 from tandem.sip.message import Request
@@ -17,17 +17,12 @@ from tandem.sip.uri import Uri
 MAX_SECONDS: Final = 300
 """Longest wait: a caller hears ringing all the time."""
 DEFAULT_SECONDS: Final = 60
-MAX_USERS: Final = 100
-"""User parts of one hint, which every proxy keeps."""
 MAX_PATTERN: Final = 64
 MAX_URL: Final = 2048
 MAX_HEADERS: Final = 32
 MAX_FIELD: Final = 4096
 """Characters of a name with its value, in a header or a form."""
 MAX_BODY: Final = 65_536
-MAX_DOTS: Final = 8
-"""Dots of a user part that are looked behind."""
-NAMELESS: Final = "anonymous"
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 
 _TOKEN_RE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -157,17 +152,6 @@ class Callback:
 
 
 # -- which call is it? -----------------------------------------------------------------------------
-
-Rank = tuple[bool, int, bool, float, str]
-
-
-def rank(hint: Hint) -> Rank:
-    """Of several hints that a call fits, the least is the call's: the most specific pattern, then
-    who waited first. Proxies have the same order, so that a call meets whom it was sent to."""
-    pattern = normal(hint.pattern)
-    literal = len(pattern) - pattern.count("*") - pattern.count("?")
-    vague = "*" in pattern or not pattern
-    return (vague, -literal, not hint.domains, hint.expires_at, hint.id)
 
 
 def tails(user: str) -> list[str]:

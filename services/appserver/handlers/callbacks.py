@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from services.appserver.domain.call import CallState
 from services.appserver.domain.callbacks import (
-    MAX_USERS,
     Callback,
     Matched,
     NoSuchCall,
@@ -41,7 +40,7 @@ from tandem.bus.events import (
     CallbackWaiting,
     Event,
 )
-from tandem.bus.hints import Hint
+from tandem.bus.hints import MAX_USERS, Hint
 from tandem.bus.ports import Topic
 from tandem.rpc.directory import Account
 

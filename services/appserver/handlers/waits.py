@@ -11,11 +11,10 @@ from services.appserver.domain.callbacks import (
     Failed,
     Matched,
     caller_of,
-    rank,
     tails,
 )
 from services.appserver.handlers.calls.calls import SERVER_STOPPED
-from tandem.bus.hints import Hint, pattern_matches
+from tandem.bus.hints import Hint, pattern_matches, rank
 from tandem.sip.message import Request
 
 if TYPE_CHECKING:

@@ -7,12 +7,11 @@ from typing import Final
 from urllib.parse import unquote
 
 from services.proxy.domain.scan import Head
+from tandem.bus.hints import NAMELESS
 
 _QUOTED_RE: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _USER_RE: Final = re.compile(rb"sips?:([^@:;<>\s]++)[^@<>\s]*+@|tel:([^;<>\s]++)", re.IGNORECASE)
 _TAG_RE: Final = re.compile(rb";\s*tag\s*=", re.IGNORECASE)
-NAMELESS: Final = "anonymous"
-"""The user part of a caller who withholds its number (RFC 3323 §4.1.1.3)."""
 
 
 def has_to_tag(head: Head) -> bool:

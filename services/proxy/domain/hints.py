@@ -7,14 +7,10 @@ from collections.abc import Callable, Container, Sequence
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from tandem.bus.hints import Hint, normal, pattern_matches
+from tandem.bus.hints import MAX_DOTS, MAX_USERS, Hint, pattern_matches, rank
 
 MAX_HINTS: Final = 20_000
 """About 2 kB each with a handful of users; past that a new one is refused, and not acknowledged."""
-MAX_USERS: Final = 1_000
-"""User parts of one hint that are kept: more accounts than a customer has."""
-MAX_DOTS: Final = 8
-"""Dots of a user part that are looked behind for `anything.username`."""
 
 
 class Waiting:
@@ -23,14 +19,9 @@ class Waiting:
     __slots__ = ("domains", "hint", "rank")
 
     def __init__(self, hint: Hint) -> None:
-        pattern = normal(hint.pattern)
-        literal = len(pattern) - pattern.count("*") - pattern.count("?")
         self.hint = hint
         self.domains = frozenset(domain.lower().encode() for domain in hint.domains)
-        # The most specific first, then who waited first. `expires_at` travels in the hint, and so
-        # all proxies see the same, also one that was told later.
-        vague = "*" in pattern or not pattern
-        self.rank = (vague, -literal, not self.domains, hint.expires_at, hint.id)
+        self.rank = rank(hint)
 
 
 class HintTable:

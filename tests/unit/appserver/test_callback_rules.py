@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from services.appserver.domain.callbacks import Trigger, caller_of, rank, tails
+from services.appserver.domain.callbacks import Trigger, caller_of, tails
 from services.appserver.domain.sdp import HELD, crossed, held_answer
-from tandem.bus.hints import Hint
+from tandem.bus.hints import Hint, rank
 from tandem.sip.message import Request
 
 AUDIO = b"v=0\r\no=a 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\nm=audio 4000 RTP/AVP %s\r\n"

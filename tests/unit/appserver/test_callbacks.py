@@ -453,7 +453,7 @@ async def _elsewhere(site: Site) -> None:
         ({"call_id": "", "account": "bob"}, "account"),
         ({"seconds": 301}, "timeout_seconds"),
         ({"users": ("",)}, "users"),
-        ({"users": ("a",) * 101}, "users"),
+        ({"users": ("a",) * 1001}, "users"),
         ({"pattern": "x" * 65}, "pattern"),
         ({"trigger": Trigger("ftp://x/")}, "trigger.url"),
         ({"trigger": Trigger("http://x:port/")}, "trigger.url"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from services.proxy.domain import hints as module
 from services.proxy.domain.hints import HintTable
-from tandem.bus.hints import Hint, pattern_matches
+from tandem.bus.hints import MAX_CALLER, Hint, pattern_matches
 
 NOW = 1_700_000_000.0
 ALIVE = {"a:1", "b:1"}
@@ -53,6 +53,9 @@ def test_patterns_are_shell_patterns_of_two_signs(pattern: str, user: str) -> No
 
 def test_no_pattern_takes_long() -> None:
     assert not pattern_matches("*a" * 100 + "b", "a" * 4000)
+    assert pattern_matches("*a", "a" * MAX_CALLER)
+    assert not pattern_matches("*a", "a" * (MAX_CALLER + 1))
+    assert pattern_matches("", "a" * (MAX_CALLER + 1))
 
 
 @pytest.mark.parametrize(

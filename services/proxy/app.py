@@ -157,7 +157,9 @@ class Proxy:
             "send_failed": lost,
         }
         more |= {f"streams_{name}": n for name, n in asdict(self._streams.counters).items()}
-        return Counter(self._counters) + Counter(more)
+        found = Counter(more)
+        found.update(self._counters)
+        return found
 
     async def stop(self) -> None:
         """Close the public sockets, what was queued sent; a second call does nothing."""

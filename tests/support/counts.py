@@ -8,13 +8,13 @@ from tests.support.switch import Switch
 
 
 async def counts(switch: Switch) -> Counter[str]:
-    """Every figure without labels, by name."""
+    """Every figure, by name and labels: `name` or `name{label="value"}`."""
     answer = await switch.api.client.get("/metrics")
     answer.raise_for_status()
     found: Counter[str] = Counter()
     for line in answer.text.splitlines():
-        name, _, value = line.partition(" ")
-        if not name.startswith("#") and "{" not in name:
+        name, _, value = line.rpartition(" ")
+        if not name.startswith("#"):
             found[name] = int(float(value))
     return found
 
@@ -22,6 +22,6 @@ async def counts(switch: Switch) -> Counter[str]:
 def refused(now: Counter[str]) -> int:
     """Messages from outside that the proxy dropped or answered with a refusal."""
     inside = ("link_", "response_flow_gone")
-    prefix = "tandem_proxy_dropped_"
+    prefix = 'tandem_proxy_dropped_total{reason="'
     reasons = {name.removeprefix(prefix): n for name, n in now.items() if name.startswith(prefix)}
     return sum(n for reason, n in reasons.items() if not reason.startswith(inside))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from services.proxy.domain.appservers import Appservers
 from services.proxy.domain.dispatch import Dispatch
@@ -14,6 +14,9 @@ from services.proxy.handlers.forwarder import Forwarder
 from services.proxy.handlers.orphans import Orphans
 from services.proxy.handlers.pending import Pending
 from tandem.runtime.metrics import Metrics
+
+_ALWAYS: Final = ("received", "keepalives", "keepalives_out")
+_LABELLED: Final = ("dropped_", "answered_", "requests_", "responses_")
 
 
 class Figures(Protocol):
@@ -34,7 +37,11 @@ class Figures(Protocol):
 
 def register(metrics: Metrics, proxy: Figures) -> None:
     """Show all of it; the proxy must have begun."""
-    metrics.counters("tandem_proxy", lambda: proxy.counters, "What the proxy did")
+    metrics.counters("tandem_proxy", lambda: _plain(proxy.counters), "What the proxy did")
+    metrics.labelled("tandem_proxy_dropped", "reason", lambda: _by(proxy.counters, "dropped_"),
+                     "Messages dropped, or refused by the proxy itself")  # fmt: skip
+    metrics.labelled("tandem_proxy_answered", "status", lambda: _by(proxy.counters, "answered_"),
+                     "Requests that the proxy answered itself")  # fmt: skip
     forwarder = proxy.forwarder
     for method in (*METHODS, OTHER):
         _one(metrics, "requests", lambda m=method: forwarder.methods_in[m],  # type: ignore[misc]
@@ -61,6 +68,17 @@ def register(metrics: Metrics, proxy: Figures) -> None:
     )
     gauge("tandem_proxy_pending", lambda: len(proxy.pending), "Requests not answered yet")
     gauge("tandem_proxy_invites_remembered", lambda: len(proxy.dispatch), "INVITEs kept in mind")
+
+
+def _plain(counters: Mapping[str, int]) -> dict[str, int]:
+    """Those that are not told by labels, zeros included."""
+    found = dict.fromkeys(_ALWAYS, 0)
+    found.update((n, v) for n, v in counters.items() if not n.startswith(_LABELLED))
+    return found
+
+
+def _by(counters: Mapping[str, int], prefix: str) -> dict[str, int]:
+    return {n.removeprefix(prefix): v for n, v in counters.items() if n.startswith(prefix)}
 
 
 def _one(metrics: Metrics, name: str, read: Callable[[], int], labels: Mapping[str, str]) -> None:

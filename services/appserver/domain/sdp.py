@@ -16,6 +16,9 @@ HELD: Final = (
 """An offer of sound that nobody sends yet (RFC 3725 §4.4 "black hole"). The port is not 0: that
 would refuse the stream."""
 
+MAX_STREAMS: Final = 32
+"""Streams of an offer that is matched with another: each is compared with each."""
+
 _STATIC: Final = {
     "0": "pcmu/8000", "3": "gsm/8000", "4": "g723/8000", "8": "pcma/8000", "9": "g722/8000",
     "15": "g728/8000", "18": "g729/8000",
@@ -40,15 +43,8 @@ class _Stream:
     lines: tuple[bytes, ...]
     way: tuple[bool, bool]
     """Whether who wrote it sends, and receives."""
-
-    def codecs(self) -> frozenset[str]:
-        """Its formats by name, lower case; a format without one is its own name."""
-        names = {f: _STATIC.get(f, f) for f in self.formats}
-        for line in self.lines:
-            number, _, name = line[9:].decode("utf-8", "replace").partition(" ")
-            if line.startswith(b"a=rtpmap:") and number in names:
-                names[number] = name.strip().lower().removesuffix("/1")
-        return frozenset(n for n in names.values() if n.partition("/")[0] not in _NO_MEDIA)
+    codecs: frozenset[str]
+    """Its formats by name, lower case; a format without one is its own name."""
 
     def fits(self, other: _Stream) -> bool:
         """Whether the two can make a session."""
@@ -56,19 +52,21 @@ class _Stream:
             self.kind == other.kind
             and self.transport == other.transport
             and self.port != "0" != other.port
-            and not self.codecs().isdisjoint(other.codecs())
+            and not self.codecs.isdisjoint(other.codecs)
         )
 
 
 def crossed(one: bytes, two: bytes) -> tuple[bytes, bytes] | None:
     """Two offers as each other's answers: what answers `one`, and what answers `two`. None when
-    they have nothing in common, or make no sense.
+    they have nothing in common, make no sense, or have more than MAX_STREAMS streams.
 
     "For each "m=" line in the offer, there MUST be a corresponding "m=" line in the answer"
     (RFC 3264 §6): streams that the other does not have are refused with port 0.
     """
     head_one, streams_one = _split(one)
     head_two, streams_two = _split(two)
+    if max(len(streams_one), len(streams_two)) > MAX_STREAMS:
+        return None
     mates = _mates(streams_one, streams_two)
     if not mates:
         return None
@@ -152,7 +150,18 @@ def _stream(lines: list[bytes], way: tuple[bool, bool]) -> _Stream | None:
     if len(words) < 4:
         return None
     formats, rest = tuple(words[3:]), tuple(lines[1:])
-    return _Stream(words[0], words[1], words[2], formats, rest, _way(rest, way))
+    codecs = _codecs(formats, rest)
+    return _Stream(words[0], words[1], words[2], formats, rest, _way(rest, way), codecs)
+
+
+def _codecs(formats: Sequence[str], lines: Sequence[bytes]) -> frozenset[str]:
+    names = {f: _STATIC.get(f, f) for f in formats}
+    for line in lines:
+        if line.startswith(b"a=rtpmap:"):
+            number, _, name = line[9:].decode("utf-8", "replace").partition(" ")
+            if number in names:
+                names[number] = name.strip().lower().removesuffix("/1")
+    return frozenset(n for n in names.values() if n.partition("/")[0] not in _NO_MEDIA)
 
 
 def _at(streams: Sequence[_Stream], number: int | None) -> _Stream | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from services.appserver.domain.callbacks import Trigger, caller_of, tails
-from services.appserver.domain.sdp import HELD, crossed, held_answer
+from services.appserver.domain.sdp import HELD, MAX_STREAMS, crossed, held_answer
 from tandem.bus.hints import Hint, rank
 from tandem.sip.message import Request
 
@@ -69,6 +69,13 @@ def test_a_trigger_shows_nothing_but_its_host() -> None:
 def test_two_offers_answer_each_other() -> None:
     one, two = audio(b"0 8"), audio(b"8", b"a=sendrecv")
     assert crossed(one, two) == (two, one)
+
+
+def test_offers_of_more_streams_than_anybody_has_are_not_matched() -> None:
+    many = audio(b"0") + VIDEO * (MAX_STREAMS - 1)
+    assert crossed(many, audio(b"0")) is not None
+    assert crossed(many + VIDEO, audio(b"0")) is None
+    assert crossed(audio(b"0"), many + VIDEO) is None
 
 
 def test_dynamic_formats_are_compared_by_name() -> None:

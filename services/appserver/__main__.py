@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from services.appserver.adapters.admission import Admission
@@ -16,7 +17,7 @@ from services.appserver.adapters.outside import OutsideResolver
 from services.appserver.app import AppServer
 from services.appserver.config import AppServerConfig
 from tandem.bus.metrics import register_bus, register_nodes
-from tandem.bus.nodes import NodeAnnounced, Nodes
+from tandem.bus.nodes import NodeAnnounced, Nodes, NodeState
 from tandem.bus.open import open_bus
 from tandem.bus.ports import CountedBus
 from tandem.rpc.channel import open_channel
@@ -87,7 +88,7 @@ class Process:
             config, bus, directory, link, OutsideResolver(resolver), tracing=tracing
         )
         nodes = Nodes(bus, appserver.describe, time.monotonic)
-        nodes.listeners.append(lambda now, before: _admit(admission, now))
+        nodes.listeners.append(partial(_admit, admission, link))
         metrics = Metrics()
         appserver.register(metrics)
         register_bus(metrics, bus)
@@ -208,9 +209,18 @@ def _security(config: AppServerConfig) -> Security | None:
         raise ConfigError(str(error)) from None
 
 
-def _admit(admission: Admission, node: NodeAnnounced) -> None:
-    if node.kind == "proxy" and node.sip:
-        admission.announced(node.sip)
+def _admit(
+    admission: Admission, link: UdpLink, now: NodeAnnounced, before: NodeAnnounced | None
+) -> None:
+    """Listen to the proxies of the cluster where they are. One that is lost may only be cut off
+    from the broker."""
+    if now.kind != "proxy":
+        return
+    if before is not None and (before.sip != now.sip or now.state == NodeState.STOPPED):
+        if admission.left(before.sip):
+            link.ask_again()
+    if now.sip and now.state != NodeState.STOPPED:
+        admission.announced(now.sip)
 
 
 def _plain(function: Callable[[], None]) -> Callable[[], Awaitable[None]]:

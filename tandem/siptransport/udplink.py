@@ -46,6 +46,10 @@ class UdpLink:
         self._allowed = frozenset(peers)
         self._names.clear()
 
+    def ask_again(self) -> None:
+        """Ask `admits` anew about each sender."""
+        self._names.clear()
+
     def send(self, data: bytes, peer: str) -> None:
         """Queue for `peer`; leaves when this turn of the loop ends. An unknown form is lost."""
         packed = self._packed.get(peer) or self._pack(peer)

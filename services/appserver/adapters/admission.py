@@ -21,6 +21,12 @@ class Admission:
         """A proxy of the cluster has this link address."""
         self._announced.add(address)
 
+    def left(self, address: str) -> bool:
+        """It has it no more: somebody else may have it soon. Returns whether that is news."""
+        news = address in self._announced
+        self._announced.discard(address)
+        return news
+
     def __call__(self, sender: str) -> bool:
         """Whether its messages are taken."""
         if sender in self._announced:

@@ -377,3 +377,23 @@ async def test_a_link_takes_nothing_from_strangers() -> None:
     assert got == [(b"hello", f"127.0.0.1:{friend.port}")]
     for each in (friend, stranger, link):
         each.close()
+
+
+async def test_a_link_asks_again_about_those_that_it_knew() -> None:
+    sender, own = UdpSocket.open("127.0.0.1", 0), UdpSocket.open("127.0.0.1", 0)
+    friends = {f"127.0.0.1:{sender.port}"}
+    link = UdpLink(own, admits=lambda name: name in friends)
+    got: list[bytes] = []
+    link.receiver = lambda data, peer: got.append(data)
+    for each in (sender, link):
+        each.start()
+    target = pack_address("127.0.0.1", own.port)
+    sender.send(b"one", target)
+    await until(lambda: got == [b"one"])
+    friends.clear()
+    link.ask_again()
+    sender.send(b"two", target)
+    await until(lambda: link.strangers == 1)
+    assert got == [b"one"]
+    for each in (sender, link):
+        each.close()

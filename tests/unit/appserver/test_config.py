@@ -56,3 +56,6 @@ def test_a_proxy_that_announced_itself_may_speak_from_anywhere() -> None:
     admission.announced("8.8.8.8:5070")
     assert admission("8.8.8.8:5070")
     assert not admission("8.8.8.8:5071")
+    assert admission.left("8.8.8.8:5070")
+    assert not admission("8.8.8.8:5070")
+    assert not admission.left("8.8.8.8:5070")

@@ -133,7 +133,7 @@ def is_public(text: str) -> bool:
         if address.ipv4_mapped is not None:  # just another way to write it
             return is_public(str(address.ipv4_mapped))
         inner = _inner(address)
-        if inner is not None and not is_public(str(inner)):
+        if address.is_site_local or (inner is not None and not is_public(str(inner))):
             return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 

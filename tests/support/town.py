@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, Self
 
+from services.proxy.domain.appservers import Appservers
 from tandem.rpc.channel import open_channel
 from tandem.rpc.security import Security
 from tandem.stubs.callcontrol.v1 import callcontrol_pb2 as pb
@@ -18,11 +19,22 @@ from tests.support.following import Following
 from tests.support.node import Node
 from tests.support.provider import Provider
 from tests.support.udpagent import UdpAgent, UdpCall, session
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 PASSWORD: Final = "secret1"
 SECONDS: Final = 120.0
 """Deadline of a stream: longer than any test of them takes."""
+
+PATIENTLY: Final[dict[str, Any]] = {"timeout": 10, "wait_for_ready": True}
+"""An appserver may have been started again."""
+
+
+def call_id_for(cluster: Cluster, appserver: str) -> str:
+    """A Call-ID that its hash sends there, while all appservers are active."""
+    choice = Appservers(node.internal for node in cluster.appservers)
+    while choice.pick((token := secrets.token_hex(8)).encode()) != cluster[appserver].internal:
+        pass
+    return token
 
 
 @dataclass(frozen=True)
@@ -131,11 +143,23 @@ class Town:
 
             await eventually(look, f"all bindings at {node.name}")
 
-    def ring(self, account: Account, number: str, proxy: str = "") -> UdpCall:
+    def ring(self, account: Account, number: str, *, proxy: str = "", call_id: str = "") -> UdpCall:
         """An ordinary call from outside."""
-        target = proxy or self.any_proxy()
-        uri = f"sip:{account.address}"
-        return self.callers.invite(target, uri, user=number, offer=session(number))
+        return self.callers.invite(
+            proxy or self.any_proxy(),
+            f"sip:{account.address}",
+            user=number,
+            offer=session(number),
+            call_id=call_id,
+        )
+
+    async def hold(self, account: Account, appserver: str, proxy: str = "") -> Held:
+        """A call that rings there, on this appserver."""
+        call_id = call_id_for(self.cluster, appserver)
+        call = self.ring(account, self.number(), proxy=proxy, call_id=call_id)
+        (held,) = await self.held([call])
+        assert held.appserver == appserver
+        return held
 
     async def held(self, calls: Iterable[UdpCall]) -> list[Held]:
         """These calls, which ring, as Tandem knows them; in order."""
@@ -145,7 +169,9 @@ class Town:
             await call.until(call.ringing)
         callers = {call.caller: call for call in calls}
         for name, control in self.controls.items():
-            listed = await control.ListCalls(pb.ListCallsRequest(), timeout=10)
+            if not self.cluster[name].running:
+                continue
+            listed = await control.ListCalls(pb.ListCallsRequest(), **PATIENTLY)
             for each in listed.calls:
                 number = each.caller.removeprefix("sip:").partition("@")[0]
                 if number in callers:
@@ -164,21 +190,21 @@ class Town:
     async def hints(self) -> int:
         """How many hold on all appservers."""
         request = pb.ListHintsRequest()
-        answers = [await c.ListHints(request, timeout=10) for c in self.controls.values()]
+        answers = [await c.ListHints(request, **PATIENTLY) for c in self.controls.values()]
         return sum(len(answer.hints) for answer in answers)
 
     async def hints_at(self, proxy: Node) -> int:
         """How many a proxy has."""
         return int((await proxy.metrics())["tandem_proxy_hints_live"])
 
-    async def quiet(self) -> None:
+    async def quiet(self, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until no call is under way, and nobody knows a hint."""
 
         async def look() -> bool:
             for control in self.controls.values():
-                if (await control.ListCalls(pb.ListCallsRequest(), timeout=10)).calls:
+                if (await control.ListCalls(pb.ListCallsRequest(), **PATIENTLY)).calls:
                     return False
             at_proxies = [await self.hints_at(proxy) for proxy in self.cluster.proxies]
             return await self.hints() + sum(at_proxies) == 0
 
-        await eventually(look, "all calls and hints to be over")
+        await eventually(look, "all calls and hints to be over", seconds)

@@ -61,9 +61,9 @@ class UdpCall:
         """The user part of From."""
         return self.invite.from_.uri.unescaped_user
 
-    async def until(self, event: asyncio.Event) -> None:
+    async def until(self, event: asyncio.Event, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait for something to happen, not for ever."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(seconds):
             await event.wait()
 
     def accept(self) -> None:

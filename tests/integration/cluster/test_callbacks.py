@@ -87,7 +87,8 @@ class Story:
     async def call_back(self, town: Town) -> None:
         """The provider calls."""
         self.callback = town.provider.call(f"sip:{self.to}@{DOMAIN}", self.number)
-        await self.callback.until(self.callback.answered)
+        # a proxy may have to start first: an INVITE is sent again after 15 s, and after 31
+        await self.callback.until(self.callback.answered, 40)
 
 
 def _story(number: str, account: Account, colleague: Account, n: int) -> Story:
@@ -204,3 +205,117 @@ async def test_each_of_two_hundred_callbacks_meets_its_own_caller(town: Town) ->
     ends = [story.callback if n % 3 else story.caller for n, story in enumerate(stories)]
     calls = [end or story.callback for end, story in zip(ends, stories, strict=True)]
     await _some_at_a_time(call.hang_up() for call in calls if call is not None)
+
+
+async def _wait(town: Town, account: Account, appserver: str, pattern: str, **more: Any) -> Story:
+    """Somebody waits there, and all proxies that run know it."""
+    held = await town.hold(account, appserver, town.cluster.proxies[0].sip)
+    story = Story(account, pattern, pattern, account.user, {"call_id": held.id, **more})
+    story.appserver, story.caller = appserver, held.call
+    story.start(town)
+    assert story.following is not None
+    assert (await story.following.next()).waiting.call_id == held.id
+    return story
+
+
+async def _met(story: Story) -> None:
+    """The callback came to its caller; then they hang up."""
+    assert story.following is not None
+    assert story.caller is not None
+    assert story.callback is not None
+    assert (await story.following.end()).matched.caller.startswith(f"sip:{story.number}@")
+    assert _talk(story.caller, story.callback)
+    await story.callback.hang_up()
+    await story.caller.until(story.caller.over)
+
+
+async def _is_ordinary(town: Town, account: Account, number: str, proxy: str = "") -> None:
+    """A call from this number rings at the phone."""
+    call = town.ring(account, number, proxy=proxy)
+    await call.until(call.ringing)
+    assert [each.caller for each in account.phone.calls].count(number) == 1
+    call.cancel()
+    await call.until(call.over)
+
+
+async def test_of_two_who_wait_for_one_user_each_gets_the_call_that_fits_him_best(
+    town: Town,
+) -> None:
+    account = await town.account(await town.customer())
+    await town.registered([account])
+    vague = await _wait(town, account, "appserver1", "4930*")
+    exact = await _wait(town, account, "appserver2", "+4930123")
+    exact.number, vague.number = "4930123", "004930123"
+    assert vague.following is not None
+    for proxy in town.cluster.proxies:
+        await _is_ordinary(town, account, f"49{proxy.name}", proxy.sip)
+    await exact.call_back(town)
+    await _met(exact)
+    vague.number = "4930123"  # nobody else waits for that number now
+    await vague.call_back(town)
+    await _met(vague)
+    for proxy in town.cluster.proxies:
+        account.phone.calls.clear()
+        await _is_ordinary(town, account, "4930123", proxy.sip)
+
+
+async def test_a_callback_after_its_wait_ended_is_ordinary(town: Town) -> None:
+    account = await town.account(await town.customer())
+    await town.registered([account])
+    late = await _wait(town, account, "appserver1", town.number(), timeout_seconds=1)
+    given_up = await _wait(town, account, "appserver2", town.number())
+    assert late.following is not None
+    assert given_up.following is not None
+    given_up.following.stream.cancel()
+    assert (await late.following.end()).failed.reason == "no callback"
+    await town.quiet()
+    for story in (late, given_up):
+        await _is_ordinary(town, account, story.number)
+
+
+async def test_a_proxy_that_starts_late_has_the_hints_before_it_takes_traffic(town: Town) -> None:
+    account = await town.account(await town.customer())
+    await town.registered([account])
+    stories = [
+        await _wait(town, account, f"appserver{1 + n % 2}", town.number()) for n in range(16)
+    ]
+    late = town.cluster.proxies[1]
+    late.kill()
+    stories += [await _wait(town, account, "appserver1", town.number())]
+    late.spawn()
+    town.provider.through = lambda: late.sip
+    calls = []
+    for story in stories:  # at any time one of them is about to be sent again
+        calls.append(asyncio.create_task(story.call_back(town)))
+        await asyncio.sleep(0.1)
+    await asyncio.gather(*calls)
+    for story in stories:
+        await _met(story)
+    rung = {call.caller for call in account.phone.calls}
+    assert rung == {story.caller.caller for story in stories if story.caller}
+    await late.child.ready(60)
+    await town.cluster.is_ready(late)
+
+
+async def test_the_hints_of_an_appserver_that_was_killed_do_no_harm(town: Town) -> None:
+    account = await town.account(await town.customer())
+    await town.registered([account])
+    mine = await _wait(town, account, "appserver1", town.number())
+    lost = [
+        await _wait(town, account, "appserver2", town.number(), timeout_seconds=10)
+        for _ in range(3)
+    ]
+    node = town.cluster["appserver2"]
+    node.kill()
+    first, second = town.cluster.proxies
+    await _is_ordinary(town, account, lost[0].number, first.sip)
+    await _is_ordinary(town, account, lost[1].number, second.sip)
+    await mine.call_back(town)
+    await _met(mine)
+    await node.start()
+    await town.cluster.is_ready(node)
+    await _is_ordinary(town, account, lost[2].number, first.sip)
+    for story in lost:
+        assert story.caller is not None
+        story.caller.cancel()
+    await town.quiet(40)

@@ -25,6 +25,8 @@ GIVE_UP: Final = 64 * T1
 """Timers B and F."""
 MAX_PENDING: Final = 10_000
 """Requests kept at a time, some 3 kB each; what is beyond is sent once (`refused`)."""
+MAX_BYTES: Final = 64 * 1024 * 1024
+"""Of all requests kept, as they came and as they went: they may have 64 kB each."""
 TURN: Final = 0.1
 """Seconds between two looks at the clock while something is pending."""
 TIMEOUT: Final = Answer(408)
@@ -55,6 +57,7 @@ class Pending:
         self._later = later
         self._ticking = False
         self._count = 0
+        self._bytes = 0
         self._number = 0
         self._due: list[tuple[float, int, Unanswered]] = []
         appservers.listeners.append(self._changed)
@@ -68,12 +71,14 @@ class Pending:
         key = request_key(data)
         if waiting is None or key is None or key in waiting:
             return
-        if self._count >= MAX_PENDING:
+        size = 2 * len(data)
+        if self._count >= MAX_PENDING or self._bytes + size > MAX_BYTES:
             self.refused += 1
             return
         now = self._clock()
         request = waiting[key] = Unanswered(key, data, peer, out, appserver, now + GIVE_UP)
         self._count += 1
+        self._bytes += size
         self._wait(request, now)
 
     def responded(self, waiting: dict[Key, Unanswered], data: bytes) -> None:
@@ -97,6 +102,7 @@ class Pending:
             return
         request.done = True
         self._count -= 1
+        self._bytes -= 2 * len(request.data)
         if request.peer.waiting is not None:
             request.peer.waiting.pop(request.key, None)
 

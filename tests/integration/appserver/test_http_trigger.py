@@ -126,7 +126,8 @@ async def test_a_name_is_asked_for_once_so_that_it_can_not_change_its_mind(
         ("8.8.8.8", True), ("2606:4700::1", True), ("::ffff:8.8.8.8", True),
         ("127.0.0.1", False), ("10.0.0.1", False), ("100.64.0.1", False), ("0.0.0.0", False),
         ("169.254.169.254", False), ("224.0.0.1", False), ("240.0.0.1", False), ("::1", False),
-        ("fe80::1%eth0", False), ("fc00::1", False), ("fec0::1", False), ("::ffff:127.0.0.1", False),
+        ("fe80::1%eth0", False), ("fc00::1", False), ("fec0::1", False),
+        ("::ffff:127.0.0.1", False),
         ("2002:7f00:1::", False), ("64:ff9b::7f00:1", False), ("::", False), ("x", False),
     ],
 )  # fmt: skip

@@ -165,6 +165,18 @@ def test_a_connection_that_ends_ends_what_is_pending_on_it() -> None:
     assert (world.quiet, world.sent) == (True, [])
 
 
+def test_the_bytes_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    size = len(world.request(branch="b0"))
+    monkeypatch.setattr(module, "MAX_BYTES", 6 * size)
+    datas = [world.request(branch=f"c{n}") for n in range(4)]
+    assert (len(world.pending), world.pending.refused) == (3, 2)
+    for data in datas[:2]:
+        world.respond(data, 486)
+    world.request(branch="d1")
+    assert (len(world.pending), world.pending.refused) == (2, 2)
+
+
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_PENDING", 3)
     world = World()

@@ -32,6 +32,8 @@ BUSY_MILLISECONDS: Final = 5000
 """How long SQLite waits for another process's lock."""
 STATEMENT_SECONDS: Final = 30.0
 """When a server gives up on a statement: a page of a very long log takes seconds."""
+SILENCE_SECONDS: Final = 5.0
+"""How much longer than that we wait before the connection is given up."""
 UPGRADE_SECONDS: Final = 600
 """How long another instance is waited for that is upgrading."""
 UPGRADE_LOCK: Final = 0x7A6D_0002
@@ -151,11 +153,14 @@ class _Connecting:
 
     def __init__(self, url: DatabaseUrl, statement_seconds: float) -> None:
         self._attempts = url.attempts(statement_seconds=statement_seconds) if url.hosts else []
-        if url.mysql and statement_seconds:
-            # psycopg's connections are cut by the system when nothing is acknowledged any more
-            for attempt in self._attempts:
-                attempt["read_timeout"] = statement_seconds + 5
-                attempt["write_timeout"] = statement_seconds + 5
+        self._patience = 0.0
+        if statement_seconds:
+            limit = statement_seconds + SILENCE_SECONDS
+            if url.mysql:
+                for attempt in self._attempts:
+                    attempt["read_timeout"] = attempt["write_timeout"] = limit
+            else:
+                self._patience = limit
 
     def __call__(
         self, dialect: Dialect, _record: object, _arguments: object, _names: object
@@ -163,10 +168,18 @@ class _Connecting:
         *others, last = self._attempts
         for attempt in others:
             try:
-                return dialect.connect(**attempt)
+                return self._connect(dialect, attempt)
             except dialect.loaded_dbapi.OperationalError:
                 continue
-        return dialect.connect(**last)
+        return self._connect(dialect, last)
+
+    def _connect(self, dialect: Dialect, arguments: dict[str, Any]) -> Any:
+        if not self._patience:
+            return dialect.connect(**arguments)
+        # Here and not above: who has another database needs no psycopg.
+        from services.events.adapters import patience
+
+        return patience.connect(self._patience, **arguments)
 
 
 def _on_error(context: ExceptionContext) -> None:

@@ -85,10 +85,11 @@ class KeptSubscription(SubscriptionCounts):
                 await asyncio.sleep(0)
 
     def _take(self) -> list[Message]:
-        taken, size = [self._waiting.popleft()], 0
-        while self._waiting and size < BATCH_LIMIT:
-            size += len(taken[-1].envelopes)
+        taken = [self._waiting.popleft()]
+        size = len(taken[0].envelopes)
+        while self._waiting and size + len(self._waiting[0].envelopes) <= BATCH_LIMIT:
             taken.append(self._waiting.popleft())
+            size += len(taken[-1].envelopes)
         return taken
 
     async def _handle(self, messages: list[Message]) -> None:

@@ -41,7 +41,7 @@ UNKNOWN_SECONDS: Final = 2.0
 PAUSE_SECONDS: Final = 1.0
 """Between two attempts to verify one token while provisioning is away and we know it."""
 MAX_TOKENS: Final = 10_000
-"""Tokens that are remembered, about 300 bytes each."""
+"""Tokens that are remembered, about 300 bytes each; as many that are unknown."""
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -89,7 +89,7 @@ class RemoteDirectory:
 
 @dataclass(slots=True)
 class _Known:
-    principal: Principal | None
+    principal: Principal
     until: float
     """When to ask again."""
     dies: float
@@ -105,6 +105,8 @@ class RemoteSessions:
         self._stub = DirectoryStub(channel)
         self._clock = clock
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        # apart, so that whoever tries tokens pushes out nobody's who has one
+        self._unknown: OrderedDict[bytes, float] = OrderedDict()
 
     async def verify(self, token: str) -> Principal | None:
         """The holder, or None. Raises DirectoryUnavailable for a token that nothing is known
@@ -114,6 +116,8 @@ class RemoteSessions:
         known = self._known.get(key)
         if known is not None and self._clock() < known.until:
             return known.principal
+        if self._clock() < self._unknown.get(key, 0.0):
+            return None
         request = pb.VerifyTokenRequest(token=raw.decode())
         try:
             answer = await _asked(
@@ -125,12 +129,6 @@ class RemoteSessions:
         self._remember(key, principal)
         return principal
 
-    def forget(self, username: str) -> None:
-        """Ask again for this customer's tokens: the customer has changed."""
-        for known in self._known.values():
-            if known.principal is not None and known.principal.username == username:
-                known.until = 0.0
-
     def _stale(self, key: bytes) -> Principal | None:
         known, now = self._known.get(key), self._clock()
         if known is None or now >= known.dies:
@@ -141,13 +139,17 @@ class RemoteSessions:
     def _remember(self, key: bytes, principal: Principal | None) -> None:
         now = self._clock()
         if principal is None:
-            known = _Known(None, now + UNKNOWN_SECONDS, now + UNKNOWN_SECONDS)
+            self._known.pop(key, None)
+            _put(self._unknown, key, now + UNKNOWN_SECONDS)
         else:
-            known = _Known(principal, now + FRESH_SECONDS, now + STALE_SECONDS)
-        self._known[key] = known
-        self._known.move_to_end(key)
-        if len(self._known) > MAX_TOKENS:
-            self._known.popitem(last=False)
+            _put(self._known, key, _Known(principal, now + FRESH_SECONDS, now + STALE_SECONDS))
+
+
+def _put(cache: OrderedDict[bytes, T], key: bytes, value: T) -> None:
+    cache[key] = value
+    cache.move_to_end(key)
+    if len(cache) > MAX_TOKENS:
+        cache.popitem(last=False)
 
 
 async def _asked(method: str, ask: Callable[[], Awaitable[T]]) -> T:

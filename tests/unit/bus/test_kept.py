@@ -82,6 +82,16 @@ async def test_what_waits_is_handled_together_and_acknowledged_once(site: Site) 
     assert site.tries == 1
 
 
+async def test_no_batch_is_longer_than_a_handler_is_promised(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "BATCH_LIMIT", 3)
+    for tag, ids in enumerate(("ab", "cd", "e", "fghi", "j"), 1):
+        site.arrive(tag, *ids)
+    await site.until(lambda: site.source.acknowledged == [1, 3, 4, 5])
+    assert "".join(site.took) == "abcdefghij"
+
+
 async def test_what_a_new_session_brings_again_is_known_and_acknowledged_there(
     site: Site,
 ) -> None:

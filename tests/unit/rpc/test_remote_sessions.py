@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
+from tandem.rpc import remote
 from tandem.rpc.directory import DirectoryUnavailable
 from tandem.rpc.remote import (
     FRESH_SECONDS,
@@ -109,12 +110,15 @@ async def test_nobody_gets_in_by_an_unknown_token_while_provisioning_is_away(
         await sessions.verify("wrong")
 
 
-async def test_a_customer_who_changed_is_asked_about_at_once(
-    provisioning: Provisioning, sessions: RemoteSessions
+async def test_tokens_that_somebody_tries_push_out_nobody_elses(
+    provisioning: Provisioning, sessions: RemoteSessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(remote, "MAX_TOKENS", 3)
     await sessions.verify("right")
-    provisioning.tokens["right"] = Principal("alice", admin=True)
-    sessions.forget("bob")
+    for number in range(10):
+        assert await sessions.verify(f"wrong{number}") is None
+    provisioning.away = True
     assert await sessions.verify("right") == ALICE
-    sessions.forget("alice")
-    assert await sessions.verify("right") == Principal("alice", admin=True)
+    assert await sessions.verify("wrong9") is None
+    with pytest.raises(DirectoryUnavailable):
+        await sessions.verify("wrong0")

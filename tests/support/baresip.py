@@ -34,7 +34,7 @@ module_app account.so
 module_app menu.so
 module_app ctrl_tcp.so
 ctrl_tcp_listen 127.0.0.1:{control}
-dns_server 127.0.0.1:9
+dns_server {dns}
 """
 
 SOUND_SECONDS: Final = 120
@@ -46,10 +46,14 @@ Event = dict[str, Any]
 class Baresip:
     """One phone with one account. Events are kept until somebody awaits them, in order."""
 
-    def __init__(self, folder: Path, *, ipv6: bool = False, patience: int = 120) -> None:
-        """`patience`: seconds after which an unanswered incoming call is given up."""
+    def __init__(
+        self, folder: Path, *, ipv6: bool = False, patience: int = 120, dns: str = "127.0.0.1:9"
+    ) -> None:
+        """`patience`: seconds after which an unanswered incoming call is given up. `dns`: the
+        address of its DNS server; without one it finds numeric addresses alone."""
         self._folder = folder
         self._patience = patience
+        self._dns = dns
         self._address = "::1" if ipv6 else "127.0.0.1"
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -58,6 +62,7 @@ class Baresip:
         self._answers: dict[str, asyncio.Future[Event]] = {}
         self._news = asyncio.Condition()
         self._numbers = count(1)
+        self._aor = ""
 
     async def start(self) -> None:
         """Start it and connect to its control port."""
@@ -73,6 +78,7 @@ class Baresip:
                 patience=self._patience,
                 modules=MODULES,
                 control=control,
+                dns=self._dns,
             )
         )
         for name in ("accounts", "contacts"):
@@ -124,6 +130,7 @@ class Baresip:
         self, user: str, password: str, server: str, transport: str = "udp", expires: int = 600
     ) -> None:
         """Set up an account at the switch that listens at `server`, which registers it."""
+        self._aor = f"sip:{user}@{DOMAIN}"
         await self._command(
             "uanew",
             f"<sip:{user}@{DOMAIN};transport={transport}>;auth_user={user};auth_pass={password}"
@@ -139,7 +146,7 @@ class Baresip:
 
     async def unregister(self) -> None:
         """Delete the account, which unregisters it."""
-        await self._command("uadel", "0")
+        await self._command("uadel", self._aor)
 
     async def dial(self, user: str) -> None:
         """Call somebody in the domain."""

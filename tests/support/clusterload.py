@@ -133,8 +133,12 @@ class Load:
     async def kill(self) -> dict[str, Placed]:
         """End it with whatever calls it has."""
         with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()  # so that it writes its log to the end
+        try:
+            await asyncio.wait_for(self._process.wait(), 5)
+        except TimeoutError:
             self._process.kill()
-        await self._process.wait()
+            await self._process.wait()
         return self.calls()
 
     @property
@@ -259,15 +263,15 @@ Records = dict[str, list[dict[str, Any]]]
 async def all_records(cluster: Cluster, since: float) -> Records:
     """The call records of calls that began since then, by the SIP Call-ID of the caller."""
     found: Records = {}
-    for api in cluster.events_apis:
-        offset, total = 0, 1
-        found.clear()
-        while offset < total:
-            page = await api.get("/cdrs", since=_time(since), count=PAGE, offset=offset)
-            total = page["total"]
-            offset += PAGE
-            for record in page["items"]:
-                found.setdefault(record["sip_call_id"], []).append(record)
+    offset, total = 0, 1
+    while offset < total:
+        page = await cluster.events_apis[0].get(
+            "/cdrs", since=_time(since), count=PAGE, offset=offset
+        )
+        total = page["total"]
+        offset += PAGE
+        for record in page["items"]:
+            found.setdefault(record["sip_call_id"], []).append(record)
     return found
 
 

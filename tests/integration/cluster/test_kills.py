@@ -17,6 +17,7 @@ from typing import Final
 import pytest
 import pytest_asyncio
 
+from tests.support.baresip import Baresip
 from tests.support.cluster import DOMAIN, TRACES, Cluster
 from tests.support.clusterload import (
     PASSWORD,
@@ -278,6 +279,38 @@ async def test_phones_whose_proxy_is_killed_go_on_by_the_other(
     assert ends == {HUNG_UP: PAIRS + 1, "callee hung up": PAIRS}
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def baresip(
+    tmp_path_factory: pytest.TempPathFactory, dns: tuple[str, int]
+) -> AsyncIterator[Baresip]:
+    """A phone that asks the DNS server."""
+    phone = Baresip(tmp_path_factory.mktemp("baresip") / "phone", dns=f"{dns[0]}:{dns[1]}")
+    try:
+        await phone.start()
+        yield phone
+    finally:
+        await phone.stop()
+
+
+async def test_a_phone_on_tcp_whose_proxy_is_killed_calls_by_the_other(
+    site: Cluster, dns: tuple[str, int], baresip: Baresip, agents: list[SrvAgent]
+) -> None:
+    users = [f"u{secrets.token_hex(4)}" for _ in range(2)]
+    for user in users:
+        await site.api.add_account(user, PASSWORD)
+    callee = await SrvAgent.find("callee", DOMAIN, dns, lambda call: call.accept())
+    agents.append(callee)
+    await callee.register(DOMAIN, users[0], PASSWORD, DOMAIN)
+    await baresip.registered(users[1], PASSWORD, DOMAIN, "tcp")
+    await known_everywhere(site, users[0])
+    site.proxies[0].kill()
+    await baresip.dial(users[0])
+    await baresip.event("CALL_ESTABLISHED")
+    await baresip.hang_up()
+    (call,) = callee.calls
+    await call.until(call.over)
+
+
 async def drained(site: Cluster, node: str) -> float:
     """Have an appserver drain. Returns when every proxy knew."""
     ran = await site.tandemctl()("drain", node)
@@ -299,13 +332,16 @@ async def test_draining_an_appserver_fails_no_call(site: Cluster) -> None:
         Registering.phone(site, site.proxies) as phone,
     ):
         loads = await three_loads(site, sink)
-        # by an operator, who thinks better of it
+        # by an operator, who thinks better of it; a proxy too, whose clients don't know yet
+        assert (await site.tandemctl()("drain", "proxy1")).status == 0
+        assert await site["proxy1"].health() == 503
         at = await drained(site, first.name)
         for load in loads:
             await load.answered(8, at)
         until = time.time()
         moments[first.name] = (at, until)
-        assert (await site.tandemctl()("undrain", first.name)).status == 0
+        for node in (first.name, "proxy1"):
+            assert (await site.tandemctl()("undrain", node)).status == 0
         await takes_part(site, first.name, until)
         # by a signal
         signalled = time.time()
@@ -365,17 +401,19 @@ async def test_all_told_to_stop_at_once_under_load_leave_nothing(site: Cluster) 
         told = time.time()
         nodes = list(site.nodes.values())
         for node in nodes:
+            node.child.wanted = False
             node.child.send(signal.SIGTERM)
-        statuses = await asyncio.gather(*(node.terminate(60) for node in nodes))
+        assert all(await asyncio.gather(*(node.child.ended(60) for node in nodes)))
         took = time.time() - told
         calls: dict[str, Placed] = {}
         for load in loads:
             calls |= await load.kill()
-    assert set(statuses) == {0}
+    assert {node.child.status for node in nodes} == {0}
     assert [n.name for n in nodes if any(trace in n.log for trace in TRACES)] == []
     assert [n.name for n in nodes if in_session(n.child.pid)] == []
     left = await queues_without_readers(site)
     assert left <= {"tandem.events.events", "tandem.location.provisioning"}, (left, before)
+    await site.log_out()
     for node in nodes:
         node.spawn()
     await site.log_in()

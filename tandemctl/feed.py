@@ -24,6 +24,8 @@ from tandemctl.output import (
 
 FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 5.0
+FIRST_SHOWN: Final = ("id", "state", "owner", "caller", "destination", "answered_by", "node")
+"""Of a call; the other fields follow by name, for a protobuf map has no order."""
 
 
 async def calls(client: Client, options: argparse.Namespace) -> None:
@@ -63,7 +65,7 @@ async def show_call(client: Client, options: argparse.Namespace) -> None:
     if options.json:
         show_json({**call, "events": events})
         return
-    for name, value in call.items():
+    for name, value in sorted(call.items(), key=_rank):
         if name != "events" and value not in (None, "", [], {}):
             write(f"{name:14} {printable(_text(value))}")
     write("")
@@ -187,5 +189,14 @@ def _time(value: object) -> str:
     return value if isinstance(value, str) else clock(value)
 
 
+def _rank(field: tuple[str, object]) -> tuple[int, str]:
+    name = field[0]
+    return (FIRST_SHOWN.index(name) if name in FIRST_SHOWN else len(FIRST_SHOWN), name)
+
+
 def _text(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    if isinstance(value, dict):
+        return " ".join(f"{name} {_text(value[name])}" for name in sorted(value))
+    return str(value)

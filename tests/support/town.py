@@ -157,16 +157,15 @@ class Town:
         """A call that rings there, on this appserver."""
         call_id = call_id_for(self.cluster, appserver)
         call = self.ring(account, self.number(), proxy=proxy, call_id=call_id)
+        await call.until(call.ringing)
         (held,) = await self.held([call])
         assert held.appserver == appserver
         return held
 
     async def held(self, calls: Iterable[UdpCall]) -> list[Held]:
-        """These calls, which ring, as Tandem knows them; in order."""
+        """These calls, which ring at least, as Tandem knows them; in order."""
         found: dict[str, Held] = {}
         calls = list(calls)
-        for call in calls:
-            await call.until(call.ringing)
         callers = {call.caller: call for call in calls}
         for name, control in self.controls.items():
             if not self.cluster[name].running:

@@ -90,17 +90,17 @@ class UdpCall:
         assert client is not None
         self.agent.act(lambda now: self.agent.layer.cancel(client, now))
 
-    def request(self, method: str, body: bytes = b"") -> None:
-        """A request in the dialog."""
+    def request(self, method: str, body: bytes = b"", *, through: str = "") -> None:
+        """A request in the dialog; `through` another proxy than the first of its route."""
         assert self.dialog is not None
         request = self.dialog.request(method)
         request.lines += [self.agent.contact, *((SDP,) if body else ())]
         request.body = body
-        self.agent.send(request, _next_hop(self.dialog), self)
+        self.agent.send(request, through or _next_hop(self.dialog), self)
 
-    async def hang_up(self) -> None:
+    async def hang_up(self, *, through: str = "") -> None:
         """BYE, and wait for its answer."""
-        self.request("BYE")
+        self.request("BYE", through=through)
         await self.until(self.over)
 
     # -- from the agent ------------------------------------------------------------------------
@@ -218,12 +218,14 @@ class UdpAgent(asyncio.DatagramProtocol):
         call.client = self.send(request, target, call)
         return call
 
-    async def register(self, target: str, user: str, password: str, domain: str) -> None:
+    async def register(
+        self, target: str, user: str, password: str, domain: str, *, call_id: str = ""
+    ) -> None:
         """Register this agent, answering one challenge."""
         lines = [
             f"From: <sip:{user}@{domain}>;tag={secrets.token_hex(4)}",
             f"To: <sip:{user}@{domain}>",
-            f"Call-ID: {secrets.token_hex(8)}",
+            f"Call-ID: {call_id or secrets.token_hex(8)}",
             "Max-Forwards: 70",
             self.contact,
             "Expires: 3600",

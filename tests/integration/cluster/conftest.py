@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
+from tests.support.certificates import make_certificate
 from tests.support.cluster import Cluster
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def shared_cluster() -> AsyncIterator[Cluster]:
-    """Two of everything, started once; use `cluster`."""
-    shared = Cluster()
+async def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    """Two of everything, on TLS too, started once; use `cluster`."""
+    made = make_certificate(tmp_path_factory.mktemp("tls"), "127.0.0.1")
+    shared = Cluster(tls=(made.certificate, made.key))
     try:
         await shared.start()
         yield shared

@@ -10,6 +10,8 @@ binding (`dated`), so what happened later counts as later even if the clock is b
 binding ends is a time of the clock of the node that took it: a replica whose clock is 5 s ahead
 lets it go 5 s early, long after the phone should have renewed it.
 
+While nothing is heard of others, their bindings stay for calls after their end (`hearing`).
+
 Expiry: an AOR lies in the slot of the second in which its earliest binding ends. A refresh does
 not move it: when its slot comes due and its bindings live on, it goes into a later one.
 """
@@ -20,6 +22,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
+from services.appserver.domain.hearing import Hearing
 from services.appserver.domain.recent import Recent
 from services.appserver.domain.versions import Version, find, key, merge, winner
 from tandem.bus.location import Binding, BindingRemoved, BindingStored
@@ -28,6 +31,8 @@ REMEMBER_SECONDS: Final = 600.0
 """As long as the broker keeps messages for a node that is away (`Keep.NODE`)."""
 MAX_REMEMBERED: Final = 100_000
 """Bindings of which other versions are remembered, in each generation, about 400 bytes each."""
+HELD_SECONDS: Final = 10
+"""Between two looks at a binding that has expired and is held."""
 TICK: Final = 0.001
 """Seconds by which a version is dated after the one that it follows."""
 
@@ -48,6 +53,7 @@ class LocationTable:
 
     def __init__(self, node: str) -> None:
         self.node = node
+        self.hearing = Hearing(node)
         self._aors: dict[str, Aor] = {}
         self._slots: dict[int, list[Aor]] = {}
         self._flows: dict[str, tuple[str, ...]] = {}
@@ -69,6 +75,13 @@ class LocationTable:
     def live(self, aor: str, wall: float) -> list[Binding]:
         """Those that have not expired."""
         return [b for b in self.bindings(aor) if b.expires_at > wall]
+
+    def callable(self, aor: str, wall: float) -> list[Binding]:
+        """Those that calls go to: also of other nodes that may have been renewed unheard."""
+        if self.hearing.whole:
+            return self.live(aor, wall)
+        holds = self.hearing.holds
+        return [b for b in self.bindings(aor) if b.expires_at > wall or holds(b, wall)]
 
     def all(self) -> Iterable[Binding]:
         """Every binding, in no order; not to be changed meanwhile."""
@@ -151,12 +164,13 @@ class LocationTable:
     def _expire_aor(self, record: Aor, wall: float, gone: list[Binding]) -> None:
         record.due = None
         for binding in record.bindings:
-            if binding.expires_at <= wall:
+            if binding.expires_at <= wall and not self.hearing.holds(binding, wall):
                 self._take(record, binding)
                 self._remember(binding, Version.removed(binding), wall)
                 gone.append(binding)
         if record.bindings:
-            self._schedule(record, int(min(b.expires_at for b in record.bindings)) + 1)
+            slot = int(min(b.expires_at for b in record.bindings)) + 1
+            self._schedule(record, slot if slot > wall else int(wall) + HELD_SECONDS)
 
     # -- changes of others ---------------------------------------------------------------------
 

@@ -162,7 +162,7 @@ class Callbacks:
 
     def _dial_out(self, wait: Wait, account: Account) -> None:
         tools, now = self._tools, self._tools.clock()
-        to = targets(tools.table.live(account.aor, tools.wall()), tools.proxies, now)
+        to = targets(tools.table.callable(account.aor, tools.wall()), tools.proxies, now)
         if not to:
             raise NotWaitable("account: no phone is registered")
         wait.owners = (account.owner,)

@@ -43,10 +43,22 @@ class Membership:
         for proxy in away - self._away:
             self._calls.proxy_lost(proxy, now)
         self._away = away
+        self._listen(now)
         if self._settled_at is None and self._node in self._nodes.known:
             self._settled_at = now + SETTLE_SECONDS
         elif self._settled_at is not None and now >= self._settled_at:
             self._count()
+
+    def _listen(self, now: float) -> None:
+        """Our own announcements come back as long as we hear the others."""
+        me, hearing = self._nodes.known.get(self._node), self._tools.table.hearing
+        if me is None:
+            return
+        silence, wall = now - me.heard, self._tools.wall()
+        if silence > LOST_SECONDS:
+            hearing.lost(wall - silence)
+        else:
+            hearing.back(wall)
 
     def _changed(self, now: NodeAnnounced, before: NodeAnnounced | None) -> None:
         if now.kind == "proxy":

@@ -232,7 +232,7 @@ class Planner:
         refusal = objection(callee)
         to: tuple[Target, ...] = ()
         if refusal is None:
-            live = self._tools.table.live(callee.aor, self._tools.wall())
+            live = self._tools.table.callable(callee.aor, self._tools.wall())
             to = targets(live, self._tools.proxies, now)
         if refusal is not None or not to:
             self._refuse(inquiry, refusal or NOT_REGISTERED, now)

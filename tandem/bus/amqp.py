@@ -26,11 +26,10 @@ from aiormq.abc import AbstractChannel
 from pamqp.commands import Basic
 
 from tandem.bus.brokered import AnySubscription, BrokeredBus, Session, told
-from tandem.bus.codec import encode, join
 from tandem.bus.consumer import KEPT_QUEUE, SHARED_QUEUE, Consumer, translated
 from tandem.bus.kept import KeptSubscription
 from tandem.bus.outbox import KEPT
-from tandem.bus.ports import Envelope, Keep, Topic
+from tandem.bus.ports import Keep, Topic
 from tandem.bus.sender import empty
 from tandem.bus.urls import addresses
 
@@ -194,14 +193,14 @@ class AmqpSession:
 
         return send
 
-    async def set_aside(self, queue: str, envelope: Envelope) -> None:
-        """Put one envelope into a durable queue. Raises if the broker does not confirm it."""
+    async def set_aside(self, queue: str, message: bytes) -> None:
+        """Put it into a durable queue. Raises if the broker does not confirm it."""
         channel = await self.channel(self.outgoing, confirms=True)
         try:
             await channel.queue_declare(queue, durable=True, arguments=dict(KEPT_QUEUE))
             properties = Basic.Properties(delivery_mode=2)
             await channel.basic_publish(
-                join([encode(envelope)]),
+                message,
                 routing_key=queue,
                 properties=properties,
                 mandatory=True,

@@ -10,9 +10,9 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from tandem.bus.brokered import AnySubscription
-from tandem.bus.codec import decode
+from tandem.bus.codec import Decoded, decode
 from tandem.bus.kept import KeptSubscription, Message
-from tandem.bus.ports import Envelope, Keep
+from tandem.bus.ports import Keep
 from tandem.bus.subscription import Subscription
 
 if TYPE_CHECKING:  # the library has one home: amqp.py
@@ -131,7 +131,7 @@ class Consumer:
     async def _take_live(self, message: DeliveredMessage) -> None:
         subscription = self._subscription
         assert isinstance(subscription, Subscription)
-        for envelope in self._read(message):
+        for envelope in self._read(message).envelopes:
             if envelope.id in subscription.seen:
                 subscription.repeated += 1
             else:
@@ -141,16 +141,19 @@ class Consumer:
     async def _take_kept(self, message: DeliveredMessage) -> None:
         subscription = self._subscription
         assert isinstance(subscription, KeptSubscription)
-        envelopes = self._read(message)
+        decoded = self._read(message)
         if message.redelivered:
-            subscription.redelivered += len(envelopes)
+            subscription.redelivered += len(decoded.envelopes)
+        # while nodes of two versions share a queue, the older one must not swallow what it misses
+        aside = decoded.unreadable and self._keep is Keep.SHARED
+        unread = message.body if aside else b""
         if message.channel is self._channel:
-            subscription.arrived(Message(message.delivery_tag or 0, envelopes))
+            subscription.arrived(Message(message.delivery_tag or 0, decoded.envelopes, unread))
 
-    def _read(self, message: DeliveredMessage) -> list[Envelope]:
+    def _read(self, message: DeliveredMessage) -> Decoded:
         decoded = decode(message.body)
         self._subscription.unreadable += decoded.unreadable
-        return decoded.envelopes
+        return decoded
 
     def _cancelled(self, frame: Basic.Cancel) -> None:
         self._session.broken(f"the queue {self.queue} is gone")
@@ -161,10 +164,10 @@ class Consumer:
             with translated():
                 await self._channel.basic_ack(tag, multiple=True, wait=False)
 
-    async def refuse(self, envelope: Envelope) -> None:
+    async def refuse(self, message: bytes) -> None:
         """Into a queue beside its own, where an operator finds it."""
         with translated():
-            await self._session.set_aside(f"{self.queue}.refused", envelope)
+            await self._session.set_aside(f"{self.queue}.refused", message)
 
     async def give_back(self) -> None:
         """Closing the channel returns all that is not acknowledged, in its order; a nack would

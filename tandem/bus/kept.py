@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from tandem.bus.codec import encode, join
 from tandem.bus.counters import SubscriptionCounts
 from tandem.bus.ports import Envelope, Handler, Keep, Topic
 from tandem.bus.settle import Settler
@@ -25,6 +26,8 @@ class Message:
 
     tag: int
     envelopes: list[Envelope]
+    unread: bytes = b""
+    """All of it, when it holds what this version can't read and another may."""
 
 
 class Source(Protocol):
@@ -33,8 +36,8 @@ class Source(Protocol):
     async def acknowledge(self, tag: int) -> None:
         """All up to this one are done with."""
 
-    async def refuse(self, envelope: Envelope) -> None:
-        """Set an envelope aside. Raises if that fails."""
+    async def refuse(self, message: bytes) -> None:
+        """Set a message aside. Raises if that fails."""
 
     async def give_back(self) -> None:
         """Return all that is not acknowledged, for other nodes, and take nothing for a while."""
@@ -99,7 +102,7 @@ class KeptSubscription(SubscriptionCounts):
         if source is None or source is not self._source:
             return  # cut off meanwhile: they come again, and those that are done are known
         try:
-            if done:
+            if done and await self._set_aside(messages, source):
                 await source.acknowledge(messages[-1].tag)
             elif self.keep is Keep.SHARED:
                 self._waiting.clear()
@@ -110,10 +113,21 @@ class KeptSubscription(SubscriptionCounts):
         except Exception:  # whatever a dying connection raises; the next one brings them again
             logger.debug("subscriber %s lost its connection", self.name, exc_info=True)
 
+    async def _set_aside(self, messages: list[Message], source: Source) -> bool:
+        """Whether what could not be read is safe elsewhere."""
+        for message in messages:
+            if message.unread:
+                try:
+                    await source.refuse(message.unread)
+                except Exception:
+                    logger.exception("subscriber %s could not set a message aside", self.name)
+                    return False
+        return True
+
     async def _refuse(self, envelope: Envelope) -> None:
         if self._source is None:
             raise ConnectionError("not connected")
-        await self._source.refuse(envelope)
+        await self._source.refuse(join([encode(envelope)]))
 
     def finish(self) -> None:
         """Have `run` handle what is here, and return."""

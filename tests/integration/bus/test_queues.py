@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from tandem.bus.codec import decode
+from tandem.bus.codec import decode, join
 from tandem.bus.hints import HintsWanted
 from tandem.bus.ports import Envelope, Keep, Topic
+from tandem.stubs.bus.v1 import envelope_pb2
 from tests.integration.bus.world import Taker, World, holds, say
 from tests.support.waiting import eventually
 
@@ -196,6 +197,21 @@ async def test_a_mere_listener_is_bound_again_after_its_exchange_was_deleted(
         return bool(got.said)
 
     await eventually(hear, "a delivery", 60)
+
+
+async def test_what_a_shared_queue_s_reader_can_not_read_lies_in_a_queue_beside(
+    world: World,
+) -> None:
+    bus, got = world.node("old"), Taker()
+    bus.subscribe(Topic.EVENTS, got, name="events", keep=Keep.SHARED)
+    await bus.start()
+    newer = join([envelope_pb2.Envelope(id="1", type="Later").SerializeToString()])
+    await world.stranger(f"{world.prefix}.events", newer)
+    said = say(bus, Topic.EVENTS, range(3))
+    await got.has(3)
+    assert got.said == said
+    assert bus.counters()[Topic.EVENTS].unreadable == 1
+    assert await world.bodies(f"{world.prefix}.events.events.refused") == [newer]
 
 
 async def test_a_stranger_s_message_is_skipped_and_counted(world: World) -> None:

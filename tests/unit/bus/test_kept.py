@@ -17,7 +17,7 @@ class FakeSource:
     def __init__(self) -> None:
         self.acknowledged: list[int] = []
         self.given_back = 0
-        self.refused: list[str] = []
+        self.refused: list[bytes] = []
         self.broken = False
 
     async def acknowledge(self, tag: int) -> None:
@@ -25,8 +25,10 @@ class FakeSource:
             raise ConnectionError("gone")
         self.acknowledged.append(tag)
 
-    async def refuse(self, envelope: Envelope) -> None:
-        self.refused.append(envelope.id)
+    async def refuse(self, message: bytes) -> None:
+        if self.broken:
+            raise ConnectionError("gone")
+        self.refused.append(message)
 
     async def give_back(self) -> None:
         self.given_back += 1
@@ -115,6 +117,21 @@ async def test_an_acknowledgement_that_fails_ends_nothing(site: Site) -> None:
     site.source.broken = False
     site.arrive(2, "b")
     await site.until(lambda: site.source.acknowledged == [2])
+
+
+async def test_what_can_not_be_read_is_set_aside_before_it_is_acknowledged(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.source.broken = True
+    site.subscription.arrived(Message(1, [], b"of a newer version"))
+    await site.until(lambda: "could not set a message aside" in caplog.text)
+    site.source.broken = False
+    if site.subscription.keep is Keep.SHARED:
+        await site.until(lambda: site.source.given_back == 1)
+        assert site.source.acknowledged == []
+        site.subscription.arrived(Message(1, [], b"of a newer version"))
+    await site.until(lambda: site.source.acknowledged == [1])
+    assert site.source.refused == [b"of a newer version"]
 
 
 async def test_only_a_shared_queue_gets_back_what_cannot_be_handled(site: Site) -> None:

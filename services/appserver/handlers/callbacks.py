@@ -106,7 +106,7 @@ class Callbacks:
             await wait.caller_ready.wait()
             if wait.outcome is None:
                 yield await self._announce(wait)
-            if wanted.trigger is not None and wait.outcome is None:
+            if wanted.trigger is not None and wait.outcome is None and wait.matched_by is None:
                 asked: asyncio.Queue[int] = asyncio.Queue(1)
                 self._spawn(self._ask(wait, asked))
                 status = await _first(asked, wait.over)

@@ -597,6 +597,25 @@ async def test_a_silent_proxy_is_waited_for_a_quarter_of_a_second_and_told_of() 
         assert site.app.callbacks.hints.counters.silent == 1
 
 
+async def test_a_call_that_comes_meanwhile_is_it_and_nobody_is_asked() -> None:
+    site = _site()
+    await _with_proxies(site)
+    async with site:
+        await Phone(site, "bob").registered()
+        wanted = Callback(customer="acme", account="bob@example.com", trigger=TRIGGER)
+        running = await Running(site, wanted).start()
+        (invite,) = _rings(site.link.take())
+        await site.send(_pick_up(site, invite, HELD).to_bytes())
+        (again,) = _rings(await _calls_back(site))
+        site.advance(0.3)
+        await site.settle()
+        assert isinstance(running.last, Waiting)
+        await site.send(_pick_up(site, again, ANSWER).to_bytes())
+        await site.settle()
+        assert isinstance(running.last, Matched)
+        assert site.http.asked == []
+
+
 async def test_a_caller_who_gives_up_meanwhile_is_not_waited_for() -> None:
     site = _site()
     await _with_proxies(site)

@@ -72,6 +72,14 @@ class FakeFeed(EventFeedServicer):
     streams: list[Stream] = field(default_factory=list)
     asked: list[feed.FollowRequest] = field(default_factory=list)
     refusal: grpc.StatusCode | None = None
+    call: dict[str, Any] = field(default_factory=dict)
+
+    async def GetCall(self, request: feed.GetCallRequest, context: Context) -> Any:
+        """The one that is known."""
+        assert request.call_id == self.call.get("id")
+        answer = feed.GetCallResponse()
+        answer.call.update(self.call)
+        return answer
 
     async def Follow(
         self, request: feed.FollowRequest, context: Context

@@ -50,6 +50,18 @@ async def test_numbers_are_numbers_in_json(
     assert (shown["hints"], shown["public"], shown["silent_seconds"]) == (0, [], 0.5)
 
 
+async def test_a_call_is_shown_name_and_state_first(
+    servers: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, events, server = servers
+    legs = [{"target": "sip:bob@b", "leg": 1}]
+    events.call = {"legs": legs, "answered_at": "now", "node": "a1", "state": "answered", "id": "c"}
+    await run(server, "calls", "show", "c")
+    shown = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line]
+    assert [name for name, _ in shown] == ["id", "state", "node", "answered_at", "legs"]
+    assert shown[-1][1] == "leg 1 target sip:bob@b"
+
+
 async def test_what_a_phone_says_can_not_move_the_cursor(
     servers: Servers, capsys: pytest.CaptureFixture[str]
 ) -> None:

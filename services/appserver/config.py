@@ -39,7 +39,7 @@ class AppServerConfig:
     """TANDEM_PROXIES: addresses or networks (`10.1.0.0/16`) of the proxies; what comes from
     elsewhere over the link is dropped, but for proxies that announce themselves over the broker.
     Empty: loopback and private networks."""
-    broker_url: str = ALONE
+    broker_url: str = field(default=ALONE, repr=False)
     """TANDEM_BROKER_URL: `amqp://user:password@host:port/vhost[,…]`, or `memory:` for an appserver
     that runs alone."""
     directory_url: str = ""

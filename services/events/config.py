@@ -24,9 +24,9 @@ class EventsConfig:
 
     node_id: str = "events-1"
     """The name of this node in events and metrics; unique among all nodes."""
-    broker_url: str = ALONE
+    broker_url: str = field(default=ALONE, repr=False)
     """`amqp://user:password@host:port/vhost[,…]`, or `memory:` for a service that runs alone."""
-    database_url: str = "sqlite:///events.db"
+    database_url: str = field(default="sqlite:///events.db", repr=False)
     """The database with the event log and the call records, the same for all events nodes: a URL
     as in docs/databases.md."""
     http_listen: HostPort = _LISTEN

@@ -24,9 +24,9 @@ class ProvisioningConfig:
 
     node_id: str = "provisioning-1"
     """The node's name in events; unique among all nodes."""
-    broker_url: str = ALONE
+    broker_url: str = field(default=ALONE, repr=False)
     """`amqp://user:password@host:port/vhost[,…]`, or `memory:` for a service that runs alone."""
-    database_url: str = "sqlite:///tandem.db"
+    database_url: str = field(default="sqlite:///tandem.db", repr=False)
     """Where the database is: `sqlite:///FILE`, `postgresql://USER:PASSWORD@HOST[,HOST…]/NAME` or
     `mariadb://…`; see docs/databases.md."""
     http_listen: HostPort = _LISTEN

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -46,7 +46,7 @@ class ProxyConfig:
     appservers: tuple[str, ...] = ()
     """`udp:HOST:PORT` of each appserver (in one process: the address of its link), beside those
     that announce themselves over the broker."""
-    broker_url: str = "memory:"
+    broker_url: str = field(default="memory:", repr=False)
     """Where appservers announce themselves and their next-call hints: `memory:` (no broker: only
     TANDEM_APPSERVERS), or `amqp://USER:PASSWORD@HOST:PORT/VHOST`, several with commas."""
     http_listen: HostPort | None = None
@@ -56,7 +56,7 @@ class ProxyConfig:
     drain_seconds: float = setting(0.0, minimum=0, maximum=3600)
     """How long a proxy that is told to stop still forwards, announced as draining and not ready
     for new clients, before its sockets close."""
-    cluster_key: str = ""
+    cluster_key: str = field(default="", repr=False)
     """Shared by all nodes: tokens that one signed are trusted by all. Needed with a broker; empty:
     a random one, so that tokens die with the process."""
     rate_limit: float = setting(1000.0, minimum=0)

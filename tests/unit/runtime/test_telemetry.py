@@ -158,13 +158,15 @@ def test_a_collector_that_is_away_is_told_of_once_and_what_is_lost_is_counted(
     assert export.lost == 11
 
 
-def test_a_node_whose_collector_is_away_stops_soon_and_says_little(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.parametrize("listens", [False, True])
+def test_a_node_whose_collector_is_away_or_hangs_stops_soon_and_says_little(
+    listens: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(socket()) as nobody:
         nobody.bind(("127.0.0.1", 0))
-        endpoint = f"http://127.0.0.1:{nobody.getsockname()[1]}"
-        tracing = Tracing("proxy", "proxy1", endpoint)
+        if listens:
+            nobody.listen()
+        tracing = Tracing("proxy", "proxy1", f"http://127.0.0.1:{nobody.getsockname()[1]}")
         for number in range(2000):
             tracing.arrival("INVITE", f"{number}@phone", BRANCH, {}).end()
         began = monotonic()

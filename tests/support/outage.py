@@ -27,6 +27,9 @@ CALLS_PER_SECOND: Final = 3
 HOLD_MS: Final = 5_000
 REGISTER_SECONDS: Final = 2.0
 PHONES: Final = 8
+BRIEF: Final = "brief"
+"""An account whose phone registers for the shortest time that is allowed."""
+BRIEF_SECONDS: Final = 60
 HELD: Final = 4
 TRIES: Final = 8
 """Calls to one phone: with so many Call-IDs, each appserver has some of them."""
@@ -101,7 +104,9 @@ class Outage:
         await api.add_account("caller", PASSWORD)
         await self._ask_everywhere("caller")
         phones = [await self._phone(f"phone{number}", number) for number in range(PHONES)]
-        self.facts.phones = Phones(phones)
+        brief = await self._phone(BRIEF)
+        brief.expires = BRIEF_SECONDS
+        self.facts.phones = Phones([*phones, brief])
         self._first = (await cluster.events_apis[0].get("/events", count=1))["cursor"]
         bases = [node.http for node in cluster.events]
         for turn in range(len(bases)):
@@ -220,6 +225,16 @@ class Outage:
         self.facts.writes[moment] = [
             (a.request.method, a.status_code, a.headers.get("retry-after")) for a in answers
         ]
+
+    async def refuses_writes(self, account: str) -> None:
+        """Wait until the database's new settings have reached its connections."""
+
+        async def refused() -> bool:
+            path = f"/api/v1/sip-accounts/{account}"  # is enabled
+            answer = await self.cluster.api.client.patch(path, json={"enabled": True})
+            return answer.status_code == 503
+
+        await eventually(refused, "writes to be refused")
 
     async def read(self, moment: str) -> None:
         """Note what reading gives."""

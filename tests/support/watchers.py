@@ -48,6 +48,8 @@ class RegisteringPhone:
         self._domain = domain
         self._proxy = proxy
         self._call_id = secrets.token_hex(8)
+        self.expires = 3600
+        """Seconds, unless `register` is told others."""
         self._number = 0
         self._uses = 0
         self._challenge: Challenge | None = None
@@ -58,8 +60,9 @@ class RegisteringPhone:
         agent = await UdpAgent.open(user, lambda call: call.accept())
         return cls(agent, user, domain, proxy)
 
-    async def register(self, expires: int = 3600) -> Answered:
+    async def register(self, expires: int | None = None) -> Answered:
         """Register, or with 0 no more; answers challenges."""
+        expires = self.expires if expires is None else expires
         began = time.monotonic()
         response = await self._ask(expires)
         if response is not None and response.status == 401:

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.cluster import Cluster
-from tests.support.outage import Facts, Outage, lost, waiting
+from tests.support.outage import BRIEF, REGISTER_SECONDS, Facts, Outage, lost, waiting
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +70,8 @@ async def without_servers(cluster: Cluster) -> Facts:
         await outage.read("broker away")
         await until
         await outage.look("broker still away")
+        await asyncio.sleep(REGISTER_SECONDS + 2)  # what was heard of the brief phone has ended
+        await outage.find("broker still away", [BRIEF])
         cluster.broker.spawn()
         await cluster.broker.ready()
         await outage.well("broker")
@@ -102,6 +104,7 @@ async def without_database(cluster: Cluster) -> Facts:
 
         await outage.know(NEW)
         cluster.database.read_only(True)
+        await outage.refuses_writes(victim)
         until = asyncio.create_task(asyncio.sleep(OUTAGE_SECONDS))
         await outage.call_by_accounts(OUTAGE_SECONDS - 5)
         await outage.write("read-only", victim, "never3")

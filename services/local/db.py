@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.events.adapters import database as events
+from services.events.ports import StorageError
 from services.provisioning.adapters import database as provisioning
 from services.provisioning.adapters.engine import parse
 from services.provisioning.domain.errors import DatabaseProblem
@@ -61,7 +62,7 @@ def _tell_upgrade(service: str, before: str | None, after: str) -> None:
 def _events_problems(url: DatabaseUrl) -> Iterator[None]:
     try:
         yield
-    except (SQLAlchemyError, OSError) as fault:
+    except (SQLAlchemyError, OSError, StorageError) as fault:
         reason = " ".join(str(getattr(fault, "orig", None) or fault).split())
         raise DatabaseProblem(f"events: can't use the database {url}: {reason}") from fault
 

@@ -22,6 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect, ExceptionContext
 from sqlalchemy.exc import ArgumentError
 
+from services.events.ports import Unusable
 from tandem.runtime.database import DatabaseUrl, bear_nul, is_read_only
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -75,7 +76,7 @@ def make_engine(url: str, *, statement_seconds: float = STATEMENT_SECONDS) -> En
 
 def migrate(connection: Connection) -> None:
     """Bring the tables up to date. Of several instances that start at the same time one does it
-    and the others wait."""
+    and the others wait. Raises Unusable for tables of a newer version."""
     if _revision(connection) == NEWEST_SCHEMA:
         return
     _wait_for_others(connection)
@@ -96,7 +97,7 @@ def revision_of(url: str) -> str | None:
 
 def upgrade_database(url: str) -> tuple[str | None, str]:
     """Bring the tables up to date, however long it takes; what the schema was and is. Raises
-    SQLAlchemyError and OSError."""
+    Unusable, SQLAlchemyError and OSError."""
     engine = make_engine(url, statement_seconds=0)
     try:
         with engine.begin() as connection:
@@ -111,10 +112,15 @@ def _upgrade(connection: Connection) -> None:
     # Here and not above: Alembic takes long to load, and there is seldom something to do.
     from alembic import command
     from alembic.config import Config
+    from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
+    current = _revision(connection)
+    known = {step.revision for step in ScriptDirectory.from_config(config).walk_revisions()}
+    if current not in {None, *known}:
+        raise Unusable(f"a newer Tandem has written it (schema {current}); run that version")
     command.upgrade(config, "head")
 
 

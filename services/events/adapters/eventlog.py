@@ -63,10 +63,11 @@ class SqlEventLog:
         engine = self._make()
         try:
             await _in(self._writer, partial(_migrate, engine))
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, OSError, Unusable) as error:
             engine.dispose()
             # A file that can't be opened is a wrong path; a server may come back.
-            kind = Unusable if engine.dialect.name == "sqlite" else StorageError
+            wrong = engine.dialect.name == "sqlite" or isinstance(error, Unusable)
+            kind = Unusable if wrong else StorageError
             raise kind(self._cannot_open(_reason(error))) from error
         self._engine = engine
 

@@ -115,6 +115,24 @@ async def test_a_read_only_database_is_used_with_the_newest_schema_and_waited_fo
     await (await provisioning.open_database(database, wait_seconds=5)).dispose()
 
 
+@pytest.mark.parametrize(
+    ("service", "table"), [("provisioning", "alembic_version"), ("events", "events_version")]
+)
+def test_a_schema_that_is_newer_than_the_program_is_one_line(
+    service: str,
+    table: str,
+    server: DatabaseServer,
+    database: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["db", "upgrade", "--database-url", database]) == 0
+    server.execute(f"UPDATE {table} SET version_num = '9999'", database.rpartition("/")[2])
+    assert main(["db", "upgrade", "--database-url", database]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "newer Tandem" in line
+    assert "9999" in line
+
+
 def test_the_command_upgrades_both_services_tables_and_tells_it(
     database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -176,6 +176,16 @@ async def test_the_log_survives_a_restart(log: SqlEventLog, url: str) -> None:
     await again.close()
 
 
+async def test_a_log_that_a_newer_version_has_written_is_not_opened(
+    log: SqlEventLog, url: str
+) -> None:
+    assert log._engine is not None
+    with log._engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE events_version SET version_num = '9999'")
+    with pytest.raises(Unusable, match=r"a newer Tandem has written it \(schema 9999\)"):
+        await SqlEventLog(url).open()
+
+
 async def test_reading_goes_on_while_events_are_stored(log: SqlEventLog) -> None:
     async def write() -> None:
         for n in range(0, 1000, 20):

@@ -145,6 +145,7 @@ class AppServer:
             publisher=self._publisher,
             deadlines=self.deadlines,
             send=self._send,
+            tell=self._link.send,
             clock=self._clock,
             wall=wall,
             new_token=self._new_token,

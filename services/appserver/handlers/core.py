@@ -126,7 +126,8 @@ class Core:
         one that starts anew uses the branches of its last life again."""
         self._tools.proxies.heard(peer, now)
         status, reason = (503, "Draining") if self.draining else (200, "OK")
-        self._answer_statelessly(request, peer, status, reason)
+        answer = response_to(request, status, reason, tag=self._tools.new_token())
+        self._tools.tell(answer.to_bytes(), peer)
 
     def _control(self, data: bytes, now: float) -> None:
         if data.startswith(_FLOW_CLOSED):

@@ -57,7 +57,7 @@ class Keepalives:
                 proxy = proxy_of(binding.path[0])
                 if self._tools.proxies.away(proxy, now):
                     proxy = through(proxy, now, binding.received)
-                self._tools.send(line, proxy)
+                self._tools.tell(line, proxy)
             if not wanting:
                 part.discard(aor)
 

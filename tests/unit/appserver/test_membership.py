@@ -14,7 +14,8 @@ import pytest
 from services.appserver.domain.callbacks import Callback
 from services.appserver.handlers.calls import Calls
 from services.appserver.handlers.membership import SETTLE_SECONDS
-from tandem.bus.events import CallRecord, RegistrationRemoved
+from tandem.bus.events import CallRecord, RegistrationRemoved, SipTrace
+from tandem.bus.interest import Interest
 from tandem.bus.location import Binding, BindingRemoved, BindingStored
 from tandem.bus.nodes import NodeAnnounced, Nodes, NodeState
 from tandem.bus.ports import Topic
@@ -326,6 +327,17 @@ async def test_keepalives_go_through_another_proxy_too(site: Member) -> None:
     peers = {peer for data, peer in site.link.sent if data.startswith(b"\x01KEEPALIVE")}
     site.link.sent.clear()
     assert peers == {OTHER_PROXY}
+
+
+async def test_who_watches_everybody_sees_nothing_of_what_is_for_proxies_alone(
+    site: Member,
+) -> None:
+    await site.bus.deliver(Topic.LOCATION, BindingStored(natted(site, 1, "as1")))
+    await site.bus.deliver(Topic.INTEREST, Interest("*", site.wall + 600))
+    site.bus.take(SipTrace)
+    assert site.probed_by(PROXY) == 200
+    assert site.kept_alive(20)
+    assert site.bus.take(SipTrace) == []
 
 
 async def test_an_invite_that_did_not_ring_is_sent_through_another_proxy(site: Member) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 import signal
 import sys
@@ -21,6 +22,7 @@ from tests.support.baresip import Baresip
 from tests.support.cluster import DOMAIN, TRACES, Cluster
 from tests.support.clusterload import (
     PASSWORD,
+    SLOW_SECONDS,
     Load,
     Placed,
     Records,
@@ -127,19 +129,26 @@ def went_well(call: Placed, records: Records) -> None:
     assert found == [(200, HUNG_UP)], (call, found)
 
 
-def report(what: str, at: float, calls: dict[str, Placed], phone: Registering) -> None:
-    """Print the figures: pytest shows them with -s."""
-    new = [c for c in calls.values() if c.tried > at]
+def report(
+    what: str,
+    calls: dict[str, Placed],
+    phone: Registering,
+    at: float,
+    until: float = math.inf,
+) -> None:
+    """Print the figures of what was placed between `at` and `until`: pytest shows them with -s."""
+    new = [c for c in calls.values() if at < c.tried < until]
     late = [c.tried - at for c in new if c.slow or not c.well]
-    slow = [r.began - at for r in phone.done if r.began > at and (r.took > 0.4 or r.problem)]
-    bad = Counter(call.failure for call in calls.values() if call.failure)
-    line = (
-        f"{what}: {len(calls)} calls, {len(new)} after it; last slow or failed new call placed "
-        f"{max(late, default=0):.2f} s after it ({len(late)}), REGISTER {max(slow, default=0):.2f}"
-        f" s ({len(slow)}), longest {max((r.took for r in phone.done), default=0):.2f} s; "
-        f"longest set-up {max(c.up - c.tried for c in calls.values() if c.up):.2f} s; {dict(bad)}\n"
+    done = [r for r in phone.done if at < r.began < until]
+    slow = [r.began - at for r in done if r.took > SLOW_SECONDS / 2 or r.problem]
+    failures = Counter(call.failure for call in calls.values() if call.failure)
+    sys.stdout.write(
+        f"{what}: {len(calls)} calls, {len(new)} placed in the time after it; "
+        f"of them {len(late)} slow or failed, the last placed after {max(late, default=0):.2f} s; "
+        f"longest set-up {max(c.up - c.tried for c in new if c.up):.2f} s; {len(done)} REGISTER, "
+        f"{len(slow)} slow, the last sent after {max(slow, default=0):.2f} s, "
+        f"longest {max((r.took for r in done), default=0):.2f} s; failures in all {failures}\n"
     )
-    sys.stdout.write(line)
 
 
 async def test_an_appserver_that_is_killed_takes_no_call_of_another_along(site: Cluster) -> None:
@@ -160,7 +169,8 @@ async def test_an_appserver_that_is_killed_takes_no_call_of_another_along(site: 
         await takes_part(site, victim.name, started)
         calls = await ended(loads)
         records = await recorded(site, calls.values(), since)
-    report("kill -9 of an appserver", killed, calls, phone)
+    report("kill -9 of an appserver", calls, phone, killed, started)
+    report("its restart", calls, phone, started)
     assert not [r for r in phone.done if r.problem]
     lost = 0
     for call in calls.values():
@@ -259,7 +269,7 @@ async def test_phones_whose_proxy_is_killed_go_on_by_the_other(
         records = await recorded(site, calls.values(), since)
     await first.start()
     await site.is_ready(first)
-    report("kill -9 of a proxy", killed, calls, phone)
+    report("kill -9 of a proxy", calls, phone, killed)
     sys.stdout.write(f"  all calls hung up, a new one, a registration after {recovered:.1f} s\n")
     assert not [r for r in phone.done if r.problem]
     for placed in calls.values():
@@ -363,7 +373,7 @@ async def test_draining_an_appserver_fails_no_call(site: Cluster) -> None:
         await takes_part(site, second.name, started)
         calls = await ended(loads)
         records = await recorded(site, calls.values(), since)
-    report("drain", since, calls, phone)
+    report("drain", calls, phone, since)
     sys.stdout.write(f"  SIGTERM to stop with calls of 3 s: {took:.1f} s\n")
     assert not [r for r in phone.done if r.problem]
     for placed in calls.values():

@@ -46,6 +46,8 @@ QUIET: Final = frozenset({486, 487, 600, 603})
 """Failures that need no explanation: busy, cancelled, declined."""
 
 _OPTIONS: Final = b" OPTIONS\r\n"
+_WENT_WELL: Final = (b"ACK ", b"SIP/2.0 1", b"SIP/2.0 2")
+"""What explains no failure of an answered call; nor do the probes of whether an end is there."""
 _CALL_ID_RE: Final = re.compile(rb"\r\n(?:call-id|i)[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
 
 Message = tuple[float, str, str, bytes]
@@ -162,21 +164,20 @@ class Traces:
             self._bytes -= ring.size
 
     def _keep(self, ring: Ring, direction: str, data: bytes, peer: str) -> None:
-        messages = ring.messages
-        if ring.limit == RING_UP and _OPTIONS in data:
-            return  # somebody asks whether the other end is still there
-        size = len(data)
+        message = (self._wall(), direction, peer, data)
+        if self.watching and self._is_watched(ring.owners):
+            self._publish(ring, message)
+        if ring.limit == RING_UP and (_OPTIONS in data or data.startswith(_WENT_WELL)):
+            return
+        messages, size = ring.messages, len(data)
         if len(messages) >= ring.limit:
             # the INVITE stays until the answer
             size -= len(messages.pop(min(1, ring.limit - RING_UP))[3])
-        message = (self._wall(), direction, peer, data)
         messages.append(message)
         ring.size += size
         self._bytes += size
         if self._bytes > MAX_BYTES:
             self._make_room()
-        if self.watching and self._is_watched(ring.owners):
-            self._publish(ring, message)
 
     def _make_room(self) -> None:
         while self._bytes > MAX_BYTES:

@@ -221,6 +221,7 @@ def test_an_answered_call_keeps_little_of_each_leg() -> None:
     for number in range(10):
         scene.hear(message(f"OPTIONS sip:{number} SIP/2.0", cseq=f"{number} OPTIONS"))
         scene.hear(message(f"INFO sip:{number} SIP/2.0", cseq=f"{number} INFO"))
+        scene.send(message("SIP/2.0 200 OK", cseq=f"{number} INFO"), PROXY)
     scene.end(500)
     assert len(scene.published) == RING_UP
     assert all(t.message.startswith("INFO") for t in scene.published)

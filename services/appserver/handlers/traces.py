@@ -209,7 +209,8 @@ class Traces:
         legs = self._legs.setdefault(event.call_id, [])
         if sip_call_id not in legs:
             legs.append(sip_call_id)
-        if not known and self.watching and self._is_watched(event.owners):
+        # who watches everybody has seen them already
+        if not known and not self._watched.keys().isdisjoint(event.owners):
             for message in ring.messages:
                 self._publish(ring, message)
 

@@ -190,6 +190,14 @@ async def test_an_administrator_may_watch_everybody() -> None:
     assert scene.shown == ["in OPTIONS"]
 
 
+async def test_who_watches_everybody_sees_the_first_message_of_a_call_once() -> None:
+    scene = Scene()
+    await scene.watch("*")
+    scene.hear(INVITE)
+    scene.start()
+    assert scene.shown == ["in INVITE"]
+
+
 async def test_interest_that_is_not_repeated_ends() -> None:
     scene = Scene("alice")
     await scene.watch("alice", 15)

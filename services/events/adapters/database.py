@@ -15,6 +15,7 @@ from sqlalchemy import (
     create_engine,
     event,
     inspect,
+    literal,
     select,
     table,
     text,
@@ -22,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect, ExceptionContext
 from sqlalchemy.exc import ArgumentError
 
+from services.events.adapters.schema import metadata
 from services.events.ports import Unusable
 from tandem.runtime.database import DatabaseUrl, bear_nul, is_read_only
 
@@ -121,7 +123,21 @@ def _upgrade(connection: Connection) -> None:
     known = {step.revision for step in ScriptDirectory.from_config(config).walk_revisions()}
     if current not in {None, *known}:
         raise Unusable(f"a newer Tandem has written it (schema {current}); run that version")
+    if current is None and connection.dialect.name in ("mysql", "mariadb"):
+        _remove_half_made(connection)
     command.upgrade(config, "head")
+
+
+def _remove_half_made(connection: Connection) -> None:
+    """MariaDB can't undo DDL: when the very first upgrade was broken off, Alembic's table is there
+    and has no row, and some of ours are there, empty."""
+    found = set(inspect(connection).get_table_names())
+    ours = [made for made in metadata.sorted_tables if made.name in found]
+    if VERSION_TABLE not in found or not ours:
+        return
+    if any(connection.execute(select(literal(1)).select_from(t).limit(1)).first() for t in ours):
+        raise Unusable("it has tables with rows, and does not tell their schema")
+    metadata.drop_all(connection, tables=ours)
 
 
 def _wait_for_others(connection: Connection) -> None:

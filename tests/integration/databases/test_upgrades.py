@@ -11,6 +11,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, insert, select
 
 from services.events.adapters import database as events
+from services.events.ports import Unusable
 from services.local.cli import main
 from services.provisioning.adapters import database as provisioning
 from services.provisioning.adapters.engine import make_engine, parse
@@ -91,6 +92,40 @@ async def test_an_upgrade_that_was_broken_off_is_finished(mariadb: MariaDB, left
     await provisioning.upgrade_database(database)
     async with running(database) as rig, await rig.admin() as admin:
         assert (await admin.get("/api/v1/bindings")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "DELETE FROM events_version; DROP TABLE event_order, call_records",
+        "UPDATE events_version SET version_num = '0001'",
+        "UPDATE events_version SET version_num = '0001'; DELETE FROM event_order",
+        "UPDATE events_version SET version_num = '0001'; DROP TABLE event_order",
+        "UPDATE events_version SET version_num = '0001'; DROP INDEX events_traces ON events",
+    ],
+)
+async def test_an_upgrade_of_the_event_log_that_was_broken_off_is_finished(
+    mariadb: MariaDB, left: str
+) -> None:
+    database = mariadb.fresh_database()
+    events.upgrade_database(database)
+    name = database.rpartition("/")[2]
+    made = mariadb.execute("SHOW CREATE TABLE events", name)
+    if "DELETE FROM events_version" in left:
+        mariadb.execute("DELETE FROM event_order", name)
+    mariadb.execute(left, name)
+    assert events.upgrade_database(database)[1] == events.NEWEST_SCHEMA
+    assert mariadb.execute("SHOW CREATE TABLE events", name) == made
+    assert mariadb.execute("SELECT id, first, last FROM event_order", name) == [(1, 1, 0)]
+
+
+async def test_an_event_log_with_rows_and_no_schema_is_left_alone(mariadb: MariaDB) -> None:
+    database = mariadb.fresh_database()
+    events.upgrade_database(database)
+    mariadb.execute("DELETE FROM events_version", database.rpartition("/")[2])
+    with pytest.raises(Unusable, match="does not tell their schema"):
+        events.upgrade_database(database)
+    assert mariadb.execute("SELECT id FROM event_order", database.rpartition("/")[2]) == [(1,)]
 
 
 async def test_tables_with_rows_and_no_schema_are_left_alone(mariadb: MariaDB) -> None:

@@ -99,3 +99,29 @@ async def test_what_can_not_linger_is_sent_at_once() -> None:
     outbox, broker = outbox_of(1), Broker()
     await send(outbox, broker, Topic.HINTS)
     assert broker.said() == ["0"]
+
+
+async def test_the_first_after_a_silence_goes_at_once_and_what_follows_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sender, "LINGER", {Topic.EVENTS: 0.5})
+    loop = asyncio.get_running_loop()
+    outbox, broker, began = outbox_of(1), Broker(), loop.time()
+    work = asyncio.create_task(
+        sender.empty(outbox, Topic.EVENTS, broker, lambda: 0.0, asyncio.Event())
+    )
+
+    async def sent() -> bool:
+        return len(outbox) == 0
+
+    await eventually(sent, "the first")
+    alone = len(broker.messages)
+    for name in ("a", "b", "c"):
+        outbox.put(Envelope(name, 0.0, "n", HintsWanted("x")))
+        await asyncio.sleep(0)
+    await eventually(sent, "the others")
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    assert (alone, len(broker.messages)) == (1, 2)
+    assert broker.said() == ["0", "a", "b", "c"]
+    assert loop.time() - began >= 0.5

@@ -11,23 +11,23 @@ The attributes are those of the SIP span convention of OpenSIPS' opentelemetry m
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
 from threading import Timer
-from time import monotonic
 from typing import Final
 
 from opentelemetry import context, trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags
 
 from tandem import __version__
+from tandem.runtime.spanexport import Export
 
 Attributes = Mapping[str, str | int | float]
 
@@ -36,12 +36,8 @@ EXPORT_SECONDS: Final = 3.0
 """How long the collector may take for a batch."""
 CLOSE_SECONDS: Final = 2.0
 """How long a node that stops goes on exporting what waits."""
-SAY_AGAIN_SECONDS: Final = 600.0
-"""Between two lines in the log about a collector that is away."""
 MAX_TEXT: Final = 1000
 """Characters of an attribute: what phones write is theirs to choose."""
-
-_log = logging.getLogger(__name__)
 
 
 def legible(text: str) -> str:
@@ -93,50 +89,6 @@ def peer_attributes(transport: str, host: str, port: int) -> dict[str, str | int
     if port:
         found["network.peer.port"] = port
     return found
-
-
-class Export(SpanExporter):
-    """Around an exporter: counts, and says that the collector is away now and then, where the
-    exporter itself would say so every few seconds."""
-
-    def __init__(self, inner: SpanExporter, where: str) -> None:
-        self.exported = 0
-        """Spans that the collector took."""
-        self.lost = 0
-        """Spans that it did not take in time."""
-        self._inner = inner
-        self._where = where
-        self._said = 0.0
-        self._closed = False
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Called in a thread of the SDK's own."""
-        if not self._closed and self._exported(spans):
-            self.exported += len(spans)
-            if self._said:
-                self._said = 0.0
-                _log.warning("traces are taken again at %s; %d spans are lost",
-                             self._where, self.lost)  # fmt: skip
-            return SpanExportResult.SUCCESS
-        self.lost += len(spans)
-        now = monotonic()
-        if not self._said or now - self._said > SAY_AGAIN_SECONDS:
-            self._said = now
-            _log.warning("traces can't be exported to %s and are dropped", self._where)
-        return SpanExportResult.FAILURE
-
-    def _exported(self, spans: Sequence[ReadableSpan]) -> bool:
-        try:
-            return self._inner.export(spans) is SpanExportResult.SUCCESS
-        except Exception:  # it would be swallowed by the SDK, and not be counted
-            _log.exception("%d spans can't be exported", len(spans))
-            return False
-
-    def shutdown(self) -> None:
-        """Give up what waits; a second call does nothing."""
-        if not self._closed:
-            self._closed = True
-            self._inner.shutdown()
 
 
 class _Ids(RandomIdGenerator):

@@ -11,10 +11,10 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 
+from tandem.runtime.spanexport import Export
 from tandem.runtime.telemetry import (
     CLOSE_SECONDS,
     EXPORT_SECONDS,
-    Export,
     Tracing,
     from_traceparent,
     request_attributes,

@@ -10,7 +10,7 @@ from typing import Final
 
 from tandem.rpc.security import MIN_KEY
 from tandem.runtime.address import HostPort
-from tandem.runtime.config import load, setting
+from tandem.runtime.config import check_otlp_endpoint, load, setting
 
 INTERNAL: Final = HostPort("127.0.0.1", 5070)
 ALONE: Final = "memory:"
@@ -137,6 +137,7 @@ class AppServerConfig:
     inside the network: for providers inside of it, and for tests."""
 
     def __post_init__(self) -> None:
+        check_otlp_endpoint(self.otlp_endpoint)
         _check(self)
 
     @property

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from tandem.rpc.security import Security
 from tandem.runtime.address import HostPort
-from tandem.runtime.config import setting
+from tandem.runtime.config import check_otlp_endpoint, setting
 
 _LISTEN: Final = HostPort("127.0.0.1", 8081)
 _GRPC_LISTEN: Final = HostPort("127.0.0.1", 50052)
@@ -76,6 +76,7 @@ class EventsConfig:
     """Learn at the start from the log which calls are under way; off where calls end with us."""
 
     def __post_init__(self) -> None:
+        check_otlp_endpoint(self.otlp_endpoint)
         self.security()
         for origin in self.console_origins:
             parts = urlsplit(origin)

@@ -10,7 +10,7 @@ from typing import Final
 from services.provisioning.domain.eventsurl import events_base
 from tandem.rpc.security import Security
 from tandem.runtime.address import HostPort
-from tandem.runtime.config import setting
+from tandem.runtime.config import check_otlp_endpoint, setting
 
 _LISTEN: Final = HostPort("127.0.0.1", 8080)
 _GRPC_LISTEN: Final = HostPort("127.0.0.1", 50051)
@@ -71,6 +71,7 @@ class ProvisioningConfig:
     """Lanes of one argon2id hash."""
 
     def __post_init__(self) -> None:
+        check_otlp_endpoint(self.otlp_endpoint)
         self.security()
         for url in self.events_url:
             events_base(url)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from tandem.runtime.address import HostPort
-from tandem.runtime.config import load, setting
+from tandem.runtime.config import check_otlp_endpoint, load, setting
 
 ANY_LOOPBACK_PORT: Final = HostPort("127.0.0.1", 0)
 _NAME_RE: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*\.?")
@@ -67,6 +67,7 @@ class ProxyConfig:
     """Domains that are ours: OPTIONS without a user part there is answered by the proxy."""
 
     def __post_init__(self) -> None:
+        check_otlp_endpoint(self.otlp_endpoint)
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("TANDEM_TLS_CERT and TANDEM_TLS_KEY go together")
         if (self.tls_listen or self.wss_listen) and self.tls_cert is None:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 from tandem.runtime.address import HostPort
 
@@ -26,6 +27,17 @@ _FALSE: Final = frozenset({"0", "false", "no", "off"})
 
 class ConfigError(Exception):
     """A setting is wrong or missing; its text is the one line to show before exit status 2."""
+
+
+def check_otlp_endpoint(text: str) -> None:
+    """Raises ValueError for an `otlp_endpoint` that names no collector; empty is fine."""
+    try:
+        parts = urlsplit(text)
+        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        right = False
+    if text and not right:
+        raise ValueError(f"TANDEM_OTLP_ENDPOINT: {text!r} is no http://HOST:PORT")
 
 
 def setting(

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from tandem.runtime.address import HostPort
-from tandem.runtime.config import ConfigError, load, setting
+from tandem.runtime.config import ConfigError, check_otlp_endpoint, load, setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +72,16 @@ def test_a_wrong_value_is_one_line_that_names_the_variable(name: str, text: str)
 def test_a_missing_value_without_default_is_named() -> None:
     with pytest.raises(ConfigError, match=r"^TANDEM_NODE_ID is not set$"):
         load(Example, {})
+
+
+@pytest.mark.parametrize(
+    "text", ["collector:4318", "grpc://collector", "http://", "http://collector:x", "4318"]
+)
+def test_what_names_no_collector_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="TANDEM_OTLP_ENDPOINT"):
+        check_otlp_endpoint(text)
+
+
+@pytest.mark.parametrize("text", ["", "http://127.0.0.1:4318", "https://collector.example/otlp"])
+def test_what_names_a_collector_is_taken(text: str) -> None:
+    check_otlp_endpoint(text)

@@ -50,7 +50,7 @@ class UdpCall:
         self.server: ServerTransaction | None = None
         self.ringing = asyncio.Event()
         self.answered = asyncio.Event()
-        """Both ends have their 2xx and ACK."""
+        """Both ends have their 2xx and ACK, of the INVITE that came last."""
         self.over = asyncio.Event()
         """Refused, or hung up by either end."""
         self.reinvited = asyncio.Event()
@@ -138,6 +138,7 @@ class UdpCall:
         self.dialog.receive(tx.request)
         if tx.request.method == "INVITE":
             self.reinvited.set()
+            self.answered.clear()
             self.server = tx
             self.heard = tx.request.body or self.heard
             self.accept()
@@ -317,7 +318,9 @@ class UdpAgent(asyncio.DatagramProtocol):
     def on_ack(self, ack: Request, hop: Hop, now: float) -> None:
         """Of our 2xx."""
         call = self._call_of(ack)
-        if call is not None and call.server is not None:
+        if call is None or call.server is None:
+            return
+        if ack.cseq.number == call.server.request.cseq.number:
             self.layer.acknowledged(call.server, now)
             call.heard = ack.body or call.heard
             call.answered.set()

@@ -65,7 +65,8 @@ async def show_call(client: Client, options: argparse.Namespace) -> None:
     if options.json:
         show_json({**call, "events": events})
         return
-    for name, value in sorted(call.items(), key=_rank):
+    shown = (call.pop("record", None) or {}) | call
+    for name, value in sorted(shown.items(), key=_rank):
         if name != "events" and value not in (None, "", [], {}):
             write(f"{name:14} {printable(_text(value))}")
     write("")

@@ -62,6 +62,19 @@ async def test_a_call_is_shown_name_and_state_first(
     assert shown[-1][1] == "leg 1 target sip:bob@b"
 
 
+async def test_a_call_that_has_ended_is_shown_with_its_record(
+    servers: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, events, server = servers
+    record = {"id": "c", "node": "a1", "status": 200, "caller_name": ""}
+    events.call = {"id": "c", "state": "ended", "record": record}
+    await run(server, "calls", "show", "c")
+    shown = [line.split() for line in capsys.readouterr().out.splitlines() if line]
+    assert shown == [["id", "c"], ["state", "ended"], ["node", "a1"], ["status", "200"]]
+    await run(server, "calls", "show", "c", "--json")
+    assert json.loads(capsys.readouterr().out)["record"]["status"] == 200
+
+
 async def test_what_a_phone_says_can_not_move_the_cursor(
     servers: Servers, capsys: pytest.CaptureFixture[str]
 ) -> None:

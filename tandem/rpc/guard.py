@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 MAX_UNARY_SECONDS: Final = 30.0
 """How long a method with one answer may take, whatever the client's patience."""
+TELL_SECONDS: Final = 10.0
+"""Between two lines on what is away: in an outage each of many calls fails."""
 OPEN: Final = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 """What anybody may call who can connect."""
 
@@ -53,6 +56,7 @@ class Guard(grpc.aio.ServerInterceptor):
         self._security = security
         self._sessions = sessions
         self.counters = Counters()
+        self._told_at = -TELL_SECONDS
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Wrap the method that is going to be called."""
@@ -143,7 +147,9 @@ class Guard(grpc.aio.ServerInterceptor):
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "This took too long.")
         if isinstance(fault, DirectoryUnavailable):
             self.counters.unavailable += 1
-            _log.warning("%s: %s", method, fault)
+            if time.monotonic() - self._told_at >= TELL_SECONDS:
+                self._told_at = time.monotonic()
+                _log.warning("%s: %s", method, fault)
             text = "The directory does not answer; nothing was changed. Try again."
             await context.abort(grpc.StatusCode.UNAVAILABLE, text)
         self.counters.crashed += 1

@@ -121,6 +121,16 @@ async def test_what_goes_wrong_is_a_clear_status_and_tells_no_secret(
     assert (server.counters.unavailable, server.counters.crashed) == (1, 1)
 
 
+async def test_an_outage_is_not_told_of_with_each_call(
+    opened: Open, known: Known, server: GrpcServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    known.database_is_away = True
+    for _ in range(5):
+        await refused(ask(opened()))
+    assert server.counters.unavailable == 5
+    assert len([r for r in caplog.records if r.name == "tandem.rpc.guard"]) == 1
+
+
 async def test_a_method_that_hangs_ends_whatever_the_patience_of_the_client(
     opened: Open, known: Known, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from services.appserver.domain.plan import Target
@@ -310,3 +312,43 @@ def test_nothing_on_the_way_of_a_busy_phone_reaches_the_next_caller() -> None:
     assert len({r.call_id for r in world.records()}) == 3
     world.run(200)
     assert world.clean()
+
+
+def on_connection(name: str) -> Target:
+    """A phone that is reached over a connection alone."""
+    one = target(name)
+    return replace(one, hops=tuple(replace(hop, text=f"wss:{name}:5060") for hop in one.hops))
+
+
+def test_what_rings_over_a_connection_has_failed_when_that_is_gone() -> None:
+    world = World()
+    alice, bob, carol = (world.phone(name) for name in ("alice", "bob", "carol"))
+    bob.behaviour = carol.behaviour = ring
+    world.switch.plan = plan(on_connection("bob"), on_connection("carol"))
+    alice.call()
+    world.run(1)
+    world.calls.flow_closed("nobody's", world.now)
+    world.calls.flow_closed("bob", world.now)
+    world.run(1)
+    assert alice.statuses("INVITE")[-1] == 180
+    world.calls.flow_closed("carol", world.now)
+    world.run(1)
+    assert alice.statuses("INVITE")[-1] == 480
+    world.dead.update(("bob", "carol"))
+    world.run(60)
+    (record,) = world.records()
+    assert (record.status, record.end_reason) == (480, "not reachable")
+    finish(world)
+
+
+def test_what_rings_on_udp_rings_on_whatever_connection_is_gone() -> None:
+    world = World()
+    alice, bob = pair(world)
+    bob.behaviour = ring
+    alice.call()
+    world.run(1)
+    world.calls.flow_closed("bob", world.now)
+    world.run(1)
+    assert alice.statuses("INVITE")[-1] == 180
+    alice.cancel()
+    finish(world)

@@ -47,6 +47,8 @@ class Facts:
 
     calls: dict[str, Placed] = field(default_factory=dict)
     """sipp's calls from outside, by Call-ID."""
+    challenged: int = 0
+    """Calls from an account to another, all of which went well."""
     records: Records = field(default_factory=dict)
     log: list[int] = field(default_factory=list)
     """The ids of all events since the consoles opened, as a page tells them afterwards."""
@@ -198,6 +200,7 @@ class Outage:
         proxy = self.cluster.proxies[number % len(self.cluster.proxies)]
         sipp = SippPhone(self._folder, "caller", PASSWORD, proxy.sip)
         calls = int(seconds * 2)
+        self.facts.challenged += calls
         self._runs.append(await sipp.start("call", callee=self._sink, calls=calls, rate=2))
 
     async def reinvite(self) -> None:

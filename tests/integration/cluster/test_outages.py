@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import pytest
 import pytest_asyncio
 
-from tests.support.cluster import Cluster
+from tests.support.cluster import DOMAIN, Cluster
 from tests.support.outage import BRIEF, REGISTER_SECONDS, Facts, Outage, lost, waiting
 
 logger = logging.getLogger(__name__)
@@ -199,6 +199,9 @@ def test_each_call_has_one_record(site: Site) -> None:
         (record,) = records[call.call_id]
         assert record["status"] == 200
         assert record["answered_at"] is not None
+    challenged = [r for (r,) in records.values() if r["caller"] == f"sip:caller@{DOMAIN}"]
+    assert len(challenged) == site.facts.challenged
+    assert {record["status"] for record in challenged} == {200}
 
 
 def test_consoles_miss_nothing_and_see_nothing_twice(site: Site) -> None:

@@ -186,7 +186,7 @@ class Sink:
             shutil.rmtree(sink._folder)
 
     async def load(
-        self, proxy: Node, *, rate: int, hold_ms: int = 3000, transport: str = "u1"
+        self, proxy: Node, *, rate: int, hold_ms: int = 2000, transport: str = "u1"
     ) -> Load:
         """Begin to place calls to it through this proxy."""
         folder = self._folder / str(len(self._loads))

@@ -77,11 +77,11 @@ HUNG_UP: Final = "caller hung up"
 
 
 async def three_loads(site: Cluster, sink: Sink) -> list[Load]:
-    """25 calls a second over UDP and TCP by both proxies, 75 calls up at a time."""
+    """30 calls a second over UDP and TCP by both proxies, 60 calls up at a time."""
     loads = [
         await sink.load(site["proxy1"], rate=10),
         await sink.load(site["proxy2"], rate=10),
-        await sink.load(site["proxy2"], rate=5, transport="t1"),
+        await sink.load(site["proxy2"], rate=10, transport="t1"),
     ]
     for load in loads:
         await load.answered(15)
@@ -241,7 +241,7 @@ async def test_phones_whose_proxy_is_killed_go_on_by_the_other(
     ):
         loads = [
             await sink.load(second, rate=10),
-            await sink.load(second, rate=5, transport="t1"),
+            await sink.load(second, rate=10, transport="t1"),
         ]
         for load in loads:
             await load.answered(15)
@@ -374,7 +374,7 @@ async def test_draining_an_appserver_fails_no_call(site: Cluster) -> None:
         calls = await ended(loads)
         records = await recorded(site, calls.values(), since)
     report("drain", calls, phone, since)
-    sys.stdout.write(f"  SIGTERM to stop with calls of 3 s: {took:.1f} s\n")
+    sys.stdout.write(f"  SIGTERM to stop with calls of 2 s: {took:.1f} s\n")
     assert not [r for r in phone.done if r.problem]
     for placed in calls.values():
         went_well(placed, records)

@@ -31,6 +31,10 @@ class Event:
         """One line for people."""
         raise NotImplementedError
 
+    def told_by(self) -> str:
+        """The service that consoles show it under."""
+        return self.service
+
     def data(self) -> dict[str, Any]:
         """The payload for programs, JSON types only."""
         # the cast: a class is hashable, which mypy can't tell from its instances' __hash__
@@ -277,6 +281,9 @@ class NodeStarted(Event):
     """The kind of node, as `service`; which one it is, its envelope says."""
     version: str
 
+    def told_by(self) -> str:
+        return self.what
+
     def text(self) -> str:
         return f"{self.what} {self.version} started"
 
@@ -288,6 +295,9 @@ class NodeStopped(Event):
     service = "appserver"
     type = "node.stopped"
     what: str
+
+    def told_by(self) -> str:
+        return self.what
 
     def text(self) -> str:
         return f"{self.what} stopped"
@@ -301,6 +311,9 @@ class NodeDraining(Event):
     type = "node.draining"
     what: str
     draining: bool
+
+    def told_by(self) -> str:
+        return self.what
 
     def text(self) -> str:
         return f"{self.what} {'takes no new calls' if self.draining else 'takes calls again'}"

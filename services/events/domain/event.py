@@ -79,7 +79,7 @@ def draft(envelope: Envelope) -> Draft:
         envelope_id=clean_text(_id(envelope.id, event), MAX_NAME),
         time=envelope.time,
         node=clean_text(envelope.node, MAX_NAME),
-        service=event.service,
+        service=event.told_by(),
         type=event.type,
         owners=tuple(clean_text(owner, MAX_NAME) for owner in event.owners if owner),
         call_id=clean_text(event.call_id, MAX_NAME) if event.call_id else None,

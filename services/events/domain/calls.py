@@ -83,6 +83,7 @@ class LiveCalls:
         """The calls of each node that has some, in the order in which they were heard of."""
         self.losses: dict[str, tuple[int, int]] = {}
         """For each node that was found lost: its last such incarnation, and how often."""
+        self._lost_at: dict[str, float] = {}
         self._calls: dict[str, LiveCall] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._heard: dict[str, float] = {}
@@ -127,6 +128,7 @@ class LiveCalls:
         if event.type == "node.lost":
             node, alive = str(event.data.get("lost")), event.time - LOST_SECONDS
             self._count_loss(node, int(event.data.get("incarnation") or 0))
+            self._lost_at[node] = event.time
         elif event.data.get("what") != "appserver":
             return
         elif event.type == "node.started":
@@ -136,6 +138,11 @@ class LiveCalls:
         for call in self.by_node.get(node, {}).values():
             if call.started_at < event.time:
                 call.lost_at = max(call.lost_at or 0.0, alive)
+
+    def found_lost(self, node: str, incarnation: int, since: float) -> bool:
+        """Whether the log says that this node was lost, at or after the Unix time `since`."""
+        known = self.losses.get(node, (0, 0))[0] == incarnation
+        return known and self._lost_at.get(node, 0.0) >= since
 
     def _count_loss(self, node: str, incarnation: int) -> None:
         before, times = self.losses.get(node, (incarnation, 0))

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 0.5
 """Between two looks at the nodes that have calls."""
+SAME_SECONDS: Final = 10.0
+"""A loss that another events node told of so shortly before is the same."""
 BATCH: Final = 100
 """Calls ended in one transaction."""
 
@@ -79,7 +81,9 @@ class LostCalls:
         if before is None:
             return
         if now.state == NodeState.LOST:
-            self._tell(now)
+            since = self._clock() - SAME_SECONDS
+            if not self._calls.found_lost(now.node, now.incarnation, since):
+                self._tell(now)
         elif now.incarnation > before.incarnation and before.state not in _TOLD:
             self._tell(before)
 

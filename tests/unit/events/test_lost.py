@@ -226,3 +226,14 @@ async def test_nobody_is_given_up_while_we_do_not_hear_ourselves() -> None:
     for now in (1, 100, 200):
         assert await world.at(now) == []
     assert world.told == []
+
+
+@pytest.mark.parametrize(("ago", "told"), [(5, 0), (60, 1)])
+async def test_a_loss_that_another_events_node_told_of_just_now_is_not_told_again(
+    ago: int, told: int
+) -> None:
+    world = World()
+    world.know(APPSERVER)
+    world.log_says("node.lost", 1000 - ago, **IN_LOG)  # an event's time is 1000 + its number
+    world.know(LOST)
+    assert len(world.told) == told

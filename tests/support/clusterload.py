@@ -276,11 +276,17 @@ async def all_records(cluster: Cluster, since: float) -> Records:
 
 
 async def recorded(
-    cluster: Cluster, calls: Iterable[Placed], since: float, seconds: float = END_SECONDS
+    cluster: Cluster,
+    calls: Iterable[Placed],
+    since: float,
+    seconds: float = END_SECONDS,
+    *,
+    but: Collection[str] = (),
 ) -> Records:
     """Wait until each of these calls, if a caller saw it answered or refused, has a record, and
-    no call is under way. Returns the records."""
-    wanted = {call.call_id for call in calls if call.up is not None or "refused" in call.failure}
+    no call is under way. Returns the records. `but`: Call-IDs that may have none."""
+    seen = {call.call_id for call in calls if call.up is not None or "refused" in call.failure}
+    wanted = seen.difference(but)
 
     async def look() -> Collection[str]:
         found = await all_records(cluster, since)

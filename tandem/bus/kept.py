@@ -55,7 +55,7 @@ class KeptSubscription(SubscriptionCounts):
         self.topic = topic
         self.name = name
         self.keep = keep
-        self._settler = Settler(name, handler, self, self._refuse)
+        self._settler = Settler(name, handler, self, self._refuse, remember=True)
         self._waiting: deque[Message] = deque()
         self._source: Source | None = None
         self._ready = asyncio.Event()

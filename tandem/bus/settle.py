@@ -38,6 +38,9 @@ class Seen:
         self._ids: set[str] = set()
         self._order: deque[str] = deque()
 
+    def __bool__(self) -> bool:
+        return bool(self._order)
+
     def __contains__(self, number: str) -> bool:
         return number in self._ids
 
@@ -50,13 +53,27 @@ class Seen:
         if len(self._order) > self._limit:
             self._ids.discard(self._order.popleft())
 
+    def clear(self) -> None:
+        """Forget all."""
+        if self._order:
+            self._ids.clear()
+            self._order.clear()
+
 
 class Settler:
     """Gives batches to a handler until they are done with."""
 
     def __init__(
-        self, name: str, handler: Handler, counts: SubscriptionCounts, refuse: Refuse
+        self,
+        name: str,
+        handler: Handler,
+        counts: SubscriptionCounts,
+        refuse: Refuse,
+        *,
+        remember: bool,
     ) -> None:
+        """`remember`: what is done with may come again, so keep its ids."""
+        self._remember = remember
         self._name = name
         self._handler = handler
         self._counts = counts
@@ -69,18 +86,26 @@ class Settler:
         self._told = False
         fresh = self._fresh(batch)
         self._counts.repeated += len(batch) - len(fresh)
-        if not fresh or await self._try(fresh):
+        done = not fresh or await self._whole(fresh) or await self._narrow(fresh, [])
+        if done and not self._remember:
+            self._seen.clear()
+        return done
+
+    async def _whole(self, batch: Sequence[Envelope]) -> bool:
+        if await self._try(batch, note=self._remember):
             return True
         for pause in PAUSES:
             await asyncio.sleep(pause)
-            if await self._try(fresh):
+            if await self._try(batch, note=self._remember):
                 return True
-        return await self._narrow(fresh, [])
+        return False
 
-    def _fresh(self, batch: Sequence[Envelope]) -> list[Envelope]:
+    def _fresh(self, batch: Sequence[Envelope]) -> Sequence[Envelope]:
+        if not self._seen:
+            return batch
         return [envelope for envelope in batch if envelope.id not in self._seen]
 
-    async def _try(self, batch: Sequence[Envelope]) -> bool:
+    async def _try(self, batch: Sequence[Envelope], *, note: bool = True) -> bool:
         try:
             await self._handler(batch)
         except Exception as error:
@@ -91,12 +116,13 @@ class Settler:
             log("subscriber %s failed on %d envelope(s)", self._name, len(batch), exc_info=error)
             self._told = True
             return False
-        for envelope in batch:
-            self._seen.add(envelope.id)
+        if note:
+            for envelope in batch:
+                self._seen.add(envelope.id)
         self._counts.delivered += len(batch)
         return True
 
-    async def _narrow(self, batch: list[Envelope], others: list[Envelope]) -> bool:
+    async def _narrow(self, batch: Sequence[Envelope], others: list[Envelope]) -> bool:
         """Find what fails in a batch that failed as a whole."""
         if len(batch) == 1:
             return await self._judge(batch[0], others)
@@ -104,7 +130,11 @@ class Settler:
         left, right = batch[:middle], batch[middle:]
         for half, rest in ((left, right), (right, left)):
             part = self._fresh(half)  # without those that were witnesses
-            if part and not await self._try(part) and not await self._narrow(part, rest + others):
+            if (
+                part
+                and not await self._try(part)
+                and not await self._narrow(part, [*rest, *others])
+            ):
                 return False
         return True
 

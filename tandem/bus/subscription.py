@@ -46,7 +46,7 @@ class Subscription(SubscriptionCounts):
         self._ready = asyncio.Event()
         self._scheduled = False
         self._closing = False
-        settler = Settler(name, handler, self, self._refuse)
+        settler = Settler(name, handler, self, self._refuse, remember=False)
         self._settler = settler if keep is not Keep.LIVE else None
 
     def __len__(self) -> int:

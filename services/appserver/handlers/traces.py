@@ -123,6 +123,8 @@ class Traces:
 
         def traced(data: bytes, peer: str) -> None:
             send(data, peer)
+            if not rings and not self.watching and not data.startswith(b"INVITE "):
+                return
             call_id = call_id_of(data)
             ring = rings.get(call_id)
             if ring is not None:

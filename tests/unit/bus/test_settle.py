@@ -34,7 +34,7 @@ class Site:
         self.counts = SubscriptionCounts()
         self.refused: list[str] = []
         self.place = place
-        self.settler = Settler("s", handler, self.counts, self._refuse)
+        self.settler = Settler("s", handler, self.counts, self._refuse, remember=True)
 
     async def _refuse(self, envelope: Envelope) -> None:
         if not self.place:
@@ -156,3 +156,24 @@ def test_the_oldest_ids_are_forgotten() -> None:
     for number in ("a", "b", "b", "c"):
         seen.add(number)
     assert [number in seen for number in "abc"] == [False, True, True]
+
+
+async def test_without_memory_only_a_batch_that_is_under_way_is_remembered() -> None:
+    taken: list[str] = []
+    bad = {"c"}
+
+    async def handler(batch: Sequence[Envelope]) -> None:
+        if bad & {envelope.id for envelope in batch}:
+            raise ValueError("bad")
+        taken.extend(envelope.id for envelope in batch)
+
+    refused: list[str] = []
+
+    async def refuse(envelope: Envelope) -> None:
+        refused.append(envelope.id)
+
+    settler = Settler("s", handler, SubscriptionCounts(), refuse, remember=False)
+    assert await settler.settle(batch("a", "b", "c", "d"))
+    assert (sorted(taken), refused) == (["a", "b", "d"], ["c"])
+    assert await settler.settle(batch("a"))
+    assert sorted(taken) == ["a", "a", "b", "d"]

@@ -50,13 +50,8 @@ check: $(VENV)/.ready-dev ## lint, types, import rules, unit and contract tests
 packages: ## install the phone programs and servers that the tests use (Debian, as root)
 	@bash tests/support/install-packages.sh
 
-# The clusters' tests mostly wait, so the others run beside them.
 test: packages check ## every test, with real phones and servers
-	@$(BIN)/python -m pytest tests/integration/cluster > .cluster-tests.log 2>&1 & cluster=$$!; \
-	echo "$(BIN)/python -m pytest tests/integration (those of clusters at the same time)"; \
-	$(BIN)/python -m pytest tests/integration --ignore tests/integration/cluster; status=$$?; \
-	wait $$cluster || status=1; \
-	echo "$(BIN)/python -m pytest tests/integration/cluster"; cat .cluster-tests.log; exit $$status
+	$(BIN)/python -m pytest tests/integration
 
 bench: $(VENV)/.ready-dev ## measure Tandem beside its peers
 	$(BIN)/python -m bench $(ARGS)

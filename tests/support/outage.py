@@ -33,6 +33,9 @@ BRIEF_SECONDS: Final = 60
 HELD: Final = 4
 TRIES: Final = 8
 """Calls to one phone: with so many Call-IDs, each appserver has some of them."""
+ASKED: Final = 20
+"""REGISTERs of an account, each with a Call-ID of its own: that all of them go to the same one of
+two appservers happens once in half a million times."""
 logger = logging.getLogger(__name__)
 
 WELL_SECONDS: Final = 90.0
@@ -171,7 +174,7 @@ class Outage:
 
     async def _ask_everywhere(self, user: str) -> None:
         """With so many Call-IDs, each appserver asks for the account."""
-        for number in range(TRIES):
+        for number in range(ASKED):
             phone = await self._phone(user, number, add=False)
 
             async def registered(phone: RegisteringPhone = phone) -> bool:

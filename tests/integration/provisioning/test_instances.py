@@ -132,8 +132,12 @@ async def test_two_instances_that_start_at_once_know_each_other_and_the_same(
         assert [account["username"] for account in listed["items"]] == ["desk"]
 
         async def both() -> bool:
-            nodes = (await two.client.get("/api/v1/nodes")).json()["items"]
-            return {n["id"] for n in nodes if n["state"] == "active"} >= {"two-1", "two-2"}
+            for each in (one, two):
+                nodes = (await each.client.get("/api/v1/nodes")).json()["items"]
+                active = {node["id"] for node in nodes if node["state"] == "active"}
+                if not active >= {"two-1", "two-2"}:
+                    return False
+            return True
 
         await eventually(both, "two nodes that know each other")
         drained = await one.client.post("/api/v1/nodes/two-2/drain")

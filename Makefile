@@ -56,12 +56,13 @@ test: packages check ## every test, with real phones and servers
 bench: $(VENV)/.ready-dev ## measure Tandem beside its peers
 	$(BIN)/python -m bench $(ARGS)
 
+# extras are kept: pip takes `coverage[toml]` for unpinned, and fails, once a newer coverage than the pinned is out
 lock: $(VENV)/.ready-dev ## pin all dependencies anew
 	$(PIP) install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --generate-hashes \
-	  --no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock
+	  --no-strip-extras --no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev -c requirements.lock --universal --python-version 3.11 --upgrade \
-	  --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o requirements-dev.lock
+	  --generate-hashes --no-strip-extras --no-emit-index-url --no-header --no-annotate --quiet -o requirements-dev.lock
 
 protos: $(VENV)/.ready ## generate the gRPC stubs from protos/ into tandem/stubs
 	@$(BIN)/python protos/build.py

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, cast
 
 import pytest
 
-from tandem.dialplan import linerunner
 from tandem.dialplan.linerunner import LineRunner
 from tandem.dialplan.script import Dialplan, Language, Limits, ScriptFault
 from tandem.dialplan.sysapi import Sys
@@ -76,7 +76,7 @@ async def test_a_dialplan_that_is_too_long_is_refused() -> None:
 
 async def test_patterns_that_take_too_long_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(1000))
-    monkeypatch.setattr(linerunner.time, "thread_time", lambda: float(next(ticks)))
+    monkeypatch.setattr(time, "thread_time", lambda: float(next(ticks)))
     source = "exten => _X.,1,Dial(a)\n" * 5
     with pytest.raises(ScriptFault, match="too long") as caught:
         await run(source, "x", Limits(cpu_seconds=2.0))

@@ -96,6 +96,12 @@ async def test_a_telephone_number_is_a_user_of_the_accounts_domain() -> None:
         assert (await desk.target("tel:+4412345")).account == "+4412345@example.com"
 
 
+async def test_a_telephone_number_without_any_domain_leads_nowhere(desk: Desk) -> None:
+    desk.run.req = replace(desk.run.req, account="")
+    desk.site.app.tools.domains.load(())
+    assert (await desk.nowhere("tel:1"))[0] == 404
+
+
 # -- accounts with a dialplan of their own -----------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from services.appserver.config import AppServerConfig
 from services.appserver.domain.call import Call
 from services.appserver.domain.callbacks import Trigger
-from services.appserver.domain.plan import CallPlan, NextHop, Target
+from services.appserver.domain.plan import CallPlan, Fork, NextHop, Target
 from services.appserver.domain.proxies import Proxies
 from tandem.bus.ports import Publisher
 from tandem.rpc.directory import Account
@@ -139,6 +139,62 @@ class Calls(Protocol):
 
     async def stop(self) -> None:
         """The node ends: write the records that are still due. Calls that are up stay up."""
+
+
+@dataclass(frozen=True, slots=True)
+class LegFailure:
+    """How one leg of a fork ended unanswered."""
+
+    target: Target
+    status: int
+    """Its final status; 408, 430 and 503 may be our own finding, 487 that we gave it up."""
+    reason: str
+    contacts: tuple[str, ...] = ()
+    """The URIs of a 3xx."""
+
+
+class Pilot(Protocol):
+    """Who steers a call until it is answered: a run of a dialplan. No method waits; after
+    `answered` or `gone` none is called any more."""
+
+    def failed(self, legs: Sequence[LegFailure], timed_out: bool, now: float) -> None:
+        """All legs of the last fork have ended, or its ring time is over. Nothing rings now; the
+        caller still waits."""
+
+    def answered(self, now: float) -> None:
+        """A leg answered: the call is up and needs nobody any more."""
+
+    def gone(self, reason: str, now: float) -> None:
+        """The call ended before that: the caller gave up, an operator hung up, the node stops."""
+
+
+class Steering(Protocol):
+    """What a pilot may do with its call, which `Calls` implements. Methods that return a bool say
+    whether there is still such a call."""
+
+    def begin(self, tx: ServerTransaction, plan: CallPlan, pilot: Pilot, now: float) -> str | None:
+        """Open the call of this INVITE without ringing anybody: the plan has no targets. The id of
+        the call; None if it was refused, which has been answered."""
+
+    def ring(self, call_id: str, fork: Fork, now: float) -> bool:
+        """Ring these legs; nothing may ring at that time."""
+
+    def progress(
+        self, call_id: str, status: int, reason: str, lines: Sequence[str], now: float
+    ) -> bool:
+        """Send the caller a provisional answer (above 100)."""
+
+    def refuse(
+        self, call_id: str, status: int, reason: str, lines: Sequence[str], now: float
+    ) -> bool:
+        """End the call with this final answer (300 and above), and its record."""
+
+    def connect(
+        self, owner: str, first: Fork, second: Callable[[float], None], pilot: Pilot, now: float
+    ) -> str | None:
+        """A call that begins with us (web callback, `sys.callback`): ring `first` with a held
+        offer; when somebody answers, `second(now)` is called, and the next `ring` of this call
+        rings the other end, which is joined to it. None if there are too many calls."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,9 @@ class Account:
     """How long a call of this account may last; 0: no limit of its own."""
     max_calls: int = 0
     """How many calls of its owner may be under way; 0: no limit."""
+    contact_only: bool = False
+    """Made of the register contact of a provider: it can be called, but has no password, so that
+    nobody registers or calls as it."""
 
     @property
     def aor(self) -> str:

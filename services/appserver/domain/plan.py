@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Final
 
 from tandem.rpc.directory import Account
@@ -44,6 +45,66 @@ class NextHop:
         return replace(self, proxy=proxy, route=(first, *self.route[1:]))
 
 
+class Transfer(StrEnum):
+    """What becomes of a REFER inside a call (ORIGINAL §2, `tr`)."""
+
+    REFUSE = "n"
+    """603."""
+    PASS = "p"
+    """It goes to the other end, which may do it."""
+    SERVE = "c"
+    """The switch does it, for either end."""
+    CALLER = "o"
+    """The switch does it for the caller alone."""
+    CALLEE = "d"
+    """The switch does it for the callee alone."""
+    BOTH = "b"
+    """As SERVE: the original's older letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a challenge from outside (401, 407) is answered with."""
+
+    username: str
+    password: str = field(repr=False)
+    realm: str = ""
+    """The only realm that gets them; empty: any."""
+
+
+@dataclass(frozen=True, slots=True)
+class LegOptions:
+    """How one leg of a dialplan's dial differs from a plain one."""
+
+    name: str = ""
+    """The leg as it was written, for what the dialplan hears of it."""
+    delay: float = 0.0
+    """Seconds after the start of its attempt; nothing else ringing, it starts at once."""
+    ring_seconds: float = 0.0
+    """Longest ring of this leg; 0: as long as the attempt."""
+    max_seconds: int = 0
+    """Longest duration of the answered call; 0: no limit of its own."""
+    follow_redirects: bool = False
+    """Whether the contacts of a 3xx are rung as new legs."""
+    mangle: bool | None = None
+    """Whether a private address in SDP is replaced by the one that the message came from; None: as
+    the switch does otherwise."""
+    from_value: str = ""
+    """The From header's value without tag; empty: the caller's."""
+    headers: tuple[str, ...] = ()
+    """More header lines, checked."""
+    body: bytes | None = None
+    """In place of the caller's offer."""
+    content_type: str = ""
+    credentials: Credentials | None = field(default=None, repr=False)
+    transfer: Transfer = Transfer.PASS
+    provider: str = ""
+    """The name of the provider that it goes to."""
+
+
+PLAIN: Final = LegOptions()
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One leg to ring."""
@@ -54,6 +115,18 @@ class Target:
     """Where to send it, best first; the next is tried on 503, time-out or transport failure."""
     account: str = ""
     """The AOR of the account that is rung, "" for a target outside."""
+    options: LegOptions = PLAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Legs that a dialplan rings for one call; the first 2xx wins."""
+
+    targets: tuple[Target, ...]
+    ring_seconds: float = 0.0
+    """Longest ring of all; 0: the switch's limit."""
+    max_seconds: int = 0
+    """Longest duration of the answered call; 0: no limit of its own."""
 
 
 @dataclass(frozen=True, slots=True)

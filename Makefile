@@ -10,10 +10,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .PHONY: help setup run cluster test check bench protos lock clean packages
 .PHONY: test-lint test-units test-switch test-parts
 
-# What waits for time, or loads both cores, runs alone; the rest of tests/integration in two halves.
-ALONE := tests/integration/cluster tests/integration/test_load.py
-SWITCH := $(filter-out $(ALONE),$(wildcard tests/integration/test_*.py))
-PARTS := $(filter-out $(ALONE),$(patsubst %/,%,$(dir $(wildcard tests/integration/*/test_*.py))))
+# Clusters take both cores and wait for seconds that count: they run alone. The rest of
+# tests/integration runs in two halves at once: the whole switch, and its parts.
+CLUSTERS := tests/integration/cluster
+SWITCH := $(wildcard tests/integration/test_*.py)
+PARTS := $(filter-out $(CLUSTERS),$(patsubst %/,%,$(dir $(wildcard tests/integration/*/test_*.py))))
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 20
@@ -63,7 +64,7 @@ packages: ## install the phone programs and servers that the tests use (Debian, 
 
 test: packages check ## every test, with real phones and servers
 	@$(MAKE) --no-print-directory -j2 test-switch test-parts
-	$(BIN)/python -m pytest $(ALONE)
+	$(BIN)/python -m pytest $(CLUSTERS)
 
 test-switch: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest $(SWITCH)

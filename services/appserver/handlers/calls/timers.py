@@ -10,6 +10,7 @@ from services.appserver.domain.call import CallState
 from services.appserver.domain.leg import Way
 from services.appserver.domain.session import agreed
 from services.appserver.handlers.calls.board import Board
+from services.appserver.handlers.calls.challenges import sent_again
 from services.appserver.handlers.calls.ending import end_call, reason_line
 from services.appserver.handlers.calls.limits import MAX_FLOW_FAILURES
 from services.appserver.handlers.calls.live import LiveCall, Party
@@ -119,7 +120,8 @@ class Probe:
 
     def on_response(self, tx: ClientTransaction, response: Response, now: float) -> None:
         """Judge the answer."""
-        if response.status < 200:
+        leg = self._party.leg
+        if response.status < 200 or sent_again(self._board, leg, tx, response, now):
             return
         if response.status in GONE:
             self._gone(response.status, now)

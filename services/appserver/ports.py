@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.appserver.config import AppServerConfig
+from services.appserver.domain.best_response import passed_status
 from services.appserver.domain.call import Call
 from services.appserver.domain.callbacks import Trigger
 from services.appserver.domain.plan import CallPlan, Fork, NextHop, Target
@@ -151,6 +152,12 @@ class LegFailure:
     reason: str
     contacts: tuple[str, ...] = ()
     """The URIs of a 3xx."""
+
+    @property
+    def passed(self) -> int:
+        """The status under which the caller may hear of it: 401 and 407 are for us to answer, 503
+        and 430 say nothing of the way to us."""
+        return passed_status(self.status)
 
 
 class Pilot(Protocol):

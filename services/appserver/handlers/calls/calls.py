@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.appserver.domain.best_response import Failure, end_reason
+from services.appserver.domain.best_response import Failure, end_reason, passed_status
 from services.appserver.domain.call import Call, CallState
 from services.appserver.domain.leg import Leg
 from services.appserver.domain.plan import CallPlan, Fork, Target
@@ -29,6 +29,7 @@ from services.appserver.handlers.calls.side import Side
 from services.appserver.ports import CallHost, Pilot, Waiter
 from tandem.rpc.directory import Account
 from tandem.sip.dialog import Dialog
+from tandem.sip.digest_client import CHALLENGED
 from tandem.sip.errors import BadMessage, RemoteFault
 from tandem.sip.message import Request, Response
 from tandem.sip.transaction import ClientTransaction, Hop, ServerTransaction
@@ -137,6 +138,8 @@ class Calls:
         self._now = now
         side = self._side(call_id)
         if side is not None and 300 <= status < 700:
+            if status in CHALLENGED:  # whose challenge would the caller answer?
+                status, reason = passed_status(status), ""
             side.refuse(status, reason, tuple(lines), end_reason(Failure(status, None)), now)
         return side is not None
 

@@ -15,7 +15,7 @@ from services.appserver.domain.leg import Leg
 from services.appserver.domain.plan import Fork, Target
 from services.appserver.handlers.calls.attempt import Attempt, room
 from services.appserver.handlers.calls.board import Board
-from services.appserver.handlers.calls.limits import STEERED_SECONDS
+from services.appserver.handlers.calls.limits import MAX_LEGS, STEERED_SECONDS
 from services.appserver.handlers.calls.live import LiveCall, Party
 from services.appserver.ports import LegFailure, Pilot
 from tandem.rpc.directory import Account
@@ -36,6 +36,8 @@ class Side:
     lines: list[str]
     """What the INVITEs of all branches have in common."""
     body: bytes
+    width = MAX_LEGS
+    """How many legs may ring at once."""
 
     def __init__(self, board: Board, call: LiveCall, pilot: Pilot | None) -> None:
         self._board = board
@@ -67,7 +69,7 @@ class Side:
         if self._attempt is not None or self.call.waiter is not None:
             return False
         usable = [target for target in fork.targets if target.hops]
-        places = room(self.call.value.legs)
+        places = min(room(self.call.value.legs), self.width)
         self.max_seconds = fork.max_seconds
         attempt = self.attempt(usable[:places], fork.ring_seconds, now)
         attempt.legs += (_no_way(target) for target in fork.targets if not target.hops)

@@ -10,6 +10,7 @@ from services.appserver.config import AppServerConfig
 from services.appserver.domain.best_response import passed_status
 from services.appserver.domain.call import Call
 from services.appserver.domain.callbacks import Trigger
+from services.appserver.domain.loops import Loops
 from services.appserver.domain.plan import CallPlan, Fork, NextHop, Target
 from services.appserver.domain.proxies import Proxies
 from tandem.bus.ports import Publisher
@@ -253,6 +254,8 @@ class CallHost:
     """Hears of every hop whether it works."""
     proxies: Proxies = field(default_factory=Proxies)
     """Which proxies are there, for flows whose proxy may be away."""
+    loops: Loops = field(default_factory=Loops)
+    """Where routing looks for what is told of INVITEs to ourselves."""
 
 
 CallsFactory = Callable[[CallHost], Calls]

@@ -15,7 +15,14 @@ from services.appserver.domain.best_response import Failure
 from services.appserver.domain.headers import retagged
 from services.appserver.domain.leg import Leg
 from services.appserver.domain.location import token_of
-from services.appserver.domain.plan import BAD_WAY, NEXT_HOP_ON, PLAIN, Credentials, Target
+from services.appserver.domain.plan import (
+    BAD_WAY,
+    NEXT_HOP_ON,
+    PLAIN,
+    SELF,
+    Credentials,
+    Target,
+)
 from services.appserver.domain.routing import reachable
 from services.appserver.handlers.calls import records
 from services.appserver.handlers.calls.acks import InviteContext, send_ack
@@ -91,6 +98,8 @@ class Branch(InviteContext):
         self.tx = self._board.layer.request(
             invite, link_hop(hop.proxy, hop.reliable), now, context=self
         )
+        if hop.proxy == SELF:  # it comes in later, never from inside of the send
+            self._board.loops.tell(invite.top[0], side.looped)
 
     def _credentials(self, given: Credentials) -> DigestClient:
         if self._digest is None:
@@ -115,12 +124,12 @@ class Branch(InviteContext):
     def _watch(self) -> None:
         """Be told when the connection that it rings over is gone."""
         hop = self.target.hops[self._hop]
-        if hop.pinned and not hop.movable:
+        if hop.pinned and not hop.movable and hop.route:
             self._board.ringing.setdefault(token_of(hop.route[0]), set()).add(self)
 
     def _unwatch(self) -> None:
         hop = self.target.hops[self._hop]
-        if hop.pinned and not hop.movable:
+        if hop.pinned and not hop.movable and hop.route:
             token = token_of(hop.route[0])
             ringing = self._board.ringing.get(token)
             if ringing is not None:

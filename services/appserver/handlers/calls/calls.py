@@ -99,7 +99,8 @@ class Calls:
         board = self._board
         if len(board.calls) >= board.limits.max_calls:
             return 503, "too many calls", (f"Retry-After: {OVERLOAD_RETRY_SECONDS}",)
-        for account, status in ((plan.caller, 480), (plan.callee, 486)):
+        # a call that came back to us is counted for its caller already
+        for account, status in ((None if plan.looped else plan.caller, 480), (plan.callee, 486)):
             most = account.max_calls if account is not None else 0
             if account is not None and 0 < most <= board.owners[account.owner]:
                 return status, "too many calls of one customer", ()

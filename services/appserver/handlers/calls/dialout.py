@@ -14,6 +14,7 @@ from services.appserver.domain.best_response import Failure, end_reason, passed_
 from services.appserver.domain.call import CallState
 from services.appserver.domain.headers import passed
 from services.appserver.domain.leg import Leg
+from services.appserver.domain.loops import Looped
 from services.appserver.domain.plan import Target
 from services.appserver.domain.sdp import CONTENT_TYPE, HELD
 from services.appserver.handlers.calls import meeting, records
@@ -57,6 +58,11 @@ class Dialout(Side):
     def full(self) -> bool:
         """Whether no more early dialogs are kept: none is, nobody hears them."""
         return True
+
+    @property
+    def looped(self) -> Looped:
+        """Nobody called."""
+        return Looped(None, "", "")
 
     @property
     def accounts(self) -> tuple[Account, ...]:

@@ -9,12 +9,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from services.appserver.domain.best_response import STRIPPED
 from services.appserver.domain.call import CallState
 from services.appserver.domain.headers import has_offer, passed, response_headers, retagged
 from services.appserver.domain.leg import Leg
+from services.appserver.domain.loops import Looped
 from services.appserver.domain.plan import CallPlan, Target
 from services.appserver.handlers.calls import meeting, records, timers
 from services.appserver.handlers.calls.acks import send_ack
@@ -105,6 +107,14 @@ class Setup(Side):
     def full(self) -> bool:
         """Whether there are as many early dialogs as there may be."""
         return self._tags >= MAX_EARLY
+
+    @property
+    def looped(self) -> Looped:
+        """It is the same caller however often it comes back."""
+        before = self._plan.looped
+        if before is not None:
+            return replace(before, times=before.times + 1)
+        return Looped(self._plan.caller, self.call.value.source, self.tx.hop.peer)
 
     # -- from the branches ---------------------------------------------------------------------
 

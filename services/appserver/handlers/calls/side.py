@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from services.appserver.domain.best_response import best, end_reason, passed_status
 from services.appserver.domain.leg import Leg
+from services.appserver.domain.loops import Looped
 from services.appserver.domain.plan import Fork, Target
 from services.appserver.handlers.calls.attempt import Attempt, room
 from services.appserver.handlers.calls.board import Board
@@ -51,6 +52,11 @@ class Side:
     @property
     def full(self) -> bool:
         """Whether no more early dialogs are kept."""
+        raise NotImplementedError
+
+    @property
+    def looped(self) -> Looped:
+        """What we tell ourselves of it, when it comes back to us."""
         raise NotImplementedError
 
     @property

@@ -8,6 +8,7 @@ from typing import Final
 
 from services.appserver.domain.call import CallState
 from services.appserver.domain.leg import Way
+from services.appserver.domain.plan import SELF
 from services.appserver.domain.session import agreed
 from services.appserver.handlers.calls.board import Board
 from services.appserver.handlers.calls.challenges import sent_again
@@ -88,7 +89,8 @@ def _wake(board: Board, call: LiveCall, now: float) -> None:
         if call.probe_at <= now:
             call.probe_at = now + board.limits.probe_seconds
             for party in call.parties:
-                probe(board, party, now)
+                if party.leg.proxy != SELF:  # our own other call asks whoever is behind it
+                    probe(board, party, now)
         _arm(board, call)
 
 

@@ -95,10 +95,10 @@ class Setup(Side):
 
     def attempt(self, targets: list[Target], ring_seconds: float, now: float) -> Attempt:
         """Ring these, which share the breadth that the request has (RFC 5393 §5.3.3)."""
-        breadth = self.width // max(1, len(targets))
+        self.share = max(1, self.width // max(1, len(targets)))
         self.lines = [
             f"Max-Forwards: {self._hops}",
-            f"Max-Breadth: {max(1, breadth)}",
+            f"Max-Breadth: {self.share}",
             *self._passed,
         ]
         return super().attempt(targets, ring_seconds, now)

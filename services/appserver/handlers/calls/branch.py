@@ -15,6 +15,7 @@ from services.appserver.domain.best_response import Failure
 from services.appserver.domain.headers import retagged
 from services.appserver.domain.leg import Leg
 from services.appserver.domain.location import token_of
+from services.appserver.domain.mangle import public, sdp_hosts
 from services.appserver.domain.plan import (
     BAD_WAY,
     NEXT_HOP_ON,
@@ -99,7 +100,10 @@ class Branch(InviteContext):
         ]
         if options.credentials is not None:
             lines += self._credentials(options.credentials).lines("INVITE", self.target.uri)
-        invite = Request("INVITE", self.target.uri, lines, what.body)
+        body = what.body
+        if options.mangle and options.body is None:
+            body = public(body, sdp_hosts(side.call.value.source, hop.text)[0])
+        invite = Request("INVITE", self.target.uri, lines, body)
         invite.unsized = True
         call = side.call.value
         records.forwarded(self._board, call, self.number, self.target.uri, hop.text, self._call_id)
@@ -276,9 +280,18 @@ class Branch(InviteContext):
             assert self.tx is not None
             leg = self._leg(Dialog.from_response(self.tx.request, response))
             party = self.early[tag] = self.side.pair(leg)
+            if self.target.options.mangle:
+                self._mangle(party)
             party.inviting = self.tx
             party.invite_seq = self.seq
         return party
+
+    def _mangle(self, party: Party) -> None:
+        """Have private addresses replaced in what the two say from now on."""
+        caller, callee = sdp_hosts(self.side.call.value.source, self.hop.text)
+        party.leg.sdp_host = callee
+        if party.other is not None:
+            party.other.leg.sdp_host = caller
 
     def _leg(self, dialog: Dialog) -> Leg:
         hop = self.hop

@@ -120,6 +120,10 @@ class Calls(Protocol):
         """Have an unanswered call wait for a callback: what rings is cancelled, the caller hears
         ringing. False if there is no such call, or it is answered or waits already."""
 
+    def stop_waiting(self, call_id: str, now: float) -> bool:
+        """The callback did not come: the call is its pilot's again, and its waiter hears no more.
+        False if it does not wait, or nobody steers it."""
+
     def dial_out(
         self, account: Account, targets: tuple[Target, ...], waiter: Waiter, now: float
     ) -> str | None:

@@ -26,7 +26,7 @@ from services.appserver.handlers.calls.limits import (
     MAX_LEGS,
     RING_AGAIN_SECONDS,
 )
-from services.appserver.handlers.calls.live import LiveCall, Party
+from services.appserver.handlers.calls.live import LiveCall, Party, Steered
 from services.appserver.handlers.calls.side import Side
 from services.appserver.ports import Pilot
 from tandem.rpc.directory import Account
@@ -127,8 +127,7 @@ class Setup(Side):
         callee = Party(leg, self.call)
         caller = Party(self._caller_leg(tag), self.call)
         caller.invited = tx
-        if tag == tx.tag:
-            self._standing = None
+        self._stands_no_more(tag)
         callee.other, caller.other = caller, callee
         board.enter(callee)
         board.enter(caller)
@@ -175,19 +174,26 @@ class Setup(Side):
         tx = self.tx
         if "100rel" in tx.request.tokens("require"):
             return
-        self._stand()
         headers = [*self._record_routes, self._board.contact, *map(clean, lines)]
-        answer = response_to(tx.request, status, reason, tag=tx.tag, headers=headers)
+        answer = response_to(tx.request, status, reason, tag=self._stand(), headers=headers)
         records.progressed(self._board, self.call.value, 0, answer)
         self._board.layer.respond(tx, answer, now)
 
-    def _stand(self) -> None:
-        """Have a BYE find the dialog of our own tag."""
+    def _stand(self) -> str:
+        """The tag of the dialog that our own answers make, in which a BYE finds the call."""
+        if self._standing is not None:
+            return self._standing.leg.dialog.local_tag
         tag = self.tx.tag or ""
         if self._board.party(tag, self._dialog.remote_tag) is None:
             party = self._standing = Party(self._caller_leg(tag), self.call)
             party.invited = self.tx
             self._board.enter(party)
+        return tag
+
+    def _stands_no_more(self, tag: str) -> None:
+        """Another party takes the dialog with this tag over."""
+        if self._standing is not None and self._standing.leg.dialog.local_tag == tag:
+            self._standing = None
 
     def _remind(self, now: float) -> None:
         """Proxies on the way give up what they hear nothing of (RFC 3261 §16.6 step 11): say again
@@ -236,12 +242,22 @@ class Setup(Side):
         other session (RFC 3264 §4): who waits has a new one."""
         self._stop_ringing(now)
         tag = self._board.new_token() if self._tags or not self.tx.tag else self.tx.tag
-        if tag == self.tx.tag:
-            self._standing = None
+        self._stands_no_more(tag)
         self.caller = Party(self._caller_leg(tag), self.call)
         self.caller.invited = self.tx
         self._board.enter(self.caller)
         self._ring(now)
+
+    def stop_waiting(self, now: float) -> bool:
+        """The callback did not come: the pilot goes on. False without a pilot."""
+        if self._pilot is None:
+            return False
+        self.call.waiter = None
+        self._standing, self.caller = self.caller, None
+        if self._again is not None:
+            self._again.cancel()
+        self._remind(now)
+        return True
 
     def _ring(self, now: float) -> None:
         """180, and again: "MUST send a non-100 provisional response at every minute, to handle the
@@ -255,6 +271,9 @@ class Setup(Side):
     def join(self, party: Party, now: float) -> None:
         """The callback is here: the two INVITEs answer each other."""
         assert self.caller is not None
+        pilot, self._pilot = self._pilot, None
+        if pilot is not None:
+            self.call.waiter = Steered(pilot, self.call.waiter)
         self._end(now)
         self.tx.context = self.caller
         meeting.bridge(self._board, self.caller, party, now)

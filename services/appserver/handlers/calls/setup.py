@@ -127,7 +127,8 @@ class Setup(Side):
         callee = Party(leg, self.call)
         caller = Party(self._caller_leg(tag), self.call)
         caller.invited = tx
-        self._stands_no_more(tag)
+        if self._standing is not None:
+            self._stands_no_more(tag)
         callee.other, caller.other = caller, callee
         board.enter(callee)
         board.enter(caller)
@@ -211,9 +212,10 @@ class Setup(Side):
         caller.leg.dialog.state = DialogState.CONFIRMED
         party.inviting = None
         self.tx.context = caller
-        call.value.max_seconds = shortest(
-            call.value.max_seconds, self.max_seconds, branch.target.options.max_seconds
-        )
+        options = branch.target.options
+        if self.max_seconds or options.max_seconds:
+            limits = (call.value.max_seconds, self.max_seconds, options.max_seconds)
+            call.value.max_seconds = shortest(*limits)
         if has_offer(self.tx.request):
             send_ack(board, party.leg, branch.seq, now, keep=branch)
         else:
@@ -221,7 +223,8 @@ class Setup(Side):
         records.answered(board, call.value, branch.number, branch.target.uri)
         timers.start(board, call, response, now)
         self._pass(response, response.status, caller.leg.dialog.local_tag, now, party)
-        self._answered(now)
+        if self._pilot is not None:
+            self._answered(now)
 
     # -- ends ----------------------------------------------------------------------------------
 
@@ -325,7 +328,9 @@ class Setup(Side):
             strip=() if same else STRIPPED,
         )
         reason = response.reason if same else None
-        body = party.leg.said(response.body) if party is not None else response.body
+        body = response.body
+        if party is not None and party.leg.sdp_host:
+            body = party.leg.said(body)
         answer = response_to(self.tx.request, status, reason, tag=tag, headers=lines, body=body)
         answer.unsized = True
         self._board.layer.respond(self.tx, answer, now)

@@ -20,6 +20,7 @@ class Dress:
 
     from_value: str
     to_value: str
+    """Empty: the target itself."""
     lines: list[str]
     body: bytes
 
@@ -43,7 +44,7 @@ def dressed(side: Side, target: Target, breadth: int = 0) -> Dress:
     if replaced:
         lines = [line for line in lines if _key(line) not in replaced]
     # providers route by To as often as by the Request-URI, and don't know our domain
-    to_value = f"<{target.uri}>" if options.provider else side.to_value
+    to_value = "" if options.provider else side.to_value
     return Dress(options.from_value or side.from_value, to_value, [*lines, *own], body)
 
 

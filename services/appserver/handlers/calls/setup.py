@@ -262,6 +262,8 @@ class Setup(Side):
         if self._pilot is None:
             return False
         self.call.waiter = None
+        if self._standing is not None:
+            self._board.leave(self._standing)
         self._standing, self.caller = self.caller, None
         if self._again is not None:
             self._again.cancel()

@@ -564,6 +564,7 @@ def test_when_no_callback_came_the_pilot_goes_on(rang_before: bool) -> None:
     _, carol = called(world, bob=ring, carol=pick_up)
     dial(world, alice, captain)
     world.run(3)
+    world.calls.progress(captain.call_id, 182, "", (), world.now)
     watch = waits(world, captain)
     assert world.calls.stop_waiting(captain.call_id, world.now)
     assert not world.calls.stop_waiting(captain.call_id, world.now)

@@ -283,6 +283,36 @@ def test_whatever_phones_do_every_call_ends_in_one_record(weather: str | None) -
         assert world.clean(), seed
 
 
+def _any_forks() -> tuple[Fork, ...]:
+    ours = Credentials("user", "secret")
+    first = leg("bob", ring_seconds=20, mangle=True, credentials=ours)
+    return Fork((first,)), Fork((leg("bob", delay=3),)), Fork((target("bob"), target("bob")))
+
+
+@pytest.mark.parametrize("weather", [None, "lossy", "all"])
+@pytest.mark.parametrize("begun_by", ["alice", "us"])
+def test_whatever_phones_do_in_steered_calls_leaves_nothing(
+    begun_by: str, weather: str | None
+) -> None:
+    for seed in range(20):
+        world = World(seed=seed, weather=WEATHERS[weather] if weather else None)
+        alice, bob = pair(world, world.random.choice((ring, pick_up, _door)))
+        for phone in (alice, bob):
+            phone.methods["INVITE"] = world.random.choice((pick_up, ring))
+        if begun_by == "alice":
+            steer(world, *_any_forks())
+        else:
+            pilot = Wanderer(world, *_any_forks())
+            first = Fork((target("alice"),))
+            world.calls.connect("owner", first, lambda now: pilot.next(), pilot, world.now)
+        for _ in range(25):
+            _random_act(world, (world.phones["alice"], bob))
+        world.dead.update(world.phones)
+        world.run(1500)
+        assert len(world.records()) == world.kinds().count("call.started") <= 1, seed
+        assert world.clean(), seed
+
+
 @pytest.mark.parametrize("loss", ["INVITE", "ACK", "BYE", "CANCEL"])
 @pytest.mark.parametrize("dst", ["switch", "bob", "alice"])
 def test_the_first_of_each_request_may_get_lost(loss: str, dst: str) -> None:

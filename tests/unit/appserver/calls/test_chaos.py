@@ -211,12 +211,17 @@ def _door_inside(phone: Phone, tx: ServerTransaction) -> None:
         phone.layer.reply(tx, 200, phone.world.now)
 
 
+def connect(world: World, *forks: Fork) -> None:
+    """We ring Alice, and then these in turn."""
+    pilot = Wanderer(world, *forks)
+    first = Fork((target("alice"),))
+    assert world.calls.connect("owner", first, lambda now: pilot.next(), pilot, world.now)
+
+
 def connected(world: World) -> None:
     for name in ("alice", "bob"):
         world.phone(name)
-    pilot = Wanderer(world, Fork((target("bob"),)))
-    first = Fork((target("alice"),))
-    assert world.calls.connect("owner", first, lambda now: pilot.next(), pilot, world.now)
+    connect(world, Fork((target("bob"),)))
     world.run(60)
     for phone in (world.phones["alice"], world.phones["bob"]):
         if phone.dialog is None and phone.incoming is not None:
@@ -302,9 +307,7 @@ def test_whatever_phones_do_in_steered_calls_leaves_nothing(
         if begun_by == "alice":
             steer(world, *_any_forks())
         else:
-            pilot = Wanderer(world, *_any_forks())
-            first = Fork((target("alice"),))
-            world.calls.connect("owner", first, lambda now: pilot.next(), pilot, world.now)
+            connect(world, *_any_forks())
         for _ in range(25):
             _random_act(world, (world.phones["alice"], bob))
         world.dead.update(world.phones)

@@ -248,6 +248,10 @@ class Provisioning:
             await self.ensure_domains(domains)
             return await self.ensure_administrator(password)
 
+    async def reseal(self) -> int:
+        """Seal by the newest key what an older one sealed, as every start does; how many."""
+        return await self._cases.providers.reseal()
+
     async def _open(self) -> None:
         config = self._config
         engine = await open_database(config.database_url, wait_seconds=config.database_wait_seconds)

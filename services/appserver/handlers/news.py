@@ -104,10 +104,11 @@ class News:
         return {b.aor for b in table.all() if change.key in (b.owner, b.aor.rpartition("@")[2])}
 
     def _review(self, aor: str) -> None:
-        """An account that is gone or may not be used any more keeps no bindings."""
+        """An account that is gone or may not be used any more keeps no bindings; one of which a
+        provider's contact is left is gone."""
         username, _, domain = aor.rpartition("@")
         account = self._tools.accounts.get(username, domain, self._tools.clock())
-        if account is None or (isinstance(account, Account) and objection(account) is not None):
+        if account is None or (isinstance(account, Account) and _keeps_none(account)):
             self._bindings.account_removed(aor)
 
     def _load_domains(self) -> None:
@@ -127,3 +128,7 @@ class News:
                     await asyncio.sleep(RETRY_SECONDS)
         finally:
             self._loading = False
+
+
+def _keeps_none(account: Account) -> bool:
+    return account.contact_only or objection(account) is not None

@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 RETRY_SECONDS: Final = 5.0
 """Between attempts to catch up while provisioning is away."""
 
+OF_ACCOUNTS: Final = frozenset({"sip-account", "customer", "domain"})
+"""Kinds of `DirectoryChanged` that say something about accounts."""
+
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 
@@ -49,6 +52,7 @@ class News:
     def resumed(self) -> None:
         """Deliveries go on after they were cut off: what was said meanwhile may be lost."""
         self._tools.accounts.doubt()
+        self._tools.programs.doubt()
         self.catch_up()
 
     def catch_up(self) -> None:
@@ -90,6 +94,9 @@ class News:
 
     def _on_change(self, change: DirectoryChanged) -> None:
         """Ask anew before the next use; and for who is registered here, ask at once."""
+        self._tools.programs.invalidate(change.kind, change.key)
+        if change.kind not in OF_ACCOUNTS:
+            return
         self._tools.accounts.invalidate(change.kind, change.key)
         if change.kind == "domain":
             self._load_domains()

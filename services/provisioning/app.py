@@ -13,6 +13,7 @@ from typing import Final
 from fastapi import APIRouter
 
 from services.provisioning.adapters.appservers_grpc import RemoteAppservers
+from services.provisioning.adapters.checks import RunnerChecks, runners
 from services.provisioning.adapters.database import open_database
 from services.provisioning.adapters.passwords import Argon2Hasher
 from services.provisioning.adapters.secretbox import SecretBox
@@ -28,7 +29,7 @@ from services.provisioning.handlers import administrator
 from services.provisioning.handlers.accounts import Accounts
 from services.provisioning.handlers.api_keys import ApiKeys
 from services.provisioning.handlers.customers import Customers
-from services.provisioning.handlers.dialplans import Dialplans, nothing_is_wrong
+from services.provisioning.handlers.dialplans import Dialplans
 from services.provisioning.handlers.directory import StoredDirectory
 from services.provisioning.handlers.domains import Domains
 from services.provisioning.handlers.housekeeping import Housekeeping
@@ -72,7 +73,7 @@ class Provisioning:
     """The service. `start` may raise DatabaseProblem, whose text is one line for the operator.
 
     `security` is what its calls to appservers are made with; None: that of `config`. `checker`
-    finds what is wrong with a dialplan that is saved.
+    finds what is wrong with a dialplan that is saved; None: who would run it.
     """
 
     def __init__(
@@ -81,10 +82,11 @@ class Provisioning:
         bus: Bus,
         clock: Clock = time.time,
         security: Security | None = None,
-        checker: Checker = nothing_is_wrong,
+        checker: Checker | None = None,
     ) -> None:
         self._config = config
-        self._checker = checker
+        self._checks = RunnerChecks(runners())
+        self._checker = checker or self._checks
         self._bus = bus
         self._clock = clock
         self._me = NodeAnnounced(
@@ -177,6 +179,7 @@ class Provisioning:
         if self._tasks:
             await self._cases.location.flush_or_log()
         self._tasks = []
+        await self._checks.stop()
         await self._appservers.close()
         self._hasher.close()
         await self._store.close()

@@ -14,7 +14,6 @@ from fastapi import FastAPI
 
 from services.provisioning.app import Provisioning
 from services.provisioning.config import ProvisioningConfig
-from services.provisioning.handlers.dialplans import nothing_is_wrong
 from services.provisioning.ports import Checker
 from tandem.bus.memory import MemoryBus
 from tandem.bus.ports import Envelope, Topic
@@ -121,7 +120,7 @@ async def running(
     *,
     wait_seconds: float = 30.0,
     flush_seconds: float = 0.05,
-    checker: Checker = nothing_is_wrong,
+    checker: Checker | None = None,
     **settings: Any,
 ) -> AsyncIterator[Rig]:
     """The service between start and stop, with the database at a URL. `wait_seconds` is for tests

@@ -279,3 +279,14 @@ async def test_they_go_with_their_customer(
     again = {"username": "alice", "password": CUSTOMER_PASSWORD}
     assert (await admin.post("/api/v1/customers", json=again)).status_code == 201
     assert (await admin.get(PATH)).json()["total"] == 0
+
+
+async def test_a_line_dialplan_is_checked_by_who_runs_it(database: str) -> None:
+    async with running(database) as rig, await rig.admin() as admin:
+        body = {"name": "lines", "language": "lines", "source": "exten => _X.,1,Dial(a@b"}
+        answer = await admin.post(PATH, json=body)
+        assert answer.status_code == 422
+        (error,) = answer.json()["errors"]
+        assert (error["field"], error["line"]) == ("source", 1)
+        assert error["column"] > 0
+        await make(admin, "right", language="lines", source="exten => _X.,1,Dial(a@b)")

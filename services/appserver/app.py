@@ -34,8 +34,9 @@ from services.appserver.handlers.outside import Outside, Places
 from services.appserver.handlers.planner import Planner
 from services.appserver.handlers.programs import Ages, ProgramCache
 from services.appserver.handlers.tools import Tools
-from services.appserver.handlers.traces import Traces
+from services.appserver.handlers.traces import Send, Traces
 from services.appserver.handlers.watch import Looks, Statistics, Watch
+from services.appserver.handlers.watched import Watched
 from services.appserver.ports import CallHost, Calls, CallsFactory, HttpTrigger, Resolver
 from tandem import __version__
 from tandem.bus.events import NodeDraining, NodeStarted, NodeStopped
@@ -84,11 +85,12 @@ class AppServer:
         self._programs = programs or NoPrograms()
         self._bus = bus
         self.statistics = Statistics()
-        self.traces = Traces(bus, wall, self._owners_of)
+        self._watched = Watched(wall)
+        self.traces = Traces(bus, wall, self._owners_of, self._watched)
         looks: list[Looks] = [self.statistics, self.traces]
         self._loopback = Loopback(link.send, self.receive)
         self._loops = Loops()
-        self._send = self.traces.sending(self._loopback.send)
+        self._send: Send = self._loopback.send
         registers = None
         if tracing is not None:
             # not at the top: most switches are not traced, and OpenTelemetry takes time to load
@@ -123,7 +125,12 @@ class AppServer:
         if registers is not None:
             self._core.register = registers.receiving(self._core.register)
         self.layer = TransactionLayer(
-            self._send, self._core, self.deadlines, sent_by=link.address, new_token=self._new_token
+            self._send,
+            self._core,
+            self.deadlines,
+            sent_by=link.address,
+            new_token=self._new_token,
+            sent=self.traces.sent,
         )
         ways = Outside(resolver, self._work.spawn, clock, self.tools.proxies)
         self.calls: Calls = calls(self._call_host(wall, ways))
@@ -154,7 +161,8 @@ class AppServer:
             proxies=Proxies(),
             publisher=self._publisher,
             deadlines=self.deadlines,
-            send=self._send,
+            send=self.traces.sending(self._send),
+            send_outside=self.traces.sending_outside(self._send),
             tell=self._link.send,
             clock=self._clock,
             wall=wall,
@@ -239,7 +247,7 @@ class AppServer:
         metrics.gauge("tandem_traces", lambda: len(self.traces), "Legs whose messages are kept")
         metrics.gauge(
             "tandem_watched_customers",
-            lambda: self.traces.watched,
+            lambda: len(self._watched),
             "Customers of whom full SIP traces are wanted",
         )
 
@@ -267,7 +275,7 @@ class AppServer:
         subscribe = self._bus.subscribe
         subscribe(Topic.LOCATION, news.on_location, name=f"{node}-loc", keep=Keep.NODE)
         subscribe(Topic.DIRECTORY, news.on_directory, name=f"{node}-dir")
-        subscribe(Topic.INTEREST, self.traces.on_interest, name=f"{node}-interest")
+        subscribe(Topic.INTEREST, self._watched.on_interest, name=f"{node}-interest")
         self._bus.on_resumed(news.resumed)
         self.callbacks.hints.start()
 

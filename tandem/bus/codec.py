@@ -93,7 +93,6 @@ def encode(envelope: Envelope) -> bytes:
         schema_version=SCHEMA_VERSION,
         time=envelope.time,
         node=envelope.node,
-        traceparent=envelope.trace,
         payload=data,
     )
     return made.SerializeToString()
@@ -135,5 +134,5 @@ def decode(data: bytes) -> Decoded:
         except (DecodeError, ValueError, TypeError):
             unreadable += 1
             continue
-        found.append(Envelope(said.id, said.time, said.node, payload, said.traceparent))
+        found.append(Envelope(said.id, said.time, said.node, payload))
     return Decoded(found, unreadable)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import wave
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.support.installs import require
+from tests.support.ports import free_port
 from tests.support.switch import DOMAIN
 from tests.support.waiting import PATIENCE_SECONDS, eventually
 
@@ -67,7 +67,7 @@ class Baresip:
     async def start(self) -> None:
         """Start it and connect to its control port."""
         program = require("baresip")
-        control = _free_port()
+        control = free_port()
         self._folder.mkdir(parents=True)
         host = f"[{self._address}]" if ":" in self._address else self._address
         (self._folder / "config").write_text(
@@ -232,10 +232,3 @@ async def _connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
         return await asyncio.open_connection("127.0.0.1", port)
     except OSError:
         return None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -99,8 +99,7 @@ class Core:
         try:
             if data.startswith(_REGISTER):
                 self.requests["REGISTER"] += 1
-                if self._traces.watching:
-                    self._traces.heard_outside(data, peer)
+                self._traces.heard_outside(data, peer)
                 self.register(data, peer, now)
             elif data.startswith(CONTROL):
                 self._control(data, now)

@@ -20,6 +20,7 @@ class Topic(StrEnum):
     EVENTS = "events"
     INTEREST = "interest"
     FEED = "feed"
+    LINES = "lines"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Envelope:
     node: str
     """The id of the node that published."""
     payload: Any
-    """One of the payload classes of `tandem.bus`: events, location, nodes, hints, interest."""
+    """One of the payload classes of `tandem.bus`: events, location, nodes, hints, interest, lines."""
     trace: str = ""
     """The W3C traceparent of what caused it, "" for none."""
 

@@ -30,6 +30,7 @@ from services.appserver.handlers.membership import Membership
 from services.appserver.handlers.news import News
 from services.appserver.handlers.outside import Outside
 from services.appserver.handlers.planner import Planner
+from services.appserver.handlers.subscriptions import Subscriptions
 from services.appserver.handlers.tools import Tools
 from services.appserver.handlers.traces import Traces
 from services.appserver.handlers.watch import Looks, Statistics, Watch
@@ -109,6 +110,9 @@ class AppServer:
         self.tools = self._make_tools(wall)
         self.counters = self.tools.counters
         self.bindings = Bindings(self.tools)
+        contact = f"Contact: <sip:{link.address}>"
+        self.subscriptions = Subscriptions(self.tools, contact, self._work.arm)
+        self._publisher.add(self.subscriptions.lines.calls)
         self._news = News(self.tools, self.bindings, directory, self._work.spawn)
         self._subscribed = False
         self._core = Core(self.tools, self.bindings, self.traces, link.reliable)
@@ -121,7 +125,7 @@ class AppServer:
         self.calls: Calls = calls(self._call_host(wall, ways))
         self.callbacks = self._make_callbacks(http)
         planner = Planner(self.tools, self.layer, ways, self.callbacks.waits)
-        self._core.attach(self.layer, planner, self.calls, ways.judge)
+        self._core.attach(self.layer, planner, self.calls, ways.judge, self.subscriptions)
 
     def _make_tools(self, wall: Callable[[], float]) -> Tools:
         config = self.config
@@ -222,6 +226,7 @@ class AppServer:
         metrics.counters("tandem_callbacks", callbacks.counters, "Calls that wait for callbacks")
         metrics.counters("tandem_hints", callbacks.hints.counters, "Next-call hints")
         metrics.gauge("tandem_waits", lambda: len(callbacks), "Calls that wait for callbacks")
+        self.subscriptions.register(metrics)
         metrics.gauge("tandem_traces", lambda: len(self.traces), "Legs whose messages are kept")
         metrics.gauge(
             "tandem_watched_customers",
@@ -242,6 +247,8 @@ class AppServer:
         self._grpc, self._http = grpc, http
         nodes.on_drain = self.drain
         self._membership = Membership(self.tools, self.bindings, self.calls, nodes)
+        self._membership.on_proxy_lost = self.subscriptions.notifier.proxy_lost
+        self.subscriptions.join(nodes)
 
     def subscribe(self) -> None:
         """Begin to hear what the bus brings; `start` does it otherwise. Before the bus starts, so
@@ -256,6 +263,7 @@ class AppServer:
         subscribe(Topic.INTEREST, self.traces.on_interest, name=f"{node}-interest")
         self._bus.on_resumed(news.resumed)
         self.callbacks.hints.start()
+        self.subscriptions.listen(self._bus)
 
     async def start(self) -> None:
         """Learn domains and bindings, then take messages. Provisioning may be away: then the
@@ -270,6 +278,7 @@ class AppServer:
         self._link.receiver = self.receive
         now = self._clock()
         self.bindings.start(now)
+        self.subscriptions.lines.start(now)
         if self._membership is not None:
             self._membership.start(now)
         self._work.arm()
@@ -301,6 +310,8 @@ class AppServer:
             return
         self.state = NodeState.DRAINING if draining else NodeState.ACTIVE
         self._core.draining = draining
+        self.subscriptions.notifier.drain(draining, self._clock())
+        self._work.arm()
         self._bus.publish(Topic.EVENTS, NodeDraining(what="appserver", draining=draining))
         if self._nodes is not None:
             self._nodes.announce()
@@ -320,6 +331,7 @@ class AppServer:
         if self._nodes is not None:
             await self._nodes.stop()
         self._link.receiver = lambda data, peer: None
+        self.subscriptions.notifier.stop(self._clock())
         await self.calls.stop()
         await self._work.stop()
         self._bus.publish(Topic.EVENTS, NodeStopped(what="appserver"))

@@ -18,7 +18,7 @@ from tandem.bus.events import EVENT_TYPES
 from tandem.bus.form import Form
 from tandem.bus.hints import Hint, HintAcknowledged, HintsWanted, HintWithdrawn
 from tandem.bus.interest import EventsStored, Interest
-from tandem.bus.lines import Line, LinesKnown, LinesWanted, SummaryKnown
+from tandem.bus.lines import Line, LinesKnown, LinesWanted, SummariesWanted, SummaryKnown
 from tandem.bus.location import Binding, BindingRemoved, BindingStored
 from tandem.bus.nodes import DrainRequested, NodeAnnounced
 from tandem.bus.ports import Envelope
@@ -42,7 +42,7 @@ PAYLOADS: Final[tuple[type, ...]] = (
     *EVENT_TYPES.values(),
     BindingStored, BindingRemoved, NodeAnnounced, DrainRequested, DirectoryChanged,
     Hint, HintAcknowledged, HintWithdrawn, HintsWanted, Interest, EventsStored,
-    LinesWanted, LinesKnown, SummaryKnown,
+    LinesWanted, LinesKnown, SummariesWanted, SummaryKnown,
 )  # fmt: skip
 """All that may travel."""
 

@@ -1,8 +1,8 @@
 """A dataclass and the message with its fields, both ways: for the bus and for gRPC.
 
-Repeated fields are tuples, those of messages too, maps are dicts, and an optional field that is absent is None. Text from
-phones may hold what is no Unicode (half a surrogate pair, where bytes were no UTF-8); protobuf
-refuses it, so there it becomes `?`.
+Repeated fields are tuples, those of messages too, maps are dicts, and an optional field that is
+absent is None. Text from phones may hold what is no Unicode (half a surrogate pair, where bytes
+were no UTF-8); protobuf refuses it, so there it becomes `?`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ MAX_ACCOUNTS: Final = 500
 @dataclass(frozen=True, slots=True)
 class LinesWanted:
     """An appserver has subscriptions to these accounts; repeated while it has. Every appserver
-    answers with a LinesKnown, and with a SummaryKnown where it has one."""
+    answers with a LinesKnown."""
 
     accounts: tuple[str, ...]
     """`user@domain` each."""
@@ -51,6 +51,15 @@ class LinesKnown:
 
     accounts: tuple[str, ...]
     lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SummariesWanted:
+    """An appserver has the first subscription to the mailboxes of these accounts, or was cut off:
+    who knows of one tells it with a SummaryKnown."""
+
+    accounts: tuple[str, ...]
+    """`user@domain` each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ class Envelope:
     node: str
     """The id of the node that published."""
     payload: Any
-    """One of the payload classes of `tandem.bus`: events, location, nodes, hints, interest, lines."""
+    """One of the payload classes of `tandem.bus`: events, location, nodes, hints, lines …"""
     trace: str = ""
     """The W3C traceparent of what caused it, "" for none."""
 

@@ -56,7 +56,11 @@ NO_DIRECTORY: Final = Refusal(503, "Directory does not answer", ("Retry-After: 3
 CANCELLED: Final = Refusal(487, "Request Terminated")
 NOT_YOURS: Final = Refusal(403, "Not the account in From")
 
+NOT_OURS: Final = Refusal(404, "Not one of our accounts")
+
 Then = Callable[[ServerTransaction, CallPlan, float], None]
+Known = Callable[[ServerTransaction, Account | None, Account, float], None]
+"""Takes who sends a request (None: somebody outside) and the account that it is for."""
 
 
 @dataclass(slots=True, eq=False)
@@ -66,7 +70,9 @@ class Inquiry:
     tx: ServerTransaction
     parties: Parties
     source: Source
-    then: Then
+    then: Then | None
+    known: Known | None = None
+    """Set in place of `then` for a request that rings nobody."""
     caller: Account | None = None
     """Who proved to be the caller."""
     callee: Account | None = None
@@ -87,12 +93,22 @@ class Planner:
 
     def plan(self, tx: ServerTransaction, then: Then, now: float) -> None:
         """Call `then` with the plan of this request, now or later, or answer it."""
+        self._begin(tx, then, None, now)
+
+    def identify(self, tx: ServerTransaction, known: Known, now: float) -> None:
+        """Call `known` with the accounts at the ends of this request, now or later, whether phones
+        are registered or not; or answer it."""
+        self._begin(tx, None, known, now)
+
+    def _begin(
+        self, tx: ServerTransaction, then: Then | None, known: Known | None, now: float
+    ) -> None:
         request = tx.request
         found = parties(request.from_.uri, request.request_uri, self._tools.domains)
         if isinstance(found, Refusal):
             self._answer(tx, found, now)
             return
-        self._go_on(Inquiry(tx, found, source_of(request), then), now)
+        self._go_on(Inquiry(tx, found, source_of(request), then, known), now)
 
     def cancel(self, tx: ServerTransaction, now: float) -> bool:
         """Give up a request that still waits; False if this one doesn't."""
@@ -219,6 +235,7 @@ class Planner:
         if wait is None:
             return False
         made = CallPlan("in", wait.owners, None, None, (), joins=wait.call_id)
+        assert inquiry.then is not None
         inquiry.then(inquiry.tx, made, now)
         return True
 
@@ -230,6 +247,9 @@ class Planner:
     def _to_account(self, inquiry: Inquiry, callee: Account, now: float) -> None:
         inquiry.callee = callee
         refusal = objection(callee)
+        if inquiry.known is not None and refusal is None:
+            inquiry.known(inquiry.tx, inquiry.caller, callee, now)
+            return
         to: tuple[Target, ...] = ()
         if refusal is None:
             live = self._tools.table.callable(callee.aor, self._tools.wall())
@@ -242,6 +262,9 @@ class Planner:
     # -- outside -------------------------------------------------------------------------------
 
     def _find_address(self, inquiry: Inquiry, now: float) -> None:
+        if inquiry.known is not None:
+            self._refuse(inquiry, NOT_OURS, now)
+            return
         uri = inquiry.tx.request.request_uri
         hops = self._ways.known(uri)
         if hops is not None:
@@ -299,6 +322,7 @@ class Planner:
             self._layer.reply(inquiry.tx, 100, now)
 
     def _finish(self, inquiry: Inquiry, made: CallPlan, now: float) -> None:
+        assert inquiry.then is not None
         inquiry.then(inquiry.tx, limited(made, self._tools.config.max_call_seconds), now)
 
     def _refuse(self, inquiry: Inquiry, refusal: Refusal, now: float) -> None:

@@ -64,6 +64,10 @@ class Watch:
         self._publish = publisher.publish
         self._looks = tuple(one.look for one in looks)
 
+    def add(self, look: Looks) -> None:
+        """One more who looks."""
+        self._looks = (*self._looks, look.look)
+
     def publish(self, topic: Topic, payload: Any) -> None:
         """See `tandem.bus.ports.Publisher`."""
         self._publish(topic, payload)

@@ -54,7 +54,9 @@ def example(cls: type, *, least: bool) -> Any:
         if kind is Binding:
             values[name] = example(Binding, least=least)
         elif kind == tuple[Line, ...]:
-            values[name] = () if least else tuple(example(Line, least=each) for each in (True, False))
+            values[name] = (
+                () if least else tuple(example(Line, least=each) for each in (True, False))
+            )
         elif least:
             values[name] = None if hint != kind else kind()
         else:

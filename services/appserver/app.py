@@ -326,12 +326,18 @@ class AppServer:
         """Whether new calls are welcome: what provisioning knows was read, and it doesn't drain."""
         return self._news.caught_up and self.state == NodeState.ACTIVE
 
+    async def send_away(self) -> None:
+        """Tell phones that subscribed to do so elsewhere; `stop` does, too. For when the proxies
+        of this process stop before it."""
+        self.subscriptions.notifier.stop(self._clock())
+        await asyncio.sleep(0)  # a link in memory delivers in the next turn
+
     async def stop(self) -> None:
         """Say good-bye and take no more messages; bindings and calls stay as they are."""
         if self._nodes is not None:
             await self._nodes.stop()
         self._link.receiver = lambda data, peer: None
-        self.subscriptions.notifier.stop(self._clock())
+        await self.send_away()
         await self.calls.stop()
         await self._work.stop()
         self._bus.publish(Topic.EVENTS, NodeStopped(what="appserver"))

@@ -42,7 +42,7 @@ class Line:
     state: str
     """`trying`, `early` or `confirmed` (RFC 4235 §3.7.1)."""
     remote: str
-    """The URI of the other end as the call was asked for."""
+    """The URI of the other end as the call was asked for; "" where that is not known yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,6 +210,21 @@ async def test_a_phone_whose_connection_breaks_has_no_subscription(
     assert gone["reason"] == "flow closed"
 
 
+async def test_a_switch_that_stops_tells_its_subscribers(
+    agents: list[UdpAgent], tmp_path: Path
+) -> None:
+    own = Switch(tmp_path / "data")
+    try:
+        await own.start()
+        watcher = await account(own)
+        lamps = await agent(own, agents, watcher)
+        aor = f"{watcher}@{DOMAIN}"
+        lamp = await Lamp(lamps, own.address("udp"), aor, PASSWORD, aor, package="presence").watch()
+    finally:
+        await own.stop()
+    await ended(lamp, "deactivated")
+
+
 async def test_ten_thousand_subscribes_of_strangers_leave_nothing_behind(
     switch: Switch, agents: list[UdpAgent]
 ) -> None:

@@ -15,7 +15,7 @@ from tandem.bus.lines import Line
 
 NAMESPACE: Final = "urn:ietf:params:xml:ns:dialog-info"
 TERMINATED: Final = "terminated"
-MAX_DIALOGS: Final = 20
+MAX_DIALOGS: Final = 10
 """Calls in one document: a line with more is busy all the same, and UDP has its limit."""
 
 
@@ -43,4 +43,5 @@ def _add(root: ElementTree.Element, line: Line, state: str) -> None:
     dialog.set("direction", "initiator" if line.outgoing else "recipient")
     child(dialog, "state", state)
     child(child(dialog, "local"), "identity", entity_of(line.account))
-    child(child(dialog, "remote"), "identity", line.remote)
+    if line.remote:
+        child(child(dialog, "remote"), "identity", line.remote)

@@ -271,7 +271,7 @@ class Notifier:
 
     def changed(self, account: str) -> None:
         """Something about this account has changed, maybe what its subscribers are told. They are
-        told in a turn of their own: a message is being worked on now."""
+        told in a turn of their own: a message is being worked on now. A deadline may be added."""
         self._pokes.add(self.registry.of_account(account))
 
     def _poke(self, subscriber: Subscriber, now: float) -> None:

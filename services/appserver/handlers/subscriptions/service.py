@@ -69,8 +69,11 @@ class Subscriptions:
         self.notifier.changed(account)
 
     def _bindings_changed(self, account: str) -> None:
+        """By a REGISTER, or by what the bus brings: then nobody arms the timer but us."""
         self.lines.bindings_changed(account)
-        self.notifier.changed(account)
+        if self.notifier.registry.of_account(account):
+            self.notifier.changed(account)
+            self._arm()
 
     async def take(self, batch: Sequence[Envelope]) -> None:
         """The subscriber of Topic.LINES."""

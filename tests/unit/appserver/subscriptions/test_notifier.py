@@ -12,6 +12,7 @@ from tandem.bus.events import CallAnswered, CallEnded, CallStarted, Subscription
 from tandem.bus.events import SubscriptionEnded as Ended
 from tandem.bus.nodes import NodeState
 from tandem.bus.ports import Topic
+from tandem.runtime.metrics import Metrics
 from tandem.sip.message import Request, Response
 from tests.support.appserver import PROXY, Phone, Site, account
 from tests.support.subscriber import Subscriber
@@ -466,3 +467,27 @@ async def test_many_are_told_in_several_turns() -> None:
             site.advance(0.01)
             told.append(len([m for m in site.link.take() if isinstance(m, Request)]))
         assert told == [100, 100, 50, 0]
+
+
+# -- figures -------------------------------------------------------------------------------------
+
+
+async def test_metrics_show_what_there_is_and_what_happened(watch: Subscriber) -> None:
+    metrics = Metrics()
+    watch.site.app.subscriptions.register(metrics)
+    await Subscriber(Phone(watch.site), "message-summary").subscribed()
+    await Subscriber(Phone(watch.site, "dave"), "presence").subscribed()
+    await watch.again(expires=0)
+    text = metrics.render().decode()
+    for line in (
+        'tandem_subscriptions{package="dialog"} 0',
+        'tandem_subscriptions{package="message-summary"} 1',
+        'tandem_subscriptions{package="presence"} 1',
+        "tandem_subscriptions_added_total 3",
+        "tandem_subscriptions_ended_total 1",
+        "tandem_subscriptions_notified_total 4",
+        "tandem_watched_lines 1",
+        "tandem_told_lines 1",
+        "tandem_mailboxes 0",
+    ):
+        assert f"\n{line}.0\n" in text

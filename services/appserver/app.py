@@ -110,10 +110,11 @@ class AppServer:
         self.tools = self._make_tools(wall)
         self.counters = self.tools.counters
         self.bindings = Bindings(self.tools)
+        self._news = News(self.tools, self.bindings, directory, self._work.spawn)
         contact = f"Contact: <sip:{link.address}>"
         self.subscriptions = Subscriptions(self.tools, contact, self._work.arm)
         self._publisher.add(self.subscriptions.lines.calls)
-        self._news = News(self.tools, self.bindings, directory, self._work.spawn)
+        self._news.on_change = self.subscriptions.notifier.directory_changed
         self._subscribed = False
         self._core = Core(self.tools, self.bindings, self.traces, link.reliable)
         if registers is not None:

@@ -103,7 +103,8 @@ class Core:
         self._layer = layer
         self._planner = planner
         self._calls = calls
-        self._forwarder = Forwarder(layer, self._link_reliable, judge)
+        contact = subscriptions.contact
+        self._forwarder = Forwarder(layer, self._link_reliable, judge, contact)
         self._subscriptions = subscriptions
         self._notifier = subscriptions.notifier
         subscriptions.attach(layer, planner, self._forwarder)

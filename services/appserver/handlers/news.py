@@ -33,6 +33,8 @@ class News:
         self._bindings = bindings
         self._directory = directory
         self._spawn = spawn
+        self.on_change: Callable[[DirectoryChanged], None] = _nobody
+        """Called with each change, once what it names must be asked for anew."""
         self.caught_up = False
         """Whether a snapshot was ever taken."""
         self._behind = False
@@ -91,6 +93,7 @@ class News:
     def _on_change(self, change: DirectoryChanged) -> None:
         """Ask anew before the next use; and for who is registered here, ask at once."""
         self._tools.accounts.invalidate(change.kind, change.key)
+        self.on_change(change)
         if change.kind == "domain":
             self._load_domains()
         for aor in self._registered(change):
@@ -127,3 +130,7 @@ class News:
                     await asyncio.sleep(RETRY_SECONDS)
         finally:
             self._loading = False
+
+
+def _nobody(change: DirectoryChanged) -> None:
+    """Nobody else wants to know."""

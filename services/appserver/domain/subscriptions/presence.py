@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 from xml.etree import ElementTree
 
-from services.appserver.domain.subscriptions.xml import child, document, entity_of, held
+from services.appserver.domain.subscriptions.xml import child, document, held
 from tandem.bus.lines import Line
 
 NAMESPACE: Final = "urn:ietf:params:xml:ns:pidf"
@@ -33,13 +33,12 @@ class Presence:
         return cls(reachable, any(line.state == "confirmed" for line in lines))
 
 
-def pidf(account: str, presence: Presence) -> bytes:
-    """The document. Prefixes are spelled as in RFC 4480's examples, for phones that look for the
-    text `<rpid:on-the-phone`."""
-    entity = held(entity_of(account))
+def pidf(entity: str, presence: Presence) -> bytes:
+    """The document for this URI. Prefixes are spelled as in RFC 4480's examples, for phones that
+    look for the text `<rpid:on-the-phone`."""
     root = ElementTree.Element(
         "presence",
-        {"xmlns": NAMESPACE, "xmlns:dm": DATA_MODEL, "xmlns:rpid": RPID, "entity": entity},
+        {"xmlns": NAMESPACE, "xmlns:dm": DATA_MODEL, "xmlns:rpid": RPID, "entity": held(entity)},
     )
     line = child(root, "tuple")
     line.set("id", TUPLE)

@@ -5,25 +5,16 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import quote
 from xml.etree import ElementTree
 
 # Char ::= #x9 | #xA | #xD | [#x20-#xD7FF] | [#xE000-#xFFFD] | [#x10000-#x10FFFF] (XML 1.0 §2.2)
 _NO_CHAR_RE: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_USER_SAFE: Final = "-_.!~*'()&=+$,;?/"
-"""What a user part holds unescaped (RFC 3261 §25.1), letters and digits apart."""
 
 
 def held(text: str) -> str:
     """The text with `?` for what no XML document can hold: control characters, and what was no
     UTF-8."""
     return _NO_CHAR_RE.sub("?", text)
-
-
-def entity_of(account: str) -> str:
-    """The URI of an account, `user@domain`."""
-    user, _, domain = account.rpartition("@")
-    return f"sip:{quote(user, safe=_USER_SAFE, errors='replace')}@{domain}"
 
 
 def child(parent: ElementTree.Element, name: str, text: str = "") -> ElementTree.Element:

@@ -36,12 +36,13 @@ class Contents:
         bindings = self._tools.table.callable(account, self._tools.wall())
         return Presence.of(bool(bindings), lines)
 
-    def body(self, account: str, state: State, told: State | None, version: int) -> bytes:
-        """The document of a state, for who was told another one before."""
+    def body(self, entity: str, state: State, told: State | None, version: int) -> bytes:
+        """The document of a state, for who was told another one before. `entity`: the URI of the
+        account, as the subscriber has it."""
         if isinstance(state, MessageSummary):
             return str(state).encode()
         if isinstance(state, Presence):
-            return pidf(account, state)
+            return pidf(entity, state)
         there = {line.call_id for line in state}
         before = told if isinstance(told, tuple) else ()
-        return dialog_info(account, version, state, (n for n in before if n.call_id not in there))
+        return dialog_info(entity, version, state, (n for n in before if n.call_id not in there))

@@ -44,6 +44,8 @@ class Subscriber:
     event: str
     account: str
     """The account that is watched."""
+    entity: str
+    """Its URI as the subscriber wrote it: some phones compare."""
     owner: str
     expires_at: float
     told: State | None = None
@@ -146,7 +148,7 @@ class Delivery:
             self._lost(subscriber, "flow closed", now)
             return
         told, version = subscriber.told, subscriber.version
-        body = self._contents.body(subscriber.account, state, told, version)
+        body = self._contents.body(subscriber.entity, state, told, version)
         request = subscriber.leg.request("NOTIFY", way)
         kind = f"Content-Type: {subscriber.package.content_type}"
         request.lines += (self._contact, f"Event: {subscriber.event}", line, kind)

@@ -143,13 +143,15 @@ class LineWatch:
 
     def asked(self, wanted: LinesWanted, node: str) -> None:
         """Another node wants accounts told."""
-        if node == self._node or len(self._others) >= MAX_OTHERS:
+        if node == self._node:
             return
         for account in wanted.accounts:
-            self._others[account] = max(wanted.until, self._others.get(account, 0.0))
-        new = [account for account in wanted.accounts if account not in self.calls]
+            if account in self._others or len(self._others) < MAX_OTHERS:
+                self._others[account] = max(wanted.until, self._others.get(account, 0.0))
+        known = tuple(account for account in wanted.accounts if account in self._others)
+        new = [account for account in known if account not in self.calls]
         self.calls.want({account: self._contacts(account) for account in new})
-        self._tell(wanted.accounts)
+        self._tell(known)
 
     def told(self, known: LinesKnown, node: str) -> None:
         """Another node tells all that it has."""
@@ -170,17 +172,22 @@ class LineWatch:
         self._changed(account)
 
     def node_changed(self, now: NodeAnnounced, before: NodeAnnounced | None) -> None:
-        """An appserver came, started anew or went: its calls went with it. One that was only cut
-        off is asked again soon."""
-        if now.kind != "appserver" or now.node == self._node or before is None:
+        """An appserver that went, or started anew, has no calls any more; one that came, or was
+        only cut off, is asked for those that it has."""
+        if now.kind != "appserver" or now.node == self._node:
             return
-        gone = now.state in (NodeState.LOST, NodeState.STOPPED)
-        if gone or now.incarnation != before.incarnation:
+        there = now.state not in _GONE
+        was_there = before is not None and before.state not in _GONE
+        anew = before is not None and now.incarnation != before.incarnation
+        if not there or anew:
             for account, heard in list(self._heard.items()):
                 if now.node in heard:
                     self._hear(account, now.node, ())
-        elif before.state == NodeState.LOST:
+        if there and (anew or not was_there) and self._watched:
             self.say_wanted()
+
+
+_GONE: Final = frozenset({NodeState.LOST, NodeState.STOPPED})
 
 
 def _parts(accounts: Iterable[str]) -> Iterator[tuple[str, ...]]:

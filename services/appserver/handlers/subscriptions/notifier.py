@@ -12,14 +12,13 @@ from functools import partial
 from typing import Final
 
 from services.appserver.domain.leg import Leg
-from services.appserver.domain.routing import Refusal, objection
+from services.appserver.domain.routing import Refusal
 from services.appserver.domain.subscriptions.subscription import (
     ALLOW_EVENTS,
     Asked,
     Package,
     asked,
 )
-from services.appserver.handlers.accounts import Miss
 from services.appserver.handlers.planner import Planner
 from services.appserver.handlers.sources import source_of
 from services.appserver.handlers.subscriptions.contents import NEEDS_LINES, Contents
@@ -28,10 +27,11 @@ from services.appserver.handlers.subscriptions.lines import LineWatch
 from services.appserver.handlers.subscriptions.registry import Registry
 from services.appserver.handlers.subscriptions.summaries import Summaries
 from services.appserver.handlers.subscriptions.turns import Turns
+from services.appserver.handlers.subscriptions.validity import NOT_YOURS, lapsed
 from services.appserver.handlers.tools import Tools
 from tandem.bus.events import SubscriptionAdded, SubscriptionEnded
 from tandem.bus.ports import Topic
-from tandem.rpc.directory import Account
+from tandem.rpc.directory import Account, DirectoryChanged
 from tandem.sip.build import record_routes, response_to
 from tandem.sip.dialog import Dialog, DialogState, Order
 from tandem.sip.errors import BadMessage
@@ -47,7 +47,6 @@ DRAIN_SECONDS: Final = 0.75
 its probe, so that phones that subscribe again find another appserver."""
 
 STRANGER: Final = Refusal(403, "Subscriptions are for accounts")
-NOT_YOURS: Final = Refusal(403, "Not an account of your customer")
 NODE_FULL: Final = Refusal(503, "Too many subscriptions", ("Retry-After: 60",))
 ACCOUNT_FULL: Final = Refusal(480, "Too many subscriptions of this account")
 
@@ -127,6 +126,7 @@ class Notifier:
             package=wanted.package,
             event=wanted.event,
             account=account.aor,
+            entity=_entity(tx.request),
             owner=account.owner,
             expires_at=now + wanted.expires,
         )
@@ -226,7 +226,7 @@ class Notifier:
         if wanted.event != subscriber.event:
             # one dialog, one subscription: RFC 6665 §4.5.2
             self._layer.reply(tx, 481, now)
-        elif (refusal := self._lapsed(subscriber, now)) is not None:
+        elif (refusal := lapsed(self._tools, subscriber, now)) is not None:
             self._refuse(tx, refusal, now)
             self._end(subscriber, "account removed", now, say="rejected")
         else:
@@ -251,28 +251,25 @@ class Notifier:
         self._expire_later(subscriber)
         self._delivery.poke(subscriber, now)
 
-    def _lapsed(self, subscriber: Subscriber, now: float) -> Refusal | None:
-        """Why this subscription may not go on: an account at one of its ends is gone, disabled or
-        another customer's. What is not at hand is asked for, and judged the next time."""
-        for aor in (subscriber.watcher, subscriber.account):
-            username, _, domain = aor.rpartition("@")
-            found = self._tools.accounts.get(username, domain, now)
-            if found is Miss.UNKNOWN:
-                self._tools.accounts.wait(username, domain, _nothing)
-            elif isinstance(found, Account):
-                refusal = objection(found)
-                if refusal is not None or found.owner != subscriber.owner:
-                    return refusal or NOT_YOURS
-            elif found is None:
-                return Refusal(404, "Not Found")
-        return None
-
     # -- changes -------------------------------------------------------------------------------
 
     def changed(self, account: str) -> None:
         """Something about this account has changed, maybe what its subscribers are told. They are
         told in a turn of their own: a message is being worked on now. A deadline may be added."""
         self._pokes.add(self.registry.of_account(account))
+
+    def directory_changed(self, change: DirectoryChanged) -> None:
+        """Accounts have changed: those that somebody watches, or watches with, are asked for, and
+        judged when they are there."""
+        for account in self.registry.touched(change):
+            username, _, domain = account.rpartition("@")
+            self._tools.accounts.wait(username, domain, partial(self._review, account))
+
+    def _review(self, account: str) -> None:
+        now = self._tools.clock()
+        for subscriber in self.registry.of_either(account):
+            if lapsed(self._tools, subscriber, now) is not None:
+                self._end(subscriber, "account removed", now, say="rejected")
 
     def _poke(self, subscriber: Subscriber, now: float) -> None:
         self._delivery.poke(subscriber, now)
@@ -373,5 +370,6 @@ def _leg(tx: ServerTransaction, dialog: Dialog, watcher: Account) -> Leg:
     )
 
 
-def _nothing() -> None:
-    """The answer is read the next time."""
+def _entity(request: Request) -> str:
+    uri = request.request_uri
+    return str(uri.bare() if uri.is_sip else uri)

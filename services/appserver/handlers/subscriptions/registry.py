@@ -6,6 +6,7 @@ from collections import Counter
 
 from services.appserver.domain.subscriptions.subscription import Package
 from services.appserver.handlers.subscriptions.delivery import Subscriber
+from tandem.bus.directory import DirectoryChanged
 from tandem.sip.message import Request
 
 Set = dict[Subscriber, None]
@@ -19,7 +20,7 @@ class Registry:
         self._dialogs: dict[tuple[str, str], Subscriber] = {}
         self._accounts: dict[str, Set] = {}
         self._flows: dict[str, Set] = {}
-        self._watchers: Counter[str] = Counter()
+        self._watchers: dict[str, Set] = {}
         self._packages: Counter[Package] = Counter()
 
     def __len__(self) -> int:
@@ -33,7 +34,7 @@ class Registry:
         self._dialogs[subscriber.leg.key] = subscriber
         self._accounts.setdefault(subscriber.account, {})[subscriber] = None
         self._flows.setdefault(subscriber.flow, {})[subscriber] = None
-        self._watchers[subscriber.watcher] += 1
+        self._watchers.setdefault(subscriber.watcher, {})[subscriber] = None
         self._packages[subscriber.package] += 1
 
     def remove(self, subscriber: Subscriber) -> None:
@@ -42,9 +43,7 @@ class Registry:
         _take(self._accounts, subscriber.account, subscriber)
         _take(self._flows, subscriber.flow, subscriber)
         self._packages[subscriber.package] -= 1
-        self._watchers[subscriber.watcher] -= 1
-        if not self._watchers[subscriber.watcher]:
-            del self._watchers[subscriber.watcher]
+        _take(self._watchers, subscriber.watcher, subscriber)
 
     def find(self, request: Request) -> Subscriber | None:
         """The one in whose dialog this request is."""
@@ -67,7 +66,21 @@ class Registry:
 
     def of_watcher(self, account: str) -> int:
         """How many this account has."""
-        return self._watchers[account]
+        return len(self._watchers.get(account, ()))
+
+    def of_either(self, account: str) -> list[Subscriber]:
+        """Those who watch this account, and those that it has."""
+        return list(self._accounts.get(account, {}) | self._watchers.get(account, {}))
+
+    def touched(self, change: DirectoryChanged) -> set[str]:
+        """The accounts at their ends that a change may be about."""
+        ends = self._accounts.keys() | self._watchers.keys()
+        if change.kind == "sip-account":
+            return {account for account in ends if account.lower() == change.key.lower()}
+        if change.kind == "domain":
+            return {a for a in ends if a.rpartition("@")[2].lower() == change.key.lower()}
+        owned = (s for s in self._dialogs.values() if s.owner == change.key)
+        return {account for s in owned for account in (s.account, s.watcher)}
 
     def of_package(self, package: Package) -> int:
         """How many there are of a package."""

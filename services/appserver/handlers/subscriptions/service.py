@@ -27,6 +27,8 @@ class Subscriptions:
     messages: deadlines may have been added."""
 
     def __init__(self, tools: Tools, contact: str, arm: Callable[[], None]) -> None:
+        self.contact = contact
+        """The header line that names this appserver."""
         self.lines = LineWatch(tools, self._changed)
         self.summaries = Summaries(tools, self._changed)
         self.notifier = Notifier(tools, self.lines, self.summaries, contact, self._alone)

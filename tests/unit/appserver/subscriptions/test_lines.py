@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 
 from services.appserver.handlers.calls import Calls
+from services.appserver.handlers.subscriptions import lines as module
 from tandem.bus.lines import HOLD_SECONDS, MAX_ACCOUNTS, WANT_SECONDS, LinesKnown, LinesWanted
 from tandem.bus.location import BindingStored
 from tandem.bus.nodes import NodeAnnounced, Nodes, NodeState
@@ -176,13 +177,23 @@ async def test_the_lines_of_an_appserver_that_is_gone_are_free(
     assert two.watch.dialogs == [("recipient", "terminated")]
 
 
-async def test_one_that_was_only_cut_off_is_asked_again(two: Two) -> None:
+async def test_one_that_came_or_was_only_cut_off_is_asked_at_once(two: Two) -> None:
     await two.watch.subscribed()
     await two.carry()
     two.two.bus.take(LinesWanted)
     lines, now = two.two.app.subscriptions.lines, two.others[0]
-    lines.node_changed(now, replace(now, state=NodeState.LOST))
-    assert len(two.two.bus.take(LinesWanted)) == 1
+    befores = (
+        None,
+        replace(now, state=NodeState.LOST),
+        replace(now, state=NodeState.STOPPED),
+        replace(now, incarnation=0),
+    )
+    for before in befores:
+        lines.node_changed(now, before)
+        assert len(two.two.bus.take(LinesWanted)) == 1
+    lines.node_changed(now, replace(now, state=NodeState.DRAINING))
+    lines.node_changed(replace(now, kind="proxy"), None)
+    assert two.two.bus.take(LinesWanted) == []
 
 
 async def test_after_the_broker_was_away_all_is_asked_anew(two: Two) -> None:
@@ -213,6 +224,19 @@ async def test_many_accounts_are_said_in_several_messages(two: Two) -> None:
     said = two.two.bus.take(LinesWanted)
     assert [len(each.accounts) for each in said] == [MAX_ACCOUNTS, MAX_ACCOUNTS, 1]
     assert [name for each in said for name in each.accounts] == names
+
+
+async def test_accounts_that_others_watch_are_bounded(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_OTHERS", 2)
+    for names in (["a@x", "b@x", "c@x"], ["c@x", "a@x"]):
+        await two.one.bus.deliver(
+            Topic.LINES, LinesWanted(tuple(names), two.one.wall + 60), node="as2"
+        )
+    said = two.one.bus.take(LinesKnown)
+    assert [each.accounts for each in said] == [("a@x", "b@x"), ("a@x",)]
+    assert len(two.one.app.subscriptions.lines.calls) == 2
 
 
 async def test_what_makes_no_sense_is_counted_and_costs_only_itself(two: Two) -> None:

@@ -53,6 +53,7 @@ async def test_it_reaches_all_phones_whatever_they_answer(site: Site) -> None:
         assert copy.body == NEW
         assert copy.first("event") == "message-summary"
         assert copy.first("subscription-state") == "active"
+        assert copy.values("contact") == ["<sip:10.0.0.9:5070>"]
         assert await site.send(response_to(copy, status).to_bytes()) == []
 
 

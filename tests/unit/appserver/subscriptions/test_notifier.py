@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -12,6 +13,7 @@ from tandem.bus.events import CallAnswered, CallEnded, CallStarted, Subscription
 from tandem.bus.events import SubscriptionEnded as Ended
 from tandem.bus.nodes import NodeState
 from tandem.bus.ports import Topic
+from tandem.rpc.directory import Account
 from tandem.runtime.metrics import Metrics
 from tandem.sip.message import Request, Response
 from tests.support.appserver import PROXY, Phone, Site, account
@@ -265,6 +267,23 @@ async def test_presence_follows_registrations_and_calls(site: Site) -> None:
     assert "<basic>closed</basic>" in watch.body
 
 
+@pytest.mark.parametrize("package", ["dialog", "presence"])
+@pytest.mark.parametrize(
+    ("target", "entity"),
+    [
+        ("sip:bob@example.com;transport=tcp", "sip:bob@example.com"),
+        ("sip:bob@192.0.2.1:5060", "sip:bob@192.0.2.1:5060"),
+        ("sip:BOB@alias.example", "sip:BOB@alias.example"),
+        ("tel:bob;x=y", "tel:bob;x=y"),
+    ],
+)
+async def test_an_account_is_named_as_the_subscriber_named_it(
+    site: Site, package: str, target: str, entity: str
+) -> None:
+    watch = await Subscriber(Phone(site), package, target).subscribed()
+    assert ElementTree.fromstring(watch.body).get("entity") == entity
+
+
 async def test_event_ids_are_repeated(site: Site) -> None:
     watch = Subscriber(Phone(site), "dialog;id=17")
     await watch.subscribed()
@@ -405,29 +424,64 @@ async def test_a_proxy_that_is_away_takes_its_connections_along(
     assert count(site) == left
 
 
-async def test_an_account_that_is_gone_has_its_subscriptions_ended_at_the_next_refresh(
-    watch: Subscriber,
+@pytest.mark.parametrize(
+    ("name", "now", "kind", "key"),
+    [
+        ("bob", None, "sip-account", "Bob@example.com"),
+        ("alice", None, "sip-account", "alice@example.com"),
+        ("bob", account("bob", owner="we", enabled=False), "sip-account", "bob@example.com"),
+        ("bob", account("bob", owner="others"), "sip-account", "bob@example.com"),
+        ("alice", account("alice", owner="we", owner_enabled=False), "customer", "we"),
+        ("bob", None, "domain", "example.com"),
+    ],
+)
+async def test_an_account_that_may_not_be_used_any_more_ends_its_subscriptions(
+    watch: Subscriber, name: str, now: Account | None, kind: str, key: str
 ) -> None:
     site = watch.site
-    del site.directory.accounts["bob@example.com"]
-    await site.bus.deliver(Topic.DIRECTORY, DirectoryChanged("sip-account", "bob@example.com"))
-    assert (await watch.again()).status == 200, "it is asked for now"
-    await watch.answer()
-    assert (await watch.again()).status == 404
+    if now is None:
+        del site.directory.accounts[f"{name}@example.com"]
+    else:
+        site.directory.accounts[f"{name}@example.com"] = now
+    await site.bus.deliver(Topic.DIRECTORY, DirectoryChanged(kind, key))
+    await site.settle()
+    assert len(watch.hear()) == 1
     assert watch.state == "terminated;reason=rejected"
     assert ended(site) == ["account removed"]
 
 
-async def test_an_account_of_another_customer_now_is_not_watched_any_longer(
-    watch: Subscriber,
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [("sip-account", "bob@example.com"), ("sip-account", "dave@example.com"), ("customer", "we"),
+     ("customer", "others"), ("domain", "other.example")],
+)  # fmt: skip
+async def test_other_changes_of_accounts_end_nothing(
+    watch: Subscriber, kind: str, key: str
 ) -> None:
     site = watch.site
+    await site.bus.deliver(Topic.DIRECTORY, DirectoryChanged(kind, key))
+    await site.settle()
+    assert watch.hear(1) == []
+    assert count(site) == 1
+
+
+async def test_a_renewal_finds_out_what_was_not_told(watch: Subscriber) -> None:
+    site = watch.site
     site.directory.accounts["bob@example.com"] = account("bob", owner="others")
-    await site.bus.deliver(Topic.DIRECTORY, DirectoryChanged("sip-account", "bob@example.com"))
-    await watch.again()
+    watch.hear(301)
+    assert (await watch.again()).status == 200, "the old answer serves while it is asked for"
     await watch.answer()
     assert (await watch.again()).status == 403
     assert count(site) == 0
+
+
+async def test_while_nobody_can_be_asked_subscriptions_go_on(watch: Subscriber) -> None:
+    site = watch.site
+    site.directory.away = True
+    await site.bus.deliver(Topic.DIRECTORY, DirectoryChanged("customer", "we"))
+    await site.settle()
+    assert (await watch.again()).status == 200
+    assert count(site) == 1
 
 
 # -- draining ------------------------------------------------------------------------------------

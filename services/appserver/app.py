@@ -213,6 +213,7 @@ class AppServer:
             "tandem_appserver_responses", "class", self._responses, "Answers to requests"
         )
         self.statistics.register(metrics)
+        self.subscriptions.register(metrics)
         metrics.gauge("tandem_calls", lambda: len(self.calls), "Calls under way")
         metrics.gauge("tandem_dialogs", lambda: self.calls.dialogs, "Dialogs known")
         metrics.gauge("tandem_transactions", lambda: len(self.layer), "Transactions under way")
@@ -227,7 +228,6 @@ class AppServer:
         metrics.counters("tandem_callbacks", callbacks.counters, "Calls that wait for callbacks")
         metrics.counters("tandem_hints", callbacks.hints.counters, "Next-call hints")
         metrics.gauge("tandem_waits", lambda: len(callbacks), "Calls that wait for callbacks")
-        self.subscriptions.register(metrics)
         metrics.gauge("tandem_traces", lambda: len(self.traces), "Legs whose messages are kept")
         metrics.gauge(
             "tandem_watched_customers",
@@ -311,11 +311,11 @@ class AppServer:
             return
         self.state = NodeState.DRAINING if draining else NodeState.ACTIVE
         self._core.draining = draining
-        self.subscriptions.notifier.drain(draining, self._clock())
-        self._work.arm()
         self._bus.publish(Topic.EVENTS, NodeDraining(what="appserver", draining=draining))
         if self._nodes is not None:
             self._nodes.announce()
+        self.subscriptions.notifier.drain(draining, self._clock())
+        self._work.arm()
 
     def leave(self) -> None:
         """Drain for good: the node is about to stop."""

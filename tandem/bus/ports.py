@@ -19,8 +19,8 @@ class Topic(StrEnum):
     DIRECTORY = "directory"
     EVENTS = "events"
     INTEREST = "interest"
-    FEED = "feed"
     LINES = "lines"
+    FEED = "feed"
 
 
 @dataclass(frozen=True, slots=True)

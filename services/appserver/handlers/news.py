@@ -34,7 +34,7 @@ class News:
         self._directory = directory
         self._spawn = spawn
         self.on_change: Callable[[DirectoryChanged], None] = _nobody
-        """Called with each change, once what it names must be asked for anew."""
+        """Called with each change of accounts, once they are to be asked for anew."""
         self.caught_up = False
         """Whether a snapshot was ever taken."""
         self._behind = False
@@ -93,12 +93,12 @@ class News:
     def _on_change(self, change: DirectoryChanged) -> None:
         """Ask anew before the next use; and for who is registered here, ask at once."""
         self._tools.accounts.invalidate(change.kind, change.key)
-        self.on_change(change)
         if change.kind == "domain":
             self._load_domains()
         for aor in self._registered(change):
             username, _, domain = aor.rpartition("@")
             self._tools.accounts.wait(username, domain, partial(self._review, aor))
+        self.on_change(change)
 
     def _registered(self, change: DirectoryChanged) -> set[str]:
         table = self._tools.table

@@ -51,16 +51,20 @@ from tandem.rpc.directory import Account
 from tandem.sip.message import Request
 from tandem.sip.transaction import ServerTransaction, TransactionLayer
 
+Known = Callable[[ServerTransaction, Account | None, Account, float], None]
+"""Takes who sends a request (None: somebody outside) and the account that it is for."""
+
+NOT_OURS: Final = Refusal(404, "Not one of our accounts")
 BUSY: Final = Refusal(503, "Too many requests wait", ("Retry-After: 5",))
 NO_DIRECTORY: Final = Refusal(503, "Directory does not answer", ("Retry-After: 30",))
 CANCELLED: Final = Refusal(487, "Request Terminated")
 NOT_YOURS: Final = Refusal(403, "Not the account in From")
 
-NOT_OURS: Final = Refusal(404, "Not one of our accounts")
-
 Then = Callable[[ServerTransaction, CallPlan, float], None]
-Known = Callable[[ServerTransaction, Account | None, Account, float], None]
-"""Takes who sends a request (None: somebody outside) and the account that it is for."""
+
+
+def _no_plan(tx: ServerTransaction, plan: CallPlan, now: float) -> None:
+    """There is no plan for a request that rings nobody."""
 
 
 @dataclass(slots=True, eq=False)
@@ -70,9 +74,9 @@ class Inquiry:
     tx: ServerTransaction
     parties: Parties
     source: Source
-    then: Then | None
+    then: Then
     known: Known | None = None
-    """Set in place of `then` for a request that rings nobody."""
+    """What is called in place of `then` for a request that rings nobody."""
     caller: Account | None = None
     """Who proved to be the caller."""
     callee: Account | None = None
@@ -93,22 +97,12 @@ class Planner:
 
     def plan(self, tx: ServerTransaction, then: Then, now: float) -> None:
         """Call `then` with the plan of this request, now or later, or answer it."""
-        self._begin(tx, then, None, now)
-
-    def identify(self, tx: ServerTransaction, known: Known, now: float) -> None:
-        """Call `known` with the accounts at the ends of this request, now or later, whether phones
-        are registered or not; or answer it."""
-        self._begin(tx, None, known, now)
-
-    def _begin(
-        self, tx: ServerTransaction, then: Then | None, known: Known | None, now: float
-    ) -> None:
         request = tx.request
         found = parties(request.from_.uri, request.request_uri, self._tools.domains)
         if isinstance(found, Refusal):
             self._answer(tx, found, now)
             return
-        self._go_on(Inquiry(tx, found, source_of(request), then, known), now)
+        self._go_on(Inquiry(tx, found, source_of(request), then), now)
 
     def cancel(self, tx: ServerTransaction, now: float) -> bool:
         """Give up a request that still waits; False if this one doesn't."""
@@ -216,7 +210,8 @@ class Planner:
                 if self._waiting and objection(account) is None:
                     if self._called_back(inquiry, account.owner, now):
                         return
-                self._to_account(inquiry, account, now)
+                go_on = self._to_account if inquiry.known is None else self._identified
+                go_on(inquiry, account, now)
                 return
         # a provider's contact for us need not be an account
         if self._waiting and self._called_back(inquiry, None, now):
@@ -235,7 +230,6 @@ class Planner:
         if wait is None:
             return False
         made = CallPlan("in", wait.owners, None, None, (), joins=wait.call_id)
-        assert inquiry.then is not None
         inquiry.then(inquiry.tx, made, now)
         return True
 
@@ -247,9 +241,6 @@ class Planner:
     def _to_account(self, inquiry: Inquiry, callee: Account, now: float) -> None:
         inquiry.callee = callee
         refusal = objection(callee)
-        if inquiry.known is not None and refusal is None:
-            inquiry.known(inquiry.tx, inquiry.caller, callee, now)
-            return
         to: tuple[Target, ...] = ()
         if refusal is None:
             live = self._tools.table.callable(callee.aor, self._tools.wall())
@@ -287,6 +278,26 @@ class Planner:
         target = outside(tx.request.request_uri, hops, proxy)
         self._finish(inquiry, plan(inquiry.caller, None, (target,)), now)
 
+    # -- requests that ring nobody -------------------------------------------------------------
+
+    def identify(self, tx: ServerTransaction, known: Known, now: float) -> None:
+        """Call `known` with the accounts at the ends of this request, now or later, whether phones
+        are registered or not; or answer it."""
+        request = tx.request
+        found = parties(request.from_.uri, request.request_uri, self._tools.domains)
+        if isinstance(found, Refusal):
+            self._answer(tx, found, now)
+        else:
+            self._go_on(Inquiry(tx, found, source_of(request), _no_plan, known), now)
+
+    def _identified(self, inquiry: Inquiry, callee: Account, now: float) -> None:
+        inquiry.callee = callee
+        refusal = objection(callee)
+        if refusal is not None:
+            self._refuse(inquiry, refusal, now)
+        elif inquiry.known is not None:
+            inquiry.known(inquiry.tx, inquiry.caller, callee, now)
+
     # -- waiting and ending --------------------------------------------------------------------
 
     def _traced(self, request: Request) -> AbstractContextManager[None]:
@@ -322,7 +333,6 @@ class Planner:
             self._layer.reply(inquiry.tx, 100, now)
 
     def _finish(self, inquiry: Inquiry, made: CallPlan, now: float) -> None:
-        assert inquiry.then is not None
         inquiry.then(inquiry.tx, limited(made, self._tools.config.max_call_seconds), now)
 
     def _refuse(self, inquiry: Inquiry, refusal: Refusal, now: float) -> None:

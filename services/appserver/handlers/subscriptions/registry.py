@@ -79,7 +79,8 @@ class Registry:
             return {account for account in ends if account.lower() == change.key.lower()}
         if change.kind == "domain":
             return {a for a in ends if a.rpartition("@")[2].lower() == change.key.lower()}
-        owned = (s for s in self._dialogs.values() if s.owner == change.key)
+        owner = change.key if change.kind == "customer" else None
+        owned = (s for s in self._dialogs.values() if s.owner == owner)
         return {account for s in owned for account in (s.account, s.watcher)}
 
     def of_package(self, package: Package) -> int:

@@ -116,7 +116,7 @@ class AppServer:
         self._publisher.add(self.subscriptions.lines.calls)
         self._news.on_change = self.subscriptions.notifier.directory_changed
         self._subscribed = False
-        self._core = Core(self.tools, self.bindings, self.traces, link.reliable)
+        self._core = Core(self.tools, self.bindings, self.traces, link.reliable, self.subscriptions)
         if registers is not None:
             self._core.register = registers.receiving(self._core.register)
         self.layer = TransactionLayer(
@@ -126,7 +126,7 @@ class AppServer:
         self.calls: Calls = calls(self._call_host(wall, ways))
         self.callbacks = self._make_callbacks(http)
         planner = Planner(self.tools, self.layer, ways, self.callbacks.waits)
-        self._core.attach(self.layer, planner, self.calls, ways.judge, self.subscriptions)
+        self._core.attach(self.layer, planner, self.calls, ways.judge)
 
     def _make_tools(self, wall: Callable[[], float]) -> Tools:
         config = self.config
@@ -338,9 +338,9 @@ class AppServer:
         if self._nodes is not None:
             await self._nodes.stop()
         self._link.receiver = lambda data, peer: None
-        await self.send_away()
         await self.calls.stop()
         await self._work.stop()
+        await self.send_away()
         self._bus.publish(Topic.EVENTS, NodeStopped(what="appserver"))
 
     # -- messages and time ---------------------------------------------------------------------

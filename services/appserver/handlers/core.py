@@ -60,9 +60,16 @@ class Core:
     """The transaction user of an appserver. `attach` completes it before the first message."""
 
     def __init__(
-        self, tools: Tools, bindings: Bindings, traces: Traces, link_reliable: bool
+        self,
+        tools: Tools,
+        bindings: Bindings,
+        traces: Traces,
+        link_reliable: bool,
+        subscriptions: Subscriptions,
     ) -> None:
         self._tools = tools
+        self._subscriptions = subscriptions
+        self._notifier = subscriptions.notifier
         self._traces = traces
         self._bindings = bindings
         self.register: Callable[[bytes, str, float], None] = Registrar(tools, bindings).receive
@@ -91,23 +98,14 @@ class Core:
             "REFER": self._on_refer,
         }
 
-    def attach(
-        self,
-        layer: TransactionLayer,
-        planner: Planner,
-        calls: Calls,
-        judge: Judge,
-        subscriptions: Subscriptions,
-    ) -> None:
+    def attach(self, layer: TransactionLayer, planner: Planner, calls: Calls, judge: Judge) -> None:
         """What needs this core to be made."""
         self._layer = layer
         self._planner = planner
         self._calls = calls
-        contact = subscriptions.contact
+        contact = self._subscriptions.contact
         self._forwarder = Forwarder(layer, self._link_reliable, judge, contact)
-        self._subscriptions = subscriptions
-        self._notifier = subscriptions.notifier
-        subscriptions.attach(layer, planner, self._forwarder)
+        self._subscriptions.attach(layer, planner, self._forwarder)
 
     # -- from the link -------------------------------------------------------------------------
 

@@ -23,6 +23,10 @@ RETRY_SECONDS: Final = 5.0
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 
+def _nobody(change: DirectoryChanged) -> None:
+    """Nobody else wants to know of a change."""
+
+
 class News:
     """Keeps the location table, the domains and the accounts current."""
 
@@ -130,7 +134,3 @@ class News:
                     await asyncio.sleep(RETRY_SECONDS)
         finally:
             self._loading = False
-
-
-def _nobody(change: DirectoryChanged) -> None:
-    """Nobody else wants to know."""

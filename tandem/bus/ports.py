@@ -34,7 +34,7 @@ class Envelope:
     node: str
     """The id of the node that published."""
     payload: Any
-    """One of the payload classes of `tandem.bus`: events, location, nodes, hints, lines …"""
+    """One of the payload classes of `tandem.bus`: events, location, nodes, hints, interest."""
     trace: str = ""
     """The W3C traceparent of what caused it, "" for none."""
 

@@ -127,7 +127,7 @@ class AppServerConfig:
     that vanished is noticed after this and 32 s."""
 
     max_subscriptions: int = 20_000
-    """TANDEM_MAX_SUBSCRIPTIONS: subscriptions of phones, about 4 kB each; one more gets 503."""
+    """TANDEM_MAX_SUBSCRIPTIONS: subscriptions of phones, about 3 kB each; one more gets 503."""
     max_account_subscriptions: int = 500
     """TANDEM_MAX_ACCOUNT_SUBSCRIPTIONS: of them, those of one account; one more gets 480."""
 

@@ -42,12 +42,14 @@ class _Leg:
 
 
 class _Call:
-    __slots__ = ("account", "caller", "destination", "legs", "outgoing", "state")
+    __slots__ = ("account", "caller", "destination", "legs", "ours", "outgoing", "state")
 
-    def __init__(self, outgoing: bool, caller: str, destination: str) -> None:
-        self.outgoing = outgoing
-        self.caller = caller
-        self.destination = destination
+    def __init__(self, event: CallStarted) -> None:
+        self.outgoing = event.direction == "out"
+        self.ours = not event.sip_call_id
+        """Whether it begins with us: who calls is who is rung first."""
+        self.caller = event.caller
+        self.destination = event.destination
         self.state = TRYING
         self.account: str | None = None
         """Who calls, lower case; "" for nobody of ours, None for not looked at yet."""
@@ -97,8 +99,8 @@ class CallLines:
         if new:
             for call_id, call in self._calls.items():
                 self._find_caller(call_id, call)
-                for leg in call.legs.values():
-                    self._find_callee(call_id, call, leg)
+                for number in call.legs:
+                    self._find_callee(call_id, call, number)
 
     def forget(self, account: str) -> None:
         """Nobody wants them any more."""
@@ -147,8 +149,7 @@ class CallLines:
             learn(self, event, event.call_id)
 
     def _started(self, event: CallStarted, call_id: str) -> None:
-        call = _Call(event.direction == "out", event.caller, event.destination)
-        self._calls[call_id] = call
+        call = self._calls[call_id] = _Call(event)
         if self._wanted:
             self._find_caller(call_id, call)
 
@@ -156,8 +157,8 @@ class CallLines:
         call = self._calls.get(call_id)
         if call is not None:
             before = call.accounts()
-            leg = call.legs[event.leg] = _Leg((event.target, event.next_hop))
-            self._find_callee(call_id, call, leg)
+            call.legs[event.leg] = _Leg((event.target, event.next_hop))
+            self._find_callee(call_id, call, event.leg)
             self._leave(call_id, call, before)
 
     def _progressed(self, event: CallProgress, call_id: str) -> None:
@@ -220,10 +221,14 @@ class CallLines:
             call.account = self._account_of(call.caller) if call.outgoing else ""
         self._add(call.account, call_id)
 
-    def _find_callee(self, call_id: str, call: _Call, leg: _Leg) -> None:
+    def _find_callee(self, call_id: str, call: _Call, number: int) -> None:
         """An account that calls itself has one line in it: that of the caller."""
+        leg = call.legs[number]
         account = leg.account or self._contacts.get(leg.contact, "")
-        if account and account != call.account:
+        if call.ours and number == 1 and not call.account:
+            call.account = account
+            self._add(account, call_id)
+        elif account and account != call.account:
             leg.account = account
             self._add(account, call_id)
 

@@ -22,12 +22,16 @@ ALSO_BOB = ("sip:bob@192.0.2.9", "udp:192.0.2.9:5060")
 PHONES = {ALICE: [("sip:alice@192.0.2.7", "udp:192.0.2.7:5060")], BOB: [AT_BOB, ALSO_BOB]}
 
 
+def account_of(uri: str) -> str:
+    return uri.removeprefix("sip:").lower() if uri.endswith("@example.com") else ""
+
+
 class Desk:
     """Lines with events that come by hand."""
 
     def __init__(self, *wanted: str) -> None:
         self.told: list[str] = []
-        self.lines = CallLines(lambda uri: uri.removeprefix("sip:").lower(), self.told.append)
+        self.lines = CallLines(account_of, self.told.append)
         self.want(*wanted)
 
     def want(self, *accounts: str) -> None:
@@ -143,6 +147,45 @@ def test_a_caller_from_outside_has_no_line_whatever_its_from_says() -> None:
     desk = Desk(ALICE, BOB)
     desk.see(started(direction="in"), rings())
     assert (desk.state(ALICE), desk.state(BOB)) == ([], ["trying"])
+
+
+def begun(caller: str = AT_BOB[0]) -> CallStarted:
+    """A call that we begin ourselves."""
+    return CallStarted(
+        call_id="c1", direction="out", caller=caller, destination="", source="", sip_call_id=""
+    )
+
+
+AT_ALICE = PHONES[ALICE][0]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["wanted", "wanted later"])
+def test_who_is_rung_first_in_a_call_of_our_own_has_a_line_until_its_end(late: bool) -> None:
+    desk = Desk() if late else Desk(ALICE, BOB)
+    desk.see(begun(), rings(1, AT_BOB), ringing(1), rings(2, AT_ALICE), ringing(2))
+    if late:
+        desk.want(ALICE, BOB)
+    assert (desk.state(BOB), desk.state(ALICE)) == (["early"], ["early"])
+    desk.see(answered(2))
+    assert (desk.state(BOB), desk.state(ALICE)) == (["confirmed"], ["confirmed"])
+    (line,) = desk.lines.of(BOB)
+    assert line.outgoing
+    desk.see(ended())
+    assert (desk.state(BOB), desk.state(ALICE)) == ([], [])
+
+
+def test_an_account_that_waits_for_a_callback_has_one_line_whichever_phone_picked_up() -> None:
+    desk = Desk(BOB)
+    desk.see(begun(f"sip:{BOB}"), rings(1, AT_BOB), rings(2, ALSO_BOB), ringing(2), answered(3))
+    assert desk.state(BOB) == ["confirmed"]
+
+
+def test_who_is_rung_second_is_called() -> None:
+    desk = Desk(BOB)
+    desk.see(begun("sip:x@outside"), rings(1, ("sip:x@outside", "udp:198.51.100.1:5060")))
+    desk.see(rings(2, AT_BOB))
+    (line,) = desk.lines.of(BOB)
+    assert not line.outgoing
 
 
 def test_several_calls_are_in_their_order() -> None:

@@ -33,6 +33,7 @@ from services.appserver.handlers.news import News
 from services.appserver.handlers.outside import Outside, Places
 from services.appserver.handlers.planner import Planner
 from services.appserver.handlers.programs import Ages, ProgramCache
+from services.appserver.handlers.subscriptions import Subscriptions
 from services.appserver.handlers.tools import Tools
 from services.appserver.handlers.traces import Send, Traces
 from services.appserver.handlers.watch import Looks, Statistics, Watch
@@ -120,8 +121,12 @@ class AppServer:
         self.counters = self.tools.counters
         self.bindings = Bindings(self.tools)
         self._news = News(self.tools, self.bindings, directory, self._work.spawn)
+        contact = f"Contact: <sip:{link.address}>"
+        self.subscriptions = Subscriptions(self.tools, contact, self._work.arm)
+        self._publisher.add(self.subscriptions.lines.calls)
+        self._news.on_change = self.subscriptions.notifier.directory_changed
         self._subscribed = False
-        self._core = Core(self.tools, self.bindings, self.traces, link.reliable)
+        self._core = Core(self.tools, self.bindings, self.traces, link.reliable, self.subscriptions)
         if registers is not None:
             self._core.register = registers.receiving(self._core.register)
         self.layer = TransactionLayer(
@@ -228,6 +233,7 @@ class AppServer:
             "tandem_appserver_responses", "class", self._responses, "Answers to requests"
         )
         self.statistics.register(metrics)
+        self.subscriptions.register(metrics)
         metrics.gauge("tandem_calls", lambda: len(self.calls), "Calls under way")
         metrics.gauge("tandem_dialogs", lambda: self.calls.dialogs, "Dialogs known")
         metrics.gauge("tandem_transactions", lambda: len(self.layer), "Transactions under way")
@@ -264,6 +270,8 @@ class AppServer:
         self._grpc, self._http = grpc, http
         nodes.on_drain = self.drain
         self._membership = Membership(self.tools, self.bindings, self.calls, nodes)
+        self._membership.on_proxy_lost = self.subscriptions.notifier.proxy_lost
+        self.subscriptions.join(nodes)
 
     def subscribe(self) -> None:
         """Begin to hear what the bus brings; `start` does it otherwise. Before the bus starts, so
@@ -278,6 +286,7 @@ class AppServer:
         subscribe(Topic.INTEREST, self._watched.on_interest, name=f"{node}-interest")
         self._bus.on_resumed(news.resumed)
         self.callbacks.hints.start()
+        self.subscriptions.listen(self._bus)
 
     async def start(self) -> None:
         """Learn domains and bindings, then take messages. Provisioning may be away: then the
@@ -292,6 +301,7 @@ class AppServer:
         self._link.receiver = self.receive
         now = self._clock()
         self.bindings.start(now)
+        self.subscriptions.lines.start(now)
         if self._membership is not None:
             self._membership.start(now)
         self._work.arm()
@@ -326,6 +336,8 @@ class AppServer:
         self._bus.publish(Topic.EVENTS, NodeDraining(what="appserver", draining=draining))
         if self._nodes is not None:
             self._nodes.announce()
+        self.subscriptions.notifier.drain(draining, self._clock())
+        self._work.arm()
 
     def leave(self) -> None:
         """Drain for good: the node is about to stop."""
@@ -337,6 +349,12 @@ class AppServer:
         """Whether new calls are welcome: what provisioning knows was read, and it doesn't drain."""
         return self._news.caught_up and self.state == NodeState.ACTIVE
 
+    async def send_away(self) -> None:
+        """Tell phones that subscribed to do so elsewhere; `stop` does, too. For when the proxies
+        of this process stop before it."""
+        self.subscriptions.notifier.stop(self._clock())
+        await asyncio.sleep(0)  # a link in memory delivers in the next turn
+
     async def stop(self) -> None:
         """Say good-bye and take no more messages; bindings and calls stay as they are."""
         if self._nodes is not None:
@@ -345,6 +363,7 @@ class AppServer:
         self._loopback.close()
         await self.calls.stop()
         await self._work.stop()
+        await self.send_away()
         self._bus.publish(Topic.EVENTS, NodeStopped(what="appserver"))
 
     # -- messages and time ---------------------------------------------------------------------

@@ -72,6 +72,10 @@ class Watch:
             for kind, look in one.looks.items():
                 self._looks[kind] = (*self._looks.get(kind, ()), look)
 
+    def add(self, look: Looks) -> None:
+        """One more who looks."""
+        self._looks = (*self._looks, look.look)
+
     def publish(self, topic: Topic, payload: Any) -> None:
         """See `tandem.bus.ports.Publisher`."""
         self._publish(topic, payload)

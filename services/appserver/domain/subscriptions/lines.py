@@ -142,11 +142,15 @@ class CallLines:
 
     # -- events --------------------------------------------------------------------------------
 
-    def look(self, event: Event) -> None:
+    @property
+    def looks(self) -> dict[Any, Callable[[Any], None]]:
         """See `services.appserver.handlers.watch.Looks`."""
-        learn = _LEARN.get(type(event))
-        if learn is not None and event.call_id is not None:
-            learn(self, event, event.call_id)
+        return dict.fromkeys(_LEARN, self.look)
+
+    def look(self, event: Event) -> None:
+        """Learn from an event of a class that `looks` names."""
+        if event.call_id is not None:
+            _LEARN[type(event)](self, event, event.call_id)
 
     def _started(self, event: CallStarted, call_id: str) -> None:
         call = self._calls[call_id] = _Call(event)

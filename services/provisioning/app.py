@@ -13,6 +13,7 @@ from typing import Final
 from fastapi import APIRouter
 
 from services.provisioning.adapters.appservers_grpc import RemoteAppservers
+from services.provisioning.adapters.callcontrol_grpc import RemoteCallControl
 from services.provisioning.adapters.database import open_database
 from services.provisioning.adapters.passwords import Argon2Hasher
 from services.provisioning.adapters.sql_store import SqlStore
@@ -25,7 +26,9 @@ from services.provisioning.entrypoints.http import make_router
 from services.provisioning.entrypoints.http_route import UseCases
 from services.provisioning.handlers import administrator
 from services.provisioning.handlers.accounts import Accounts
+from services.provisioning.handlers.agi_rules import AgiRules
 from services.provisioning.handlers.api_keys import ApiKeys
+from services.provisioning.handlers.callmanager import CallManager
 from services.provisioning.handlers.customers import Customers
 from services.provisioning.handlers.directory import StoredDirectory
 from services.provisioning.handlers.domains import Domains
@@ -34,7 +37,9 @@ from services.provisioning.handlers.location import LocationCopy
 from services.provisioning.handlers.login import Login
 from services.provisioning.handlers.nodes import Operations
 from services.provisioning.handlers.notices import Notices
+from services.provisioning.handlers.openmethods import OpenMethods
 from services.provisioning.handlers.sessions import StoredSessions
+from services.provisioning.handlers.signals import Signals
 from services.provisioning.ports import Clock
 from tandem import __version__
 from tandem.bus.events import NodeDraining, NodeStarted, NodeStopped
@@ -103,8 +108,13 @@ class Provisioning:
         store, clock, config = self._store, self._clock, self._config
         notices = Notices(self._bus)
         sessions = StoredSessions(store, clock, cache_seconds=config.session_cache_seconds)
+        control = RemoteCallControl(self._appservers)
         return UseCases(
             accounts=Accounts(store, notices, clock),
+            agi_rules=AgiRules(store),
+            call_manager=CallManager(store, self.nodes, control),
+            open_methods=OpenMethods(store, time.monotonic),
+            signals=Signals(self.nodes, control),
             api_keys=ApiKeys(store, sessions, clock),
             customers=Customers(store, notices, self._hasher, sessions, clock),
             domains=Domains(store, notices, clock),

@@ -22,13 +22,17 @@ from services.provisioning.domain.errors import (
     WrongCredentials,
 )
 from services.provisioning.handlers.accounts import Accounts
+from services.provisioning.handlers.agi_rules import AgiRules
 from services.provisioning.handlers.api_keys import ApiKeys
+from services.provisioning.handlers.callmanager import CallManager
 from services.provisioning.handlers.customers import Customers
 from services.provisioning.handlers.domains import Domains
 from services.provisioning.handlers.location import LocationCopy
 from services.provisioning.handlers.login import Login
 from services.provisioning.handlers.nodes import Operations
+from services.provisioning.handlers.openmethods import OpenMethods
 from services.provisioning.handlers.sessions import StoredSessions
+from services.provisioning.handlers.signals import Signals
 from tandem.rpc.http import Problem, authenticate, bearer_token, unavailable
 from tandem.rpc.sessions import Principal
 
@@ -54,13 +58,17 @@ class UseCases:
     """All that the API can do."""
 
     accounts: Accounts
+    agi_rules: AgiRules
     api_keys: ApiKeys
+    call_manager: CallManager
     customers: Customers
     domains: Domains
     location: LocationCopy
     login: Login
+    open_methods: OpenMethods
     operations: Operations
     sessions: StoredSessions
+    signals: Signals
 
 
 class ProblemRoute(APIRoute):
@@ -87,9 +95,8 @@ def _problem(fault: ProvisioningError) -> Problem:
     if isinstance(fault, WrongCredentials):
         headers["WWW-Authenticate"] = 'Bearer realm="tandem"'
     errors = fault.errors if isinstance(fault, Invalid) else ()
-    return Problem(
-        _STATUS[type(fault)], fault.detail, field=fault.field, errors=errors, headers=headers
-    )
+    status = next(_STATUS[kind] for kind in type(fault).__mro__ if kind in _STATUS)
+    return Problem(status, fault.detail, field=fault.field, errors=errors, headers=headers)
 
 
 def provider(use_cases: UseCases) -> Callable[[Request], Awaitable[None]]:
@@ -126,6 +133,16 @@ def presented_token(request: Request) -> str:
 def source_of(request: Request) -> str:
     """The address that the request came from."""
     return request.client.host if request.client else ""
+
+
+def owner_of(caller: Principal, owner: str | None) -> str:
+    """The customer whom a request is about: the caller unless an administrator names another.
+    Raises Forbidden."""
+    if owner is None or owner.lower() == caller.username:
+        return caller.username
+    if not caller.admin:
+        raise Forbidden("Only an administrator may do this for others.", "owner")
+    return owner.lower()
 
 
 Offset = Annotated[int, Query(ge=0, le=MAX_OFFSET, description="How many to leave out.")]

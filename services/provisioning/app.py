@@ -20,12 +20,14 @@ from services.provisioning.adapters.sql_store import SqlStore
 from services.provisioning.config import ProvisioningConfig
 from services.provisioning.domain.errors import Conflict, DatabaseProblem
 from services.provisioning.entrypoints import grpc_directory, grpc_ops
+from services.provisioning.entrypoints.fastagi import FastAgiServer
 from services.provisioning.entrypoints.grpc_directory import GrpcDirectory
 from services.provisioning.entrypoints.grpc_ops import GrpcOps
 from services.provisioning.entrypoints.http import make_router
 from services.provisioning.entrypoints.http_route import UseCases
 from services.provisioning.handlers import administrator
 from services.provisioning.handlers.accounts import Accounts
+from services.provisioning.handlers.agi import Agi
 from services.provisioning.handlers.agi_rules import AgiRules
 from services.provisioning.handlers.api_keys import ApiKeys
 from services.provisioning.handlers.callmanager import CallManager
@@ -187,6 +189,12 @@ class Provisioning:
         server.add(add_DirectoryServicer_to_server, directory, grpc_directory.NAME)
         ops = GrpcOps(cases.operations, cases.location)
         server.add(add_OpsServicer_to_server, ops, grpc_ops.NAME)
+
+    def fastagi(self, listen: HostPort) -> FastAgiServer:
+        """A server for Asterisk machines; it is to be started and stopped."""
+        cases = self._cases
+        agi = Agi(cases.sessions, cases.agi_rules, cases.call_manager, cases.signals)
+        return FastAgiServer(listen, agi)
 
     def register(self, metrics: Metrics) -> None:
         """Show what is counted here."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, TypeVar
 
 import grpc
@@ -71,18 +72,20 @@ class RemoteAppservers:
         return CallControlStub(channel)
 
 
-async def asked(address: str, call: Awaitable[T]) -> T:
-    """The answer. Raises AppserverSilent, LookupError for NOT_FOUND, ValueError with the text for
-    INVALID_ARGUMENT, OverflowError for RESOURCE_EXHAUSTED."""
+async def asked(
+    address: str,
+    call: Awaitable[T],
+    told: Mapping[grpc.StatusCode, type[Exception]] = MappingProxyType({}),
+) -> T:
+    """The answer. Raises LookupError for NOT_FOUND, what is `told` with the text for other codes,
+    and AppserverSilent for the rest."""
     try:
         return await call
     except grpc.aio.AioRpcError as fault:
         if fault.code() is grpc.StatusCode.NOT_FOUND:
             raise LookupError from None
-        if fault.code() is grpc.StatusCode.INVALID_ARGUMENT:
-            raise ValueError(fault.details()) from None
-        if fault.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-            raise OverflowError(fault.details()) from None
+        if fault.code() in told:
+            raise told[fault.code()](fault.details()) from None
         _log.warning("appserver %s: %s %s", address, fault.code().name, fault.details())
         if fault.code() is grpc.StatusCode.UNAVAILABLE:
             raise AppserverUnreachable(address) from fault

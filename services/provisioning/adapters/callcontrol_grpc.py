@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
+import grpc
+
 from services.provisioning.adapters.appservers_grpc import (
     ANSWER_SECONDS,
     RemoteAppservers,
@@ -20,6 +22,7 @@ from services.provisioning.domain.callmanager import (
 from services.provisioning.domain.errors import Conflict
 from tandem.stubs.callcontrol.v1 import callcontrol_pb2 as pb
 
+Code = grpc.StatusCode
 START_SECONDS: Final = 8.0
 """How long an appserver may take to begin something: it may have to fetch a dialplan first."""
 
@@ -106,17 +109,18 @@ class RemoteCallControl:
         """Hand a signal over: see the port."""
         stub = await self._appservers.stub(address)
         request = pb.PutSignalRequest(customer=customer, key=key, body=body, keep=keep)
-        try:
-            answer = await asked(address, stub.PutSignal(request, timeout=ANSWER_SECONDS))
-        except OverflowError as fault:
-            raise Conflict(f"{fault}.") from None
+        answer = await asked(
+            address,
+            stub.PutSignal(request, timeout=ANSWER_SECONDS),
+            {Code.RESOURCE_EXHAUSTED: Conflict},
+        )
         return answer.delivered, answer.kept
 
 
 async def _begun(address: str, call: Awaitable[Any]) -> str:
     """The call's id of an answer, "" if it has none. Raises AppserverSilent and CallRefused."""
     try:
-        answer = await asked(address, call)
+        answer = await asked(address, call, {Code.INVALID_ARGUMENT: ValueError})
     except ValueError as fault:
         raise CallRefused(Refusal.BAD_DESTINATION, str(fault)) from None
     if answer.refused != pb.REFUSAL_UNSPECIFIED:

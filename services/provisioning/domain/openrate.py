@@ -23,6 +23,8 @@ PER_OWNER: Final = Rate(20, 3.0)
 """Of one customer by all addresses that he has listed."""
 MAX_BUCKETS: Final = 10_000
 """Pairs that are remembered; beyond, the one that was quiet for longest is forgotten."""
+TINY_SECONDS: Final = 0.001
+"""Less than this is no wait: sums of fractions are not exact."""
 
 
 @dataclass(slots=True)
@@ -46,7 +48,7 @@ class OpenRate:
         pairs = (((owner, site(source)), PER_ADDRESS), ((owner, ""), PER_OWNER))
         wait = max(self._wait(key, rate, now) for key, rate in pairs)
         if wait > 0:
-            return math.ceil(wait)
+            return math.ceil(round(wait, 3))
         for key, _ in pairs:
             self._buckets[key].left -= 1
         return 0
@@ -58,7 +60,8 @@ class OpenRate:
         self._buckets.move_to_end(key)
         if len(self._buckets) > MAX_BUCKETS:
             self._buckets.popitem(last=False)
-        return (1 - bucket.left) * rate.seconds if bucket.left < 1 else 0.0
+        wait = (1 - bucket.left) * rate.seconds
+        return wait if wait > TINY_SECONDS else 0.0
 
 
 def site(source: str) -> str:

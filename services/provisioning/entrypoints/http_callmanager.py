@@ -77,7 +77,7 @@ async def blind_transfer(
         leg = await manager.find(owner, callid)
         return await manager.blind(owner, leg, destination, TRANSFER_DIALPLAN)
 
-    given = {"username": user, "destination": destination, "Call-ID": callid}
+    given = {"username": user, "Call-ID": callid, "destination": destination}
     return await _answer(Method.BLIND_TRANSFER, request, cases, given, act, destination)
 
 

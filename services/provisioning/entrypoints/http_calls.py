@@ -3,10 +3,9 @@ service's, under the same path."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter
 from pydantic import Field
 
 from services.provisioning.domain.callmanager import (
@@ -16,7 +15,7 @@ from services.provisioning.domain.callmanager import (
     Place,
     Refusal,
 )
-from services.provisioning.domain.errors import invalid
+from services.provisioning.domain.errors import ProvisioningError, invalid
 from services.provisioning.entrypoints.http_models import Body, View, absent
 from services.provisioning.entrypoints.http_route import (
     Caller,
@@ -44,22 +43,13 @@ _FIELD: Final = {Refusal.NO_DIALPLAN: "dialplan"}
 class CallRoute(ProblemRoute):
     """A route whose use case may raise CallRefused."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def guarded(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except CallRefused as fault:
-                raise _problem(fault) from fault
-
-        return guarded
-
-
-def _problem(fault: CallRefused) -> Problem:
-    if fault.refusal in (Refusal.SILENT, Refusal.OVERLOADED):
-        return unavailable(fault.detail)
-    return Problem(_STATUS[fault.refusal], fault.detail, field=_FIELD.get(fault.refusal))
+    def problem(self, fault: ProvisioningError) -> Problem:
+        """What it is answered with."""
+        if not isinstance(fault, CallRefused):
+            return super().problem(fault)
+        if fault.refusal in (Refusal.SILENT, Refusal.OVERLOADED):
+            return unavailable(fault.detail)
+        return Problem(_STATUS[fault.refusal], fault.detail, field=_FIELD.get(fault.refusal))
 
 
 router = APIRouter(

@@ -81,9 +81,13 @@ class ProblemRoute(APIRoute):
             try:
                 return await handle(request)
             except ProvisioningError as fault:
-                raise _problem(fault) from fault
+                raise self.problem(fault) from fault
 
         return guarded
+
+    def problem(self, fault: ProvisioningError) -> Problem:
+        """What it is answered with."""
+        return _problem(fault)
 
 
 def _problem(fault: ProvisioningError) -> Problem:

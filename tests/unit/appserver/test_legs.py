@@ -4,52 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from services.appserver.domain.call import Call, CallState
-from services.appserver.domain.leg import Leg
+from services.appserver.domain.call import CallState
 from services.appserver.domain.legs import NONE, LegRef, LegRule, find
 from tandem.rpc.callcontrol import MAX_IDENTIFIER
-from tandem.sip.dialog import Dialog, DialogState
-
-
-def leg(number: int, call_id: str, local: str) -> Leg:
-    """A leg that we placed, unless it is that of the caller, number 0."""
-    dialog = Dialog(
-        call_id=call_id,
-        local_tag="ours",
-        remote_tag="theirs",
-        local=local,
-        remote="<sip:far@elsewhere.example>;tag=theirs",
-        remote_target="sip:far@203.0.113.7",
-        route_set=(),
-        local_seq=1,
-        remote_seq=None,
-        state=DialogState.CONFIRMED,
-        uas=number == 0,
-    )
-    return Leg(dialog, number, "proxy", False, True, "", "udp:203.0.113.7:5060")
-
-
-def call(
-    name: str = "c1",
-    caller: str = "<sip:232@example.com>;tag=ours",
-    placed: str = '"Alice" <sip:unique77@example.com>;tag=ours',
-    owners: tuple[str, ...] = ("alice",),
-    state: CallState = CallState.UP,
-) -> Call:
-    made = Call(
-        id=name,
-        direction="out",
-        owners=owners,
-        caller="sip:alice@example.com",
-        caller_name="",
-        destination="sip:232@example.com",
-        source="udp:203.0.113.7:5060",
-        sip_call_id=f"{name}-a",
-        created_at=0.0,
-        state=state,
-    )
-    made.a, made.b = leg(0, f"{name}-a", caller), leg(1, f"{name}-b", placed)
-    return made
+from tests.support.callcontrol import call
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,6 @@ _RESOURCES = (
     http_api_keys,
     http_bindings,
     http_nodes,
-    http_calls,
     http_signals,
     http_access,
     http_agi_rules,
@@ -52,4 +51,7 @@ def _api() -> APIRouter:
     )
     for resource in _RESOURCES:
         router.include_router(resource.router)
+    calls = http_calls.router
+    router.include_router(calls, prefix=http_calls.PREFIX)
+    router.include_router(calls, prefix=http_calls.ALIAS, include_in_schema=False)
     return router

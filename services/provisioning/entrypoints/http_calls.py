@@ -1,5 +1,6 @@
 """/calls: starting, transferring, joining and ending calls. What reads them is the events
-service's, under the same path."""
+service's, under the same path; so a front end that chooses by the path alone finds these under
+/call-orders, too."""
 
 from __future__ import annotations
 
@@ -53,11 +54,12 @@ class CallRoute(ProblemRoute):
 
 
 router = APIRouter(
-    prefix="/calls",
     tags=["calls"],
     route_class=CallRoute,
     responses={code: PROBLEM_RESPONSES[code] for code in (403, 404, 409, 429)},
 )
+PREFIX: Final = "/calls"
+ALIAS: Final = "/call-orders"
 
 _OWNER: Final = "For administrators: the customer; else yourself."
 

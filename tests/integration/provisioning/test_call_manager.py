@@ -324,6 +324,18 @@ async def test_calls_are_started_by_a_dialplan_or_two_dial_strings(
     ]  # fmt: skip
 
 
+async def test_a_front_end_that_chooses_by_the_path_finds_orders_under_one_of_their_own(
+    stage: Stage, alice: httpx.AsyncClient
+) -> None:
+    stage.one.calls.all = [call("c1")]
+    body = {"dialplan": "mine", "destination": "12"}
+    assert (await alice.post("/api/v1/call-orders", json=body)).status_code == 202
+    order = {"leg": 1, "dial": "x"}
+    answer = await alice.post("/api/v1/call-orders/c1/transfer", json=order)
+    assert answer.status_code == 202
+    assert (await alice.delete("/api/v1/call-orders/c1")).status_code == 204
+
+
 async def test_a_call_is_transferred_where_it_is(stage: Stage, alice: httpx.AsyncClient) -> None:
     stage.two.calls.all = [call("c2")]
     path = "/api/v1/calls/c2/transfer"

@@ -10,6 +10,8 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import Final
 
+from tandem.dialplan.world import DialplanError
+
 KEEP_SECONDS: Final = 30.0
 """How long a signal that nobody waits for is kept: much longer than a dialplan needs to begin its
 wait, and too short for a key to be used again by another call."""
@@ -26,8 +28,8 @@ class Full(Exception):
     """Too many signals are kept."""
 
 
-class TooManyWaits(Exception):
-    """Too many wait for signals."""
+class TooManyWaits(DialplanError):
+    """Too many wait for signals: a script that asks for one more hears of it."""
 
 
 @dataclass(frozen=True, slots=True)

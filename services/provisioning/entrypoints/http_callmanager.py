@@ -18,9 +18,11 @@ from services.provisioning.domain.callmanager import (
     TRANSFER_DIALPLAN,
     CallRefused,
     Method,
+    Refusal,
 )
 from services.provisioning.domain.callmanager_texts import SUCCESS, blank, refused, unexpected
 from services.provisioning.domain.errors import Forbidden, Invalid, WrongCredentials
+from services.provisioning.domain.rules import customer_username
 from services.provisioning.domain.secrets import KEY_PREFIX
 from services.provisioning.entrypoints.http_route import (
     Cases,
@@ -109,7 +111,7 @@ async def _answer(
     for what, value in given.items():
         if not value.strip():
             return _string(blank(method, what))
-    owner = given["username"].strip().lower()
+    owner = _owner(given["username"])
     try:
         await _authorise(method, request, cases, owner, destination)
         await cases.call_manager.check_customer(owner)
@@ -117,10 +119,18 @@ async def _answer(
     except CallRefused as fault:
         return _string(refused(method, fault))
     except Invalid as fault:
-        return _string(f"Sorry the {fault.errors[0][0]} makes no sense: {fault.errors[0][1]}.")
+        return _string(refused(method, CallRefused(Refusal.BAD_DESTINATION, str(fault))))
     except DirectoryUnavailable:
         return _string(unexpected(method))
     return _string(SUCCESS[method])
+
+
+def _owner(user: str) -> str:
+    """The user, "" for what can be nobody's name: then there is no such user."""
+    try:
+        return customer_username(user.strip())
+    except ValueError:
+        return ""
 
 
 async def _authorise(

@@ -20,7 +20,9 @@ from services.provisioning.domain.errors import (
     TooManyLogins,
     Unanswered,
     WrongCredentials,
+    invalid,
 )
+from services.provisioning.domain.rules import customer_username
 from services.provisioning.handlers.accounts import Accounts
 from services.provisioning.handlers.agi_rules import AgiRules
 from services.provisioning.handlers.api_keys import ApiKeys
@@ -141,12 +143,15 @@ def source_of(request: Request) -> str:
 
 def owner_of(caller: Principal, owner: str | None) -> str:
     """The customer whom a request is about: the caller unless an administrator names another.
-    Raises Forbidden."""
+    Raises Forbidden and Invalid."""
     if owner is None or owner.lower() == caller.username:
         return caller.username
     if not caller.admin:
         raise Forbidden("Only an administrator may do this for others.", "owner")
-    return owner.lower()
+    try:
+        return customer_username(owner)
+    except ValueError as fault:
+        raise invalid("owner", str(fault)) from None
 
 
 Offset = Annotated[int, Query(ge=0, le=MAX_OFFSET, description="How many to leave out.")]

@@ -52,6 +52,8 @@ async def test_administrators_set_up_others_and_nobody_else_does(
         assert (await alice.get(path)).json() == answer.json()
         answer = await admin.put(path, params={"owner": "nobody"}, json=body)
         assert (answer.status_code, answer.json()["field"]) == (409, "owner")
+        answer = await admin.put(path, params={"owner": "no\0body"}, json=body)
+        assert (answer.status_code, answer.json()["field"]) == (422, "owner")
 
 
 async def test_they_go_with_their_customer(
@@ -115,3 +117,15 @@ async def test_rules_that_make_no_sense_are_refused(
 async def test_more_rules_than_may_be_are_refused(alice: httpx.AsyncClient) -> None:
     answer = await alice.put(RULES, json={"items": [ALL] * 51})
     assert (answer.status_code, answer.json()["field"]) == (422, "items")
+
+
+async def test_a_name_that_nobody_can_have_is_nobodys(
+    admin: httpx.AsyncClient, alice: httpx.AsyncClient
+) -> None:
+    for client, status in ((admin, 200), (alice, 403)):
+        params = {"user": "al\0ice", "number": "1"}
+        answer = await client.get("/callmanager.svc/webcallback", params=params)
+        assert answer.status_code == status
+        assert status != 200 or "no matching user" in answer.text
+        client.headers.pop("authorization")
+        assert (await client.get(answer.request.url.path, params=params)).status_code == 401

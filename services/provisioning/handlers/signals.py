@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.provisioning.domain.errors import Conflict, Unanswered, invalid
 from services.provisioning.handlers.nodes import ask_all
@@ -44,10 +44,18 @@ class Signals:
             raise invalid("key", str(fault)) from None
         if len(body.encode()) > MAX_SIGNAL_BYTES:
             raise invalid("body", f"at most {MAX_SIGNAL_BYTES} bytes")
-        put = await self._round(customer, key, body, keep=False)
-        return put if put.delivered else await self._round(customer, key, body, keep=True)
+        put, _ = await self._round(customer, key, body, keep=False)
+        if put.delivered:
+            return put
+        kept, asked = await self._round(customer, key, body, keep=True)
+        # who was silent in the first round, and was not even asked in the second, has it not either
+        lost = tuple(node for node in put.silent if node not in asked)
+        return replace(kept, silent=(*kept.silent, *lost))
 
-    async def _round(self, customer: str, key: str, body: str, *, keep: bool) -> Put:
+    async def _round(
+        self, customer: str, key: str, body: str, *, keep: bool
+    ) -> tuple[Put, frozenset[str]]:
+        """What came of it, and who was asked."""
         full: list[Conflict] = []
 
         async def one(address: str) -> tuple[int, bool]:
@@ -66,4 +74,4 @@ class Signals:
         put = Put(sum(n for n, _ in heard), any(kept for _, kept in heard), silent)
         if full and not put.delivered and not put.kept:
             raise full[0]
-        return put
+        return put, frozenset(node for node, _ in answers)

@@ -14,10 +14,13 @@ from services.provisioning.entrypoints import (
     http_callmanager,
     http_calls,
     http_customers,
+    http_dialplans,
     http_domains,
     http_nodes,
+    http_providers,
     http_session,
     http_signals,
+    http_values,
 )
 from services.provisioning.entrypoints.http_route import UseCases, provider
 from tandem.rpc.http import PROBLEM_RESPONSES
@@ -33,6 +36,9 @@ _RESOURCES = (
     http_signals,
     http_access,
     http_agi_rules,
+    http_dialplans,
+    http_providers,
+    http_values,
 )
 
 

@@ -20,6 +20,7 @@ from services.provisioning.domain.errors import (
     TooManyLogins,
     Unanswered,
     WrongCredentials,
+    WrongSource,
     invalid,
 )
 from services.provisioning.domain.rules import customer_username
@@ -28,13 +29,16 @@ from services.provisioning.handlers.agi_rules import AgiRules
 from services.provisioning.handlers.api_keys import ApiKeys
 from services.provisioning.handlers.callmanager import CallManager
 from services.provisioning.handlers.customers import Customers
+from services.provisioning.handlers.dialplans import Dialplans
 from services.provisioning.handlers.domains import Domains
 from services.provisioning.handlers.location import LocationCopy
 from services.provisioning.handlers.login import Login
 from services.provisioning.handlers.nodes import Operations
 from services.provisioning.handlers.openmethods import OpenMethods
+from services.provisioning.handlers.providers import Providers
 from services.provisioning.handlers.sessions import StoredSessions
 from services.provisioning.handlers.signals import Signals
+from services.provisioning.handlers.values import Values
 from tandem.rpc.http import Problem, authenticate, bearer_token, unavailable
 from tandem.rpc.sessions import Principal
 
@@ -45,6 +49,7 @@ MAX_OFFSET: Final = 1_000_000_000
 
 _STATUS: Final = {
     Invalid: 422,
+    WrongSource: 422,
     Conflict: 409,
     NotFound: 404,
     Forbidden: 403,
@@ -64,13 +69,16 @@ class UseCases:
     api_keys: ApiKeys
     call_manager: CallManager
     customers: Customers
+    dialplans: Dialplans
     domains: Domains
     location: LocationCopy
     login: Login
     open_methods: OpenMethods
     operations: Operations
+    providers: Providers
     sessions: StoredSessions
     signals: Signals
+    values: Values
 
 
 class ProblemRoute(APIRoute):
@@ -102,7 +110,20 @@ def _problem(fault: ProvisioningError) -> Problem:
         headers["WWW-Authenticate"] = 'Bearer realm="tandem"'
     errors = fault.errors if isinstance(fault, Invalid) else ()
     status = next(_STATUS[kind] for kind in type(fault).__mro__ if kind in _STATUS)
-    return Problem(status, fault.detail, field=fault.field, errors=errors, headers=headers)
+    return Problem(
+        status,
+        fault.detail,
+        field=fault.field,
+        errors=errors,
+        places=_places(fault),
+        headers=headers,
+    )
+
+
+def _places(fault: ProvisioningError) -> list[tuple[int, int]]:
+    """Line and column of each error, for faults of a program."""
+    problems = fault.problems if isinstance(fault, WrongSource) else ()
+    return [(problem.line, problem.column) for problem in problems]
 
 
 def provider(use_cases: UseCases) -> Callable[[Request], Awaitable[None]]:

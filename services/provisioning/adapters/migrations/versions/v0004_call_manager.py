@@ -12,7 +12,7 @@ from alembic import op
 from services.provisioning.adapters.columns import EXACT, TEXT, chars
 
 revision = "0004"
-down_revision = "0002"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from services.appserver.adapters.clockwork import Clockwork
 from services.appserver.adapters.http_trigger import HttpxTrigger
+from services.appserver.adapters.loopback import Loopback
 from services.appserver.config import AppServerConfig
 from services.appserver.domain.authentication import Authenticator
 from services.appserver.domain.domains import Domains
 from services.appserver.domain.guard import Guard
 from services.appserver.domain.location import LocationTable
+from services.appserver.domain.loops import Loops
 from services.appserver.domain.ownership import Ownership
 from services.appserver.domain.proxies import Proxies
 from services.appserver.entrypoints.grpc_callcontrol import SERVICE, GrpcCallControl
@@ -29,7 +31,7 @@ from services.appserver.handlers.hints import Hints
 from services.appserver.handlers.membership import Membership
 from services.appserver.handlers.news import News
 from services.appserver.handlers.no_transfers import NoTransfers
-from services.appserver.handlers.outside import Outside
+from services.appserver.handlers.outside import Outside, Places
 from services.appserver.handlers.planner import Planner
 from services.appserver.handlers.programs import Ages, ProgramCache
 from services.appserver.handlers.signals import Signals
@@ -93,7 +95,9 @@ class AppServer:
         self.statistics = Statistics()
         self.traces = Traces(bus, wall, self._owners_of)
         looks: list[Looks] = [self.statistics, self.traces]
-        self._send = self.traces.sending(link.send)
+        self._loopback = Loopback(link.send, self.receive)
+        self._loops = Loops()
+        self._send = self.traces.sending(self._loopback.send)
         registers = None
         if tracing is not None:
             # not at the top: most switches are not traced, and OpenTelemetry takes time to load
@@ -135,7 +139,7 @@ class AppServer:
         self.callbacks = self._make_callbacks(http)
         self.signals = Signals(self.deadlines, clock, self._work.arm)
         self.transfers: Transfers = NoTransfers()
-        planner = Planner(self.tools, self.layer, ways, self.callbacks.waits)
+        planner = Planner(self.tools, self.layer, ways, self.callbacks.waits, self._loops)
         self._core.attach(self.layer, planner, self.calls, ways.judge)
 
     def _make_tools(self, wall: Callable[[], float]) -> Tools:
@@ -180,8 +184,10 @@ class AppServer:
             wall=wall,
             new_token=self._new_token,
             next_hops=ways.next_hops,
+            places=Places(ways, self.domains),
             judge=ways.judge,
             proxies=self.tools.proxies,
+            loops=self._loops,
         )
 
     def _make_callbacks(self, http: HttpTrigger | None) -> Callbacks:
@@ -243,11 +249,7 @@ class AppServer:
         metrics.counters("tandem_callbacks", callbacks.counters, "Calls that wait for callbacks")
         metrics.counters("tandem_hints", callbacks.hints.counters, "Next-call hints")
         metrics.gauge("tandem_waits", lambda: len(callbacks), "Calls that wait for callbacks")
-        signals = self.signals
-        metrics.counters("tandem_signals", signals.counters, "What voice applications handed back")
-        metrics.gauge(
-            "tandem_signal_waits", lambda: len(signals), "Dialplans that wait for signals"
-        )
+        self.signals.register(metrics)
         metrics.gauge("tandem_traces", lambda: len(self.traces), "Legs whose messages are kept")
         metrics.gauge(
             "tandem_watched_customers",
@@ -346,6 +348,7 @@ class AppServer:
         if self._nodes is not None:
             await self._nodes.stop()
         self._link.receiver = lambda data, peer: None
+        self._loopback.close()
         await self.calls.stop()
         await self._work.stop()
         self._bus.publish(Topic.EVENTS, NodeStopped(what="appserver"))

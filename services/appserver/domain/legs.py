@@ -10,6 +10,7 @@ from typing import Final
 
 from services.appserver.domain.call import Call, CallState
 from services.appserver.domain.leg import Leg
+from services.appserver.domain.plan import SELF
 from tandem.rpc.callcontrol import MAX_IDENTIFIER
 from tandem.sip.address import Address
 from tandem.sip.errors import RemoteFault
@@ -71,10 +72,11 @@ def find(identifier: str, customer: str, calls: Iterable[Call]) -> Found:
 
 
 def legs_of(call: Call) -> tuple[Leg, ...]:
-    """Both legs of an answered call: before that there is nothing to transfer."""
+    """The legs of an answered call that lead out of here: before there is nothing to transfer.
+    Where a call came back to ourselves two calls have one leg between them, which nobody knows."""
     if call.state is not CallState.UP:
         return ()
-    return tuple(leg for leg in (call.a, call.b) if leg is not None)
+    return tuple(leg for leg in (call.a, call.b) if leg is not None and leg.proxy != SELF)
 
 
 def rule_of(identifier: str, leg: Leg) -> LegRule | None:

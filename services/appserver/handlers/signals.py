@@ -21,6 +21,7 @@ from services.appserver.domain.signals import (
     Mailboxes,
     TooManyWaits,
 )
+from tandem.runtime.metrics import Metrics
 from tandem.sip.deadlines import Deadlines
 
 MAX_SECONDS: Final = 3600.0
@@ -60,6 +61,11 @@ class Signals:
     def __len__(self) -> int:
         """How many wait."""
         return self._of.total()
+
+    def register(self, metrics: Metrics) -> None:
+        """Show what happened, and who waits."""
+        metrics.counters("tandem_signals", self.counters, "What voice applications handed back")
+        metrics.gauge("tandem_signal_waits", lambda: len(self), "Who waits for signals")
 
     async def wait(self, customer: str, key: str, seconds: float) -> str | None:
         """The next signal, or an early one: see the port."""

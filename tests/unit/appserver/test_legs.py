@@ -6,6 +6,7 @@ import pytest
 
 from services.appserver.domain.call import CallState
 from services.appserver.domain.legs import NONE, LegRef, LegRule, find
+from services.appserver.domain.plan import SELF
 from tandem.rpc.callcontrol import MAX_IDENTIFIER
 from tests.support.callcontrol import call
 
@@ -60,6 +61,17 @@ def test_a_longer_identifier_than_any_is_not_looked_for() -> None:
 def test_another_customers_legs_are_not_named() -> None:
     assert find("unique77", "eve", [call()]) == NONE
     assert find("unique77", "eve", [call(owners=("alice", "eve"))]).only == LegRef("c1", 1)
+
+
+def test_the_leg_between_two_calls_of_ours_is_no_leg() -> None:
+    first = call("c1", caller="<sip:1@x>", placed="<sip:unique77@x>")
+    second = call("c2", caller="<sip:2@x>", placed="<sip:unique77@x>")
+    assert first.b is not None
+    assert second.a is not None
+    first.b.proxy = second.a.proxy = SELF
+    second.a.dialog.call_id = first.b.dialog.call_id
+    assert find("unique77", "alice", [first, second]).only == LegRef("c2", 1)
+    assert find("c1-b", "alice", [first, second]) == NONE
 
 
 def test_legs_of_a_call_that_is_not_answered_are_not_named() -> None:

@@ -44,6 +44,7 @@ from services.provisioning.handlers.login import Login
 from services.provisioning.handlers.nodes import Operations
 from services.provisioning.handlers.notices import Notices
 from services.provisioning.handlers.openmethods import OpenMethods
+from services.provisioning.handlers.orders import Orders
 from services.provisioning.handlers.programs import StoredPrograms
 from services.provisioning.handlers.providers import Limits, Providers
 from services.provisioning.handlers.sealing import Sealing
@@ -133,6 +134,7 @@ class Provisioning:
             agi_rules=AgiRules(store),
             call_manager=CallManager(store, self.nodes, control),
             open_methods=OpenMethods(store, time.monotonic),
+            orders=Orders(self._bus),
             signals=Signals(self.nodes, control),
             api_keys=ApiKeys(store, sessions, clock),
             customers=Customers(store, notices, self._hasher, sessions, clock),
@@ -223,7 +225,7 @@ class Provisioning:
     def fastagi(self, listen: HostPort) -> FastAgiServer:
         """A server for Asterisk machines; it is to be started and stopped."""
         cases = self._cases
-        agi = Agi(cases.sessions, cases.agi_rules, cases.call_manager, cases.signals)
+        agi = Agi(cases.sessions, cases.agi_rules, cases.call_manager, cases.signals, cases.orders)
         return FastAgiServer(listen, agi)
 
     def register(self, metrics: Metrics) -> None:

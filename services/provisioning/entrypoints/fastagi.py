@@ -87,14 +87,15 @@ class FastAgiServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer = site(str((writer.get_extra_info("peername") or ("",))[0]))
+        source = str((writer.get_extra_info("peername") or ("",))[0])
+        peer = site(source)
         full = len(self._tasks) >= MAX_CONNECTIONS or self._from[peer] >= MAX_PER_ADDRESS
         if full:
             self.counters.refused += 1
             writer.write(_line(verbose("too many connections")))
             writer.close()
             return
-        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer, source))
         self._tasks.add(task)
         self._from[peer] += 1
 
@@ -106,11 +107,13 @@ class FastAgiServer:
 
         task.add_done_callback(ended)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, source: str
+    ) -> None:
         channel = AgiChannel(reader, writer)
         try:
             async with asyncio.timeout(SESSION_SECONDS):
-                await self._agi.serve(await channel.environment(), channel)
+                await self._agi.serve(await channel.environment(), source, channel)
             self.counters.served += 1
         except HungUp:
             self.counters.served += 1

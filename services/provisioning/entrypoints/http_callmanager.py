@@ -30,6 +30,7 @@ from services.provisioning.entrypoints.http_route import (
     UseCases,
     source_of,
 )
+from services.provisioning.handlers.orders import Order
 from tandem.rpc.directory import DirectoryUnavailable
 from tandem.rpc.http import PROBLEM_RESPONSES, bearer_token
 from tandem.rpc.sessions import MAX_TOKEN_LENGTH
@@ -37,8 +38,8 @@ from tandem.rpc.sessions import MAX_TOKEN_LENGTH
 NAMESPACE: Final = "http://schemas.microsoft.com/2003/10/Serialization/"
 """Of what the original's answers are made of."""
 
-Act = Callable[[str], Awaitable[object]]
-"""Does it for this customer."""
+Act = Callable[[str], Awaitable[str]]
+"""Does it for this customer; Tandem's id of the call."""
 
 router = APIRouter(
     prefix="/callmanager.svc",
@@ -60,7 +61,7 @@ async def web_callback(
 ) -> Response:
     """`number` is what the dialplan sees as the user part of the Request-URI."""
 
-    async def act(owner: str) -> object:
+    async def act(owner: str) -> str:
         return await cases.call_manager.run_dialplan(owner, CALLBACK_DIALPLAN, number)
 
     given = {"username": user, "number": number}
@@ -74,7 +75,7 @@ async def blind_transfer(
     """`callid` names the leg that is to leave the call, `destination` is what the dialplan sees as
     the user part of the Request-URI."""
 
-    async def act(owner: str) -> object:
+    async def act(owner: str) -> str:
         manager = cases.call_manager
         leg = await manager.find(owner, callid)
         return await manager.blind(owner, leg, destination, TRANSFER_DIALPLAN)
@@ -89,11 +90,11 @@ async def dual_transfer(
 ) -> Response:
     """`callid1` and `callid2` name the legs that are to leave their calls. An empty text: done."""
 
-    async def act(owner: str) -> object:
+    async def act(owner: str) -> str:
         manager = cases.call_manager
         first, second = await manager.find(owner, callid1), await manager.find(owner, callid2)
         await manager.dual(owner, first, second)
-        return None
+        return first.ref.call_id
 
     given = {"username": user, "first Call-ID": callid1, "second Call-ID": callid2}
     return await _answer(Method.DUAL_TRANSFER, request, cases, given, act, None)
@@ -113,9 +114,17 @@ async def _answer(
             return _string(blank(method, what))
     owner = _owner(given["username"])
     try:
-        await _authorise(method, request, cases, owner, destination)
+        by = await _authorise(method, request, cases, owner, destination)
+        order = Order(
+            customer=owner,
+            order=method,
+            destination=destination or "",
+            source=source_of(request),
+            by=by,
+        )
         await cases.call_manager.check_customer(owner)
-        await act(owner)
+        with cases.orders.told(order):
+            order.call_id = await act(owner)
     except CallRefused as fault:
         return _string(refused(method, fault))
     except Invalid as fault:
@@ -135,17 +144,19 @@ def _owner(user: str) -> str:
 
 async def _authorise(
     method: Method, request: Request, cases: UseCases, owner: str, destination: str | None
-) -> None:
-    """By a key of this user or of an administrator, or by an address that needs none."""
+) -> str:
+    """By a key of this user or of an administrator, whose name is returned, or by an address that
+    needs none."""
     token = _token(request)
     if not token:
         await cases.open_methods.admit(owner, method, source_of(request), destination)
-        return
+        return ""
     holder = await cases.sessions.verify(token)
     if holder is None:
         raise WrongCredentials("This API key is unknown or has expired.")
     if holder.username != owner and not holder.admin:
         raise Forbidden("This API key belongs to another user.", "user")
+    return holder.username
 
 
 def _token(request: Request) -> str:

@@ -4,15 +4,17 @@ service's, under the same path; so a front end that chooses by the path alone fi
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import Field
 
 from services.provisioning.domain.callmanager import (
     TRANSFER_DIALPLAN,
     CallRefused,
     LegRef,
+    Method,
     Place,
     Refusal,
 )
@@ -24,8 +26,11 @@ from services.provisioning.entrypoints.http_route import (
     ProblemRoute,
     UseCases,
     owner_of,
+    source_of,
 )
+from services.provisioning.handlers.orders import Order
 from tandem.rpc.http import PROBLEM_RESPONSES, Problem, unavailable
+from tandem.rpc.sessions import Principal
 
 _STATUS: Final = {
     Refusal.NO_CUSTOMER: 404,
@@ -114,41 +119,54 @@ class CallBegun(View):
 
 
 @router.post("", summary="Start a call", status_code=202)
-async def start(body: NewCall, caller: Caller, cases: Cases) -> CallBegun:
+async def start(body: NewCall, request: Request, caller: Caller, cases: Cases) -> CallBegun:
     """Run a dialplan as a web callback does, or ring two dial strings and join them."""
-    owner, given = owner_of(caller, body.owner), body.given()
+    owner, given, manager = owner_of(caller, body.owner), body.given(), cases.call_manager
     given.pop("owner", None)
-    await cases.call_manager.check_customer(owner)
+    await manager.check_customer(owner)
     if given.keys() == {"dialplan", "destination"}:
-        run = cases.call_manager.run_dialplan(owner, body.dialplan, body.destination)
-        return CallBegun(id=await run)
-    if given.keys() == {"first", "second"}:
-        joined = cases.call_manager.connect(owner, body.first, body.second)
-        return CallBegun(id=await joined)
-    raise invalid("body", "give dialplan and destination, or first and second")
+        order = _order(owner, Method.WEB_CALLBACK, body.destination, request, caller)
+        begin = manager.run_dialplan(owner, body.dialplan, body.destination)
+    elif given.keys() == {"first", "second"}:
+        order = _order(owner, "connect", f"{body.first}, {body.second}", request, caller)
+        begin = manager.connect(owner, body.first, body.second)
+    else:
+        raise invalid("body", "give dialplan and destination, or first and second")
+    return await _begun(order, begin, cases)
 
 
 @router.post("/join", summary="Join two calls", status_code=202)
-async def join(body: JoinOrder, caller: Caller, cases: Cases) -> CallBegun:
+async def join(body: JoinOrder, request: Request, caller: Caller, cases: Cases) -> CallBegun:
     """Both legs are hung up, and their far ends talk to each other. The two calls must be on one
     application server."""
     owner = owner_of(caller, body.owner)
-    first, second = [await _leg(owner, leg, cases) for leg in (body.leg1, body.leg2)]
-    await cases.call_manager.dual(owner, first, second)
-    return CallBegun(id=(first.ref if isinstance(first, Place) else first).call_id)
+
+    async def begin() -> str:
+        first, second = [await _leg(owner, leg, cases) for leg in (body.leg1, body.leg2)]
+        await cases.call_manager.dual(owner, first, second)
+        return (first.ref if isinstance(first, Place) else first).call_id
+
+    order = _order(owner, Method.DUAL_TRANSFER, "", request, caller)
+    return await _begun(order, begin(), cases)
 
 
 @router.post("/{id}/transfer", summary="Transfer a call", status_code=202)
-async def transfer(id: str, body: TransferOrder, caller: Caller, cases: Cases) -> CallBegun:
+async def transfer(
+    id: str, body: TransferOrder, request: Request, caller: Caller, cases: Cases
+) -> CallBegun:
     """The new party is rung first; the leg stays until somebody answers."""
     owner, given, leg = owner_of(caller, body.owner), body.given(), LegRef(id, body.leg)
+    manager = cases.call_manager
     if "dial" in given and not given.keys() & {"destination", "dialplan"}:
-        return CallBegun(id=await cases.call_manager.direct(owner, leg, body.dial))
-    if "destination" in given and "dial" not in given:
+        order = _order(owner, "transfer", body.dial, request, caller)
+        begin = manager.direct(owner, leg, body.dial)
+    elif "destination" in given and "dial" not in given:
+        order = _order(owner, Method.BLIND_TRANSFER, body.destination, request, caller)
         dialplan = given.get("dialplan") or TRANSFER_DIALPLAN
-        begun = cases.call_manager.blind(owner, leg, body.destination, dialplan)
-        return CallBegun(id=await begun)
-    raise invalid("body", "give destination, or dial")
+        begin = manager.blind(owner, leg, body.destination, dialplan)
+    else:
+        raise invalid("body", "give destination, or dial")
+    return await _begun(order, begin, cases)
 
 
 @router.delete("/{id}", summary="End a call", status_code=204)
@@ -161,3 +179,19 @@ async def _leg(owner: str, leg: str | LegName, cases: UseCases) -> Place | LegRe
     if isinstance(leg, str):
         return await cases.call_manager.find(owner, leg)
     return LegRef(leg.call_id, leg.leg)
+
+
+def _order(owner: str, order: str, destination: str, request: Request, caller: Principal) -> Order:
+    return Order(
+        customer=owner,
+        order=order,
+        destination=destination,
+        source=source_of(request),
+        by=caller.username,
+    )
+
+
+async def _begun(order: Order, begin: Awaitable[str], cases: UseCases) -> CallBegun:
+    with cases.orders.told(order):
+        order.call_id = await begin
+    return CallBegun(id=order.call_id)

@@ -35,6 +35,7 @@ from services.provisioning.handlers.location import LocationCopy
 from services.provisioning.handlers.login import Login
 from services.provisioning.handlers.nodes import Operations
 from services.provisioning.handlers.openmethods import OpenMethods
+from services.provisioning.handlers.orders import Orders
 from services.provisioning.handlers.providers import Providers
 from services.provisioning.handlers.sessions import StoredSessions
 from services.provisioning.handlers.signals import Signals
@@ -75,6 +76,7 @@ class UseCases:
     login: Login
     open_methods: OpenMethods
     operations: Operations
+    orders: Orders
     providers: Providers
     sessions: StoredSessions
     signals: Signals

@@ -6,7 +6,7 @@ place for one: `AGI(agi://HOST:4573/CUSTOMER?key=API-KEY)`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from services.provisioning.domain.agi import (
@@ -18,10 +18,16 @@ from services.provisioning.domain.agi import (
     parse_command,
 )
 from services.provisioning.domain.agi_protocol import Reply, Request
-from services.provisioning.domain.callmanager import TRANSFER_DIALPLAN, CallRefused, Refusal
+from services.provisioning.domain.callmanager import (
+    TRANSFER_DIALPLAN,
+    CallRefused,
+    Method,
+    Refusal,
+)
 from services.provisioning.domain.errors import ProvisioningError
 from services.provisioning.handlers.agi_rules import AgiRules
 from services.provisioning.handlers.callmanager import CallManager
+from services.provisioning.handlers.orders import Order, Orders
 from services.provisioning.handlers.signals import Signals
 from tandem.rpc.directory import DirectoryUnavailable
 from tandem.rpc.sessions import Sessions
@@ -56,24 +62,28 @@ class Agi:
     rules: AgiRules
     manager: CallManager
     signals: Signals
+    orders: Orders
 
-    async def serve(self, request: Request, channel: Channel) -> None:
-        """Do what the customer's rules say. Raises AgiRefused, and what `channel` raises."""
-        rule = await self._rule(request)
+    async def serve(self, request: Request, source: str, channel: Channel) -> None:
+        """Do what the customer's rules say; `source` is the machine's address. Raises AgiRefused,
+        and what `channel` raises."""
+        rule, by = await self._rule(request)
+        order = Order(customer=request.customer, order=Method.BLIND_TRANSFER, source=source, by=by)
         values = dict(request.values)
         for text in rule.commands:
             if is_comment(text):
                 continue
             command = expand(parse_command(text), values)
             if command.own is not None:
-                await self._do(command.own, command, request.customer, values, channel)
+                await self._do(command, order, values, channel)
                 continue
             reply = await channel.execute(str(command))
             values |= {"result": reply.result, "value": reply.value}
             if reply.over:
                 return
 
-    async def _rule(self, request: Request) -> AgiRule:
+    async def _rule(self, request: Request) -> tuple[AgiRule, str]:
+        """The rule, and whose key was shown."""
         try:
             holder = await self.sessions.verify(request.key)
             if holder is None or (holder.username != request.customer and not holder.admin):
@@ -83,26 +93,29 @@ class Agi:
             raise AgiRefused("the rules can't be read now") from None
         if rule is None:
             raise AgiRefused("no rule fits this call")
-        return rule
+        return rule, holder.username
 
     async def _do(
-        self, own: Own, command: Command, customer: str, values: dict[str, str], channel: Channel
+        self, command: Command, order: Order, values: dict[str, str], channel: Channel
     ) -> None:
         try:
-            if own is Own.BLIND_TRANSFER:
-                await self._transfer(command, customer, values)
+            if command.own is Own.BLIND_TRANSFER:
+                await self._transfer(command, order, values)
             else:
                 _, key, body = command.words
-                await self.signals.put(customer, key, body)
+                await self.signals.put(order.customer, key, body)
         except (ProvisioningError, DirectoryUnavailable) as fault:
-            await channel.tell(f"{own}: {fault}")
+            await channel.tell(f"{command.own}: {fault}")
 
-    async def _transfer(self, command: Command, customer: str, values: dict[str, str]) -> None:
+    async def _transfer(self, command: Command, order: Order, values: dict[str, str]) -> None:
         """What came of it is `${transfer}` for the lines that follow."""
         values["transfer"] = SORRY
         _, destination, *rest = command.words
-        leg = await self.manager.find(customer, rest[0] if rest else _caller(values))
-        await self.manager.blind(customer, leg, destination, TRANSFER_DIALPLAN)
+        with self.orders.told(replace(order, destination=destination)) as told:
+            leg = await self.manager.find(order.customer, rest[0] if rest else _caller(values))
+            told.call_id = await self.manager.blind(
+                order.customer, leg, destination, TRANSFER_DIALPLAN
+            )
         values["transfer"] = STARTED
 
 

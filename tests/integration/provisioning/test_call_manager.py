@@ -13,6 +13,7 @@ from services.appserver.domain.legs import LegRef
 from services.appserver.domain.transfers import Refusal, Refused
 from services.provisioning.adapters import callcontrol_grpc
 from services.provisioning.domain.openrate import PER_ADDRESS
+from tandem.bus.events import CallOrdered
 from tandem.bus.nodes import NodeState
 from tests.support.callcontrol import call
 from tests.support.callmanager import STRING, Stage
@@ -260,3 +261,29 @@ async def test_an_open_method_is_limited_per_address(
     assert 0 < int(answer.headers["retry-after"]) <= PER_ADDRESS.seconds
     answer = await _unkeyed(stage, BLIND, "192.0.2.10", destination="1", callid="x")
     assert answer.status_code == 200
+
+
+# -- what the customer sees ------------------------------------------------------------------
+
+
+async def test_the_customer_is_told_what_was_asked_for_and_by_whom(
+    stage: Stage, alice: httpx.AsyncClient, admin: httpx.AsyncClient
+) -> None:
+    await _open(alice, destinations=["*"])
+    stage.one.calls.all = [call("c1")]
+    await _unkeyed(stage, BLIND, "192.0.2.9", destination="1\n", callid="unique77")
+    await _unkeyed(stage, BLIND, "198.51.100.1", destination="1", callid="unique77")
+    await stage.ask(BLIND, destination="2", callid="unheard-of")
+    body = {"first": "a", "second": "b", "owner": "alice"}
+    await admin.post("/api/v1/calls", json=body)
+    await stage.rig.delivered()
+    told = [event for event in stage.rig.published if isinstance(event, CallOrdered)]
+    assert {event.owners for event in told} == {("alice",)}
+    assert [(event.call_id, event.by, event.outcome) for event in told] == [
+        ("c1", "", "begun"), (None, "alice", "That names no leg."), ("call-2", "admin", "begun"),
+    ]  # fmt: skip
+    assert [event.text() for event in told] == [
+        "192.0.2.9, without a key, asked for blindtransfer 1?: begun",
+        "alice from 192.0.2.1 asked for blindtransfer 2: That names no leg.",
+        "admin from 192.0.2.1 asked for connect a, b: begun",
+    ]

@@ -13,6 +13,9 @@ from services.provisioning.domain.agi import AgiRule, Own, expand, is_comment, p
 from services.provisioning.domain.agi_protocol import AgiFault, Reply, Request
 from services.provisioning.domain.callmanager import CallRefused, LegRef, Place, Refusal
 from services.provisioning.handlers.agi import Agi, AgiRefused
+from services.provisioning.handlers.orders import Orders
+from tandem.bus.events import CallOrdered
+from tandem.bus.ports import Topic
 from tandem.rpc.directory import DirectoryUnavailable
 from tandem.rpc.sessions import Principal
 
@@ -174,12 +177,16 @@ class World:
         self.away = False
         self.refusal: CallRefused | None = None
         fake = cast(Any, self)
-        self.agi = Agi(fake, fake, fake, fake)
+        self.published: list[Any] = []
+        self.agi = Agi(fake, fake, fake, fake, Orders(fake))
 
     async def serve(self, customer: str = "alice", key: str = "k", **values: str) -> list[str]:
         asked = Request(customer, key, {"callerid": "200", "calleridname": "Unique"} | values)
-        await self.agi.serve(asked, self)
+        await self.agi.serve(asked, "192.0.2.7", self)
         return self.done
+
+    def publish(self, topic: Topic, payload: Any) -> None:
+        self.published.append(payload)
 
     async def execute(self, command: str) -> Reply:
         self.done.append(command)
@@ -225,6 +232,20 @@ async def test_a_transfer_that_fails_is_told_and_the_rule_goes_on() -> None:
     world.refusal = CallRefused(Refusal.NO_LEG, "That names no leg.")
     assert await world.serve() == [
         "find alice Unique", "told BLINDTRANSFER: That names no leg.", 'STREAM FILE sorry ""',
+    ]  # fmt: skip
+
+
+async def test_the_customer_is_told_of_a_transfer_and_of_one_that_fails() -> None:
+    world = World("BLINDTRANSFER 1")
+    await world.serve(key="root")
+    world.refusal = CallRefused(Refusal.NO_LEG, "That names no leg.")
+    await world.serve()
+    assert world.published == [
+        CallOrdered(
+            owners=("alice",), call_id=call_id, order="blindtransfer", destination="1",
+            source="192.0.2.7", by=by, outcome=outcome,
+        )
+        for call_id, by, outcome in [("c1", "root", "begun"), (None, "alice", "That names no leg.")]
     ]  # fmt: skip
 
 

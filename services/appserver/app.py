@@ -30,15 +30,24 @@ from services.appserver.handlers.core import Core
 from services.appserver.handlers.hints import Hints
 from services.appserver.handlers.membership import Membership
 from services.appserver.handlers.news import News
+from services.appserver.handlers.no_transfers import NoTransfers
 from services.appserver.handlers.outside import Outside, Places
 from services.appserver.handlers.planner import Planner
 from services.appserver.handlers.programs import Ages, ProgramCache
+from services.appserver.handlers.signals import Signals
 from services.appserver.handlers.subscriptions import Subscriptions
 from services.appserver.handlers.tools import Tools
 from services.appserver.handlers.traces import Send, Traces
 from services.appserver.handlers.watch import Looks, Statistics, Watch
 from services.appserver.handlers.watched import Watched
-from services.appserver.ports import CallHost, Calls, CallsFactory, HttpTrigger, Resolver
+from services.appserver.ports import (
+    CallHost,
+    Calls,
+    CallsFactory,
+    HttpTrigger,
+    Resolver,
+    Transfers,
+)
 from tandem import __version__
 from tandem.bus.events import NodeDraining, NodeStarted, NodeStopped
 from tandem.bus.nodes import NodeAnnounced, Nodes, NodeState
@@ -140,6 +149,8 @@ class AppServer:
         ways = Outside(resolver, self._work.spawn, clock, self.tools.proxies)
         self.calls: Calls = calls(self._call_host(wall, ways))
         self.callbacks = self._make_callbacks(http)
+        self.signals = Signals(self.deadlines, clock, self._work.arm)
+        self.transfers: Transfers = NoTransfers()
         planner = Planner(self.tools, self.layer, ways, self.callbacks.waits, self._loops)
         self._core.attach(self.layer, planner, self.calls, ways.judge)
 
@@ -214,7 +225,9 @@ class AppServer:
 
     def serve(self, server: GrpcServer) -> None:
         """Add the gRPC service, CallControl."""
-        servicer = GrpcCallControl(self.callbacks, self.calls, self.hang_up)
+        servicer = GrpcCallControl(
+            self.callbacks, self.calls, self.hang_up, self.transfers, self.signals
+        )
         server.add(add_CallControlServicer_to_server, servicer, SERVICE)
 
     def hang_up(self, call_id: str, reason: str) -> bool:
@@ -250,6 +263,7 @@ class AppServer:
         metrics.counters("tandem_callbacks", callbacks.counters, "Calls that wait for callbacks")
         metrics.counters("tandem_hints", callbacks.hints.counters, "Next-call hints")
         metrics.gauge("tandem_waits", lambda: len(callbacks), "Calls that wait for callbacks")
+        self.signals.register(metrics)
         metrics.gauge("tandem_traces", lambda: len(self.traces), "Legs whose messages are kept")
         metrics.gauge(
             "tandem_watched_customers",

@@ -330,13 +330,9 @@ async def test_one_customers_loops_keep_nobody_elses_script_waiting(runner: Mont
     another customer are done while most of them have still to come."""
     loops = [asyncio.create_task(run(runner, "while True: pass", owner="eve")) for _ in range(20)]
     await asyncio.sleep(0)
-    worst = 0.0
     for _ in range(30):
-        began = asyncio.get_running_loop().time()
         world = await run(runner, "print(1)\nsys.dial('bob')\nprint(2)")
-        worst = max(worst, asyncio.get_running_loop().time() - began)
         assert world.logs == ["1", "2"]
-    print(f"slowest script beside loops: {worst * 1000:.1f} ms")
     assert sum(not loop.done() for loop in loops) > 10
     for loop in loops:
         loop.cancel()

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.appserver.config import AppServerConfig
+from services.appserver.domain.best_response import passed_status
 from services.appserver.domain.call import Call
 from services.appserver.domain.callbacks import Trigger
+from services.appserver.domain.loops import Loops
 from services.appserver.domain.plan import CallPlan, Fork, NextHop, Target
 from services.appserver.domain.proxies import Proxies
 from tandem.bus.ports import Publisher
@@ -152,6 +154,12 @@ class LegFailure:
     contacts: tuple[str, ...] = ()
     """The URIs of a 3xx."""
 
+    @property
+    def passed(self) -> int:
+        """The status under which the caller may hear of it: 401 and 407 are for us to answer, 503
+        and 430 say nothing of the way to us."""
+        return passed_status(self.status)
+
 
 class Pilot(Protocol):
     """Who steers a call until it is answered: a run of a dialplan. No method waits; after
@@ -246,6 +254,8 @@ class CallHost:
     """Hears of every hop whether it works."""
     proxies: Proxies = field(default_factory=Proxies)
     """Which proxies are there, for flows whose proxy may be away."""
+    loops: Loops = field(default_factory=Loops)
+    """Where routing looks for what is told of INVITEs to ourselves."""
 
 
 CallsFactory = Callable[[CallHost], Calls]

@@ -16,7 +16,7 @@ from typing import Any, Final
 from services.appserver.config import AppServerConfig
 from services.appserver.domain.plan import CallPlan, NextHop, Target
 from services.appserver.handlers.calls import CallLimits, Calls
-from services.appserver.ports import CallHost, NextHops
+from services.appserver.ports import CallHost, NextHops, Pilot
 from tandem.bus.events import CallRecord, Event
 from tandem.bus.ports import Topic
 from tandem.rpc.directory import Account
@@ -190,6 +190,8 @@ class SwitchCore:
     def __init__(self, world: World, limits: CallLimits | None, next_hops: NextHops | None) -> None:
         self._world = world
         self.plan = CallPlan("in", ("owner",), None, None, ())
+        self.pilot: Pilot | None = None
+        """Who steers new calls; None: they ring what the plan says."""
         self.layer = TransactionLayer(
             self._from_switch, self, world.deadlines, sent_by=SWITCH, new_token=world.token
         )
@@ -254,6 +256,8 @@ class SwitchCore:
         """In a dialog or a new call."""
         if tx.request.to.tag:
             self.calls.in_dialog(tx, now)
+        elif self.pilot is not None:
+            self.calls.begin(tx, self.plan, self.pilot, now)
         else:
             self.calls.start(tx, self.plan, now)
 

@@ -45,6 +45,7 @@ class Board:
         """What rings over a connection, by the flow's token."""
         self._next_hops = host.next_hops
         self.proxies = host.proxies
+        self.loops = host.loops
         self._parties: dict[tuple[str, str], Party] = {}
 
     def publish(self, event: Event) -> None:

@@ -10,6 +10,10 @@ from services.appserver.config import AppServerConfig
 MAX_LEGS: Final = 20
 """Legs that one call may ring: more phones than a household has, no flood."""
 
+STEERED_SECONDS: Final = 900.0
+"""Longest that a steered call goes without an answer, all forks and what its pilot does between
+them included: five that ring to the end. A pilot that never comes back holds no caller longer."""
+
 DEFAULT_BREADTH: Final = 60
 """Max-Breadth of a request without one (RFC 5393 §5.3.3)."""
 

@@ -12,8 +12,7 @@ from tandem.sip.transaction import ClientTransaction, ServerTransaction, State
 
 if TYPE_CHECKING:
     from services.appserver.handlers.calls.acks import Awaiting
-    from services.appserver.handlers.calls.dialout import Dialout
-    from services.appserver.handlers.calls.setup import Setup
+    from services.appserver.handlers.calls.side import Side
     from services.appserver.ports import Waiter
 
 
@@ -67,7 +66,7 @@ class LiveCall:
 
     def __init__(self, value: Call) -> None:
         self.value = value
-        self.setup: Setup | Dialout | None = None
+        self.setup: Side | None = None
         self.waiter: Waiter | None = None
         """Who has it wait for a callback, until the callback is joined to it."""
         self.a: Party | None = None

@@ -36,7 +36,7 @@ def new_call(board: Board, request: Request, plan: CallPlan) -> Call:
         caller=str(caller.uri),
         caller_name=caller.display,
         destination=request.uri,
-        source=source_of(request).text,
+        source=plan.looped.source if plan.looped else source_of(request).text,
         sip_call_id=request.call_id,
         created_at=board.wall(),
         max_seconds=plan.max_seconds,

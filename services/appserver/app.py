@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from services.appserver.adapters.clockwork import Clockwork
 from services.appserver.adapters.http_trigger import HttpxTrigger
 from services.appserver.adapters.loopback import Loopback
+from services.appserver.adapters.web import HttpxWeb
 from services.appserver.config import AppServerConfig
 from services.appserver.domain.authentication import Authenticator
 from services.appserver.domain.domains import Domains
@@ -182,7 +183,7 @@ class AppServer:
             tools,
             self.calls,
             hints,
-            http or HttpxTrigger(private=self.config.trigger_private),
+            http or HttpxTrigger(HttpxWeb(private=self.config.trigger_private)),
             self._link.address,
             self._work.spawn,
             self._work.arm,

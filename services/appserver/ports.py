@@ -222,6 +222,43 @@ class HttpTrigger(Protocol):
         """Send the request."""
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a web server said."""
+
+    status: int
+    """The HTTP status; 0: no answer."""
+    body: bytes = field(default=b"", repr=False)
+    """The beginning of it."""
+    content_type: str = ""
+    cookies: tuple[str, ...] = field(default=(), repr=False)
+    """The values of its Set-Cookie headers."""
+    problem: str = ""
+    """Why there is no answer, in words for people."""
+
+
+class Web(Protocol):
+    """Sends HTTP requests for customers, never to private addresses. Never raises, never follows a
+    redirection."""
+
+    async def fetch(self, trigger: Trigger, seconds: float) -> Page:
+        """Send this one; all of it takes so long at most."""
+
+
+class Mailer(Protocol):
+    """Sends mails by the operator's server."""
+
+    async def send(self, to: Sequence[str], subject: str, body: str) -> str:
+        """Send one, bounded in time; why it could not be sent, "" if it was taken."""
+
+
+class Enum(Protocol):
+    """Looks telephone numbers up in the DNS."""
+
+    async def enum(self, number: str, zone: str) -> str:
+        """The SIP URI of a number by ENUM (RFC 6116), "" for none. Bounded in time."""
+
+
 Done = Callable[[tuple[NextHop, ...], float], None]
 """Takes the ways, and the time it is by now."""
 

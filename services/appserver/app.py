@@ -31,7 +31,7 @@ from services.appserver.handlers.core import Core
 from services.appserver.handlers.hints import Hints
 from services.appserver.handlers.membership import Membership
 from services.appserver.handlers.news import News
-from services.appserver.handlers.outside import Outside
+from services.appserver.handlers.outside import Outside, Places
 from services.appserver.handlers.planner import Planner
 from services.appserver.handlers.tools import Tools
 from services.appserver.handlers.traces import Traces
@@ -168,6 +168,7 @@ class AppServer:
             wall=wall,
             new_token=self._new_token,
             next_hops=ways.next_hops,
+            places=Places(ways, self.domains),
             judge=ways.judge,
             proxies=self.tools.proxies,
             loops=self._loops,

@@ -287,6 +287,9 @@ class CallHost:
     """Random text for tags and Call-IDs."""
     next_hops: NextHops | None = None
     """For requests inside dialogs whose far end is not pinned to a flow; None: all are."""
+    places: NextHops | None = None
+    """For the contacts of redirections: to ourselves for who is in a domain of ours, else as
+    `next_hops`; None: as that."""
     judge: Judge | None = None
     """Hears of every hop whether it works."""
     proxies: Proxies = field(default_factory=Proxies)

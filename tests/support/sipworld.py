@@ -77,6 +77,8 @@ class World:
         self.deadlines = Deadlines()
         self.events: list[Event] = []
         self.phones: dict[str, Phone] = {}
+        self.addresses: dict[str, str] = {}
+        """Where the proxy sees requests of a phone come from, if not where their Via says."""
         self.dead: set[str] = set()
         """Phones that hear and say nothing any more."""
         self.flow_gone: set[str] = set()
@@ -221,6 +223,10 @@ class SwitchCore:
             while (route := message.first("route")) and (PROXY in route or PUBLIC in route):
                 message.pop_item("route")
             branch = f"z9hG4bKp{message.via.branch[7:]}"
+            if name in self._world.addresses:
+                top = message.pop_item("via")
+                received = self._world.addresses[name]
+                message.add("Via", f"{top};received={received};rport=5060", top=True)
             if message.method != "ACK" and not message.to.tag:
                 message.add("Record-Route", f"<sip:{PUBLIC};lr>", top=True)
                 message.add("Record-Route", f"<sip:{name}@{PROXY};lr>", top=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
+from services.appserver.domain.mangle import public
 from services.appserver.domain.plan import Transfer
 from tandem.sip.dialog import Dialog
 from tandem.sip.digest_client import DigestClient
@@ -55,6 +56,9 @@ class Leg:
     """What becomes of a REFER in this call, as the one who was called is concerned."""
     provider: str = ""
     """The name of the provider at its end, whose credentials it may ask for again."""
+    sdp_host: str = ""
+    """What private addresses in its end's session descriptions are replaced by; empty: they pass
+    as they are."""
     digest: DigestClient | None = field(default=None, repr=False, compare=False)
     """Answers its challenges. It knows a password, and so does not travel with the value."""
 
@@ -96,6 +100,10 @@ class Leg:
         request.unsized = True
         return request
 
+    def said(self, body: bytes) -> bytes:
+        """What its end says, as the other end is to hear it."""
+        return public(body, self.sdp_host) if body and self.sdp_host else body
+
     def to_dict(self) -> dict[str, Any]:
         """JSON types only."""
         return {
@@ -108,6 +116,7 @@ class Leg:
             "text": self.text,
             "transfer": self.transfer.value,
             "provider": self.provider,
+            "sdp_host": self.sdp_host,
         }
 
     @classmethod

@@ -322,3 +322,22 @@ def test_what_is_told_is_bounded() -> None:
     assert loops.take("0") is None
     assert loops.take("10000") is looped
     assert loops.take("10000") is None
+
+
+async def test_a_redirection_to_a_domain_of_ours_comes_back_to_us() -> None:
+    async with _site(account("alice"), account("bob"), account("carol")) as site:
+        _dialling(site).options = LegOptions(follow_redirects=True)
+        ringing, _ = await _dial(site)
+        await Phone(site, "carol").registered()
+        site.link.take()
+        redirection = _answer(ringing, 302)
+        redirection.set("Contact", "<sip:carol@alias.example>")
+        sent = await site.send(redirection.to_bytes())
+        assert [m.uri for m in sent if isinstance(m, Request) and m.method == "INVITE"] == [
+            "sip:carol@192.168.1.2:5060"
+        ]
+        plan = _dialling(site).plans[-1]
+        assert plan.callee is not None
+        assert (plan.callee.username, plan.direction) == ("carol", "in")
+        assert plan.looped is not None
+        assert plan.looped.times == 1

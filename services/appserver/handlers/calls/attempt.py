@@ -1,6 +1,7 @@
 """The legs of one fork while they ring: the first 2xx wins (RFC 3261 §16.7 for a fork).
 
 start ─► some ring, some wait for their delay
+  ├─ a 3xx that is to be followed ─► its contacts ring, too
   ├─ a 2xx ─► the others are cancelled, the side that calls has an answer
   ├─ all that ring have failed ─► the next that wait start at once; nobody is left: failed
   ├─ a 6xx ─► the others are cancelled: failed
@@ -13,10 +14,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from services.appserver.domain.best_response import Failure
-from services.appserver.domain.plan import Target
+from services.appserver.domain.plan import SELF, Target
+from services.appserver.domain.redirects import FOLLOWED, contacts_of
 from services.appserver.handlers.calls.board import Board
 from services.appserver.handlers.calls.branch import Branch
 from services.appserver.handlers.calls.limits import MAX_LEGS
+from services.appserver.handlers.calls.redirect import Following
 from services.appserver.ports import LegFailure
 from tandem.sip.build import reason_phrase
 from tandem.sip.message import Response
@@ -34,7 +37,8 @@ class Attempt:
     """One fork. It ends once, by `Side.on_answer` or `Side.on_failed`, or is stopped."""
 
     __slots__ = (
-        "_board", "_deadline", "_later", "_next", "_side", "branches", "failures", "legs", "over",
+        "_board", "_deadline", "_later", "_looking", "_next", "_side", "_tried", "branches",
+        "failures", "legs", "over",
     )  # fmt: skip
 
     def __init__(self, board: Board, side: Side) -> None:
@@ -44,6 +48,10 @@ class Attempt:
         self._later: list[tuple[float, Branch]] = []
         """Those that wait for their time, the next first."""
         self._next: Deadline | None = None
+        self._looking = 0
+        """Redirections whose contacts are looked up."""
+        self._tried: set[str] = set()
+        """URIs that redirections named: none is rung twice."""
         self.branches: list[Branch] = []
         """Those that were rung."""
         self.failures: list[Failure] = []
@@ -98,21 +106,60 @@ class Attempt:
 
     def on_failure(self, branch: Branch, failure: Failure, now: float) -> None:
         """A branch failed for good. "6xx ... the proxy SHOULD cancel all pending" (§16.7)."""
-        self.failures.append(failure)
-        self.legs.append(leg_failure(branch.target, failure))
+        if branch.target.options.follow_redirects and self._follow(branch, failure, now):
+            return
+        self._note(branch, failure)
         if failure.status >= 600:
             self._fail(487, now)
         else:
             self._go_on(now)
 
+    def _note(self, branch: Branch, failure: Failure) -> None:
+        self.failures.append(failure)
+        self.legs.append(leg_failure(branch.target, failure))
+
     def _go_on(self, now: float) -> None:
         """ "If nothing else is ringing", the next need not wait; without a next it is over."""
-        if not all(branch.over for branch in self.branches):
+        if self._looking or not all(branch.over for branch in self.branches):
             return
         if self._later:
             self._start_later(now, early=True)
         else:
             self._fail(487, now)
+
+    # -- redirections --------------------------------------------------------------------------
+
+    def _follow(self, branch: Branch, failure: Failure, now: float) -> bool:
+        """Whether it is a redirection to somebody whom we have not rung."""
+        if failure.status not in FOLLOWED or failure.response is None:
+            return False
+        breadth = branch.breadth or self._side.share
+        tried = self._tried | {each.target.uri for each in self.branches}
+        uris = [uri for uri in contacts_of(failure.response) if uri not in tried][:breadth]
+        hop = branch.hop
+        proxy = hop.proxy if hop.proxy != SELF else self._side.looped.proxy
+        if not uris or not proxy:
+            return False
+        self._tried.update(uris)
+        self._looking += 1
+        Following(self, branch, failure).start(self._board, uris, breadth, proxy, now)
+        return True
+
+    def add(self, target: Target, breadth: int, now: float) -> bool:
+        """Ring a contact of a redirection; False if the call has no leg left for it."""
+        if room(self._side.call.value.legs + len(self._later)) == 0:
+            return False
+        branch = Branch(self._board, self._side, self, target)
+        branch.breadth = breadth
+        self._ring(branch, now)
+        return True
+
+    def followed(self, branch: Branch, failure: Failure | None, now: float) -> None:
+        """Its contacts ring, or with this failure lead nowhere."""
+        self._looking -= 1
+        if failure is not None:
+            self._note(branch, failure)
+        self._go_on(now)
 
     # -- ends ----------------------------------------------------------------------------------
 
@@ -155,4 +202,4 @@ def leg_failure(target: Target, failure: Failure) -> LegFailure:
     """What a pilot hears of a leg that ended so."""
     response = failure.response
     reason = (response.reason if response else "") or reason_phrase(failure.status)
-    return LegFailure(target, failure.status, reason)
+    return LegFailure(target, failure.status, reason, contacts_of(response))

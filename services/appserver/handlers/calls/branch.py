@@ -15,12 +15,14 @@ from services.appserver.domain.best_response import Failure
 from services.appserver.domain.headers import retagged
 from services.appserver.domain.leg import Leg
 from services.appserver.domain.location import token_of
+from services.appserver.domain.mangle import public, sdp_hosts
 from services.appserver.domain.plan import (
     BAD_WAY,
     NEXT_HOP_ON,
     PLAIN,
     SELF,
     Credentials,
+    NextHop,
     Target,
 )
 from services.appserver.domain.routing import reachable
@@ -45,9 +47,10 @@ if TYPE_CHECKING:
 class Branch(InviteContext):
     """The context of the INVITE that rings one target."""
 
-    __slots__ = ("_attempt", "_board", "_call_id", "_digest", "_hop", "_last_status", "_limit",
-                 "_tag", "early", "number", "over", "provisional", "side", "target", "tx",
-                 "won")  # fmt: skip
+    __slots__ = (
+        "_attempt", "_board", "_call_id", "_digest", "_hop", "_last_status", "_limit", "_tag",
+        "breadth", "early", "number", "over", "provisional", "side", "target", "tx", "won",
+    )  # fmt: skip
 
     def __init__(self, board: Board, side: Side, attempt: Attempt, target: Target) -> None:
         super().__init__(0)
@@ -63,6 +66,8 @@ class Branch(InviteContext):
         self.target = target
         self.number = 0
         """Of its leg, from 1 in the order in which legs of the call are rung."""
+        self.breadth = 0
+        """How many branches it may become; 0: as many as each of its fork."""
         self.early: dict[str, Party] = {}
         """Our parties of the early dialogs that the far end made, by its To-tag."""
         self.over = False
@@ -72,14 +77,19 @@ class Branch(InviteContext):
         """Whether its 2xx made the call."""
         self.tx: ClientTransaction | None = None
 
+    @property
+    def hop(self) -> NextHop:
+        """The way that it takes."""
+        return self.target.hops[self._hop]
+
     # -- sending -------------------------------------------------------------------------------
 
     def send(self, now: float) -> None:
         """Ring the target by the hop that is next."""
-        hop = self.target.hops[self._hop]
+        hop = self.hop
         self.seq += 1
         side, options = self.side, self.target.options
-        what = side if options is PLAIN else dressed(side, self.target)
+        what = side if options is PLAIN else dressed(side, self.target, self.breadth)
         lines = [
             *(f"Route: {route}" for route in hop.route),
             f"From: {retagged(what.from_value, self._tag)}",
@@ -90,7 +100,10 @@ class Branch(InviteContext):
         ]
         if options.credentials is not None:
             lines += self._credentials(options.credentials).lines("INVITE", self.target.uri)
-        invite = Request("INVITE", self.target.uri, lines, what.body)
+        body = what.body
+        if options.mangle and options.body is None:
+            body = public(body, sdp_hosts(side.call.value.source, hop.text)[0])
+        invite = Request("INVITE", self.target.uri, lines, body)
         invite.unsized = True
         call = side.call.value
         records.forwarded(self._board, call, self.number, self.target.uri, hop.text, self._call_id)
@@ -123,12 +136,12 @@ class Branch(InviteContext):
 
     def _watch(self) -> None:
         """Be told when the connection that it rings over is gone."""
-        hop = self.target.hops[self._hop]
+        hop = self.hop
         if hop.pinned and not hop.movable and hop.route:
             self._board.ringing.setdefault(token_of(hop.route[0]), set()).add(self)
 
     def _unwatch(self) -> None:
-        hop = self.target.hops[self._hop]
+        hop = self.hop
         if hop.pinned and not hop.movable and hop.route:
             token = token_of(hop.route[0])
             ringing = self._board.ringing.get(token)
@@ -140,7 +153,7 @@ class Branch(InviteContext):
     def proxy_lost(self, proxy: str, now: float) -> None:
         """The proxy is away. What rings on UDP goes on: its answer may pass yet. What did not
         ring is tried by another proxy, and a connection is gone."""
-        hop = self.target.hops[self._hop]
+        hop = self.hop
         if self.over or self.tx is None or hop.proxy != proxy:
             return
         if not hop.movable:
@@ -207,7 +220,7 @@ class Branch(InviteContext):
 
     def _judge(self, good: bool, now: float) -> None:
         if self._board.judge is not None:
-            self._board.judge(self.target.hops[self._hop], good, now)
+            self._board.judge(self.hop, good, now)
 
     def _on_provisional(self, response: Response, now: float) -> None:
         if response.status == 100:
@@ -267,12 +280,21 @@ class Branch(InviteContext):
             assert self.tx is not None
             leg = self._leg(Dialog.from_response(self.tx.request, response))
             party = self.early[tag] = self.side.pair(leg)
+            if self.target.options.mangle:
+                self._mangle(party)
             party.inviting = self.tx
             party.invite_seq = self.seq
         return party
 
+    def _mangle(self, party: Party) -> None:
+        """Have private addresses replaced in what the two say from now on."""
+        caller, callee = sdp_hosts(self.side.call.value.source, self.hop.text)
+        party.leg.sdp_host = callee
+        if party.other is not None:
+            party.other.leg.sdp_host = caller
+
     def _leg(self, dialog: Dialog) -> Leg:
-        hop = self.target.hops[self._hop]
+        hop = self.hop
         return Leg(
             dialog=dialog,
             number=self.number,

@@ -171,6 +171,7 @@ class Joining(Relay):
         request = self._tx.request
         lines = [*record_routes(request), self._board.contact, *passed(response)]
         tag = self._source.leg.dialog.local_tag
-        answer = response_to(request, response.status, tag=tag, headers=lines, body=response.body)
+        body = self._target.leg.said(response.body)
+        answer = response_to(request, response.status, tag=tag, headers=lines, body=body)
         answer.unsized = True
         self._board.layer.respond(self._tx, answer, now)

@@ -24,12 +24,15 @@ class Dress:
     body: bytes
 
 
-def dressed(side: Side, target: Target) -> Dress:
+def dressed(side: Side, target: Target, breadth: int = 0) -> Dress:
     """The caller's, but for what the leg's options say. A header that they set takes the place of
-    the caller's of that name."""
+    the caller's of that name. `breadth` is its Max-Breadth, 0 for that of its fork."""
     options = target.options
     own = [clean(line) for line in options.headers if _key(line) not in BOUND]
     replaced = {_key(line) for line in own}
+    if breadth:
+        own.append(f"Max-Breadth: {breadth}")
+        replaced.add("max-breadth")
     body = side.body
     if options.body is not None:
         body = options.body

@@ -56,7 +56,7 @@ class Relay(InviteContext):
         if self.method == "PRACK":
             request.lines.append(f"RAck: {_other_rack(theirs, self._target)}")
         request.lines += passed(theirs)
-        request.body = theirs.body
+        request.body = self._source.leg.said(theirs.body)
         tx = self._board.layer.request(request, way.hop, now, context=self)
         if self.method == "INVITE":
             self._target.inviting = tx
@@ -149,7 +149,8 @@ class Relay(InviteContext):
             response, contact=self._board.contact if moves else None, record_route=[]
         )
         reason = response.reason if status == response.status else None
-        answer = response_to(self._tx.request, status, reason, headers=lines, body=response.body)
+        body = self._target.leg.said(response.body)
+        answer = response_to(self._tx.request, status, reason, headers=lines, body=body)
         answer.unsized = True
         self._board.layer.respond(self._tx, answer, now)
 

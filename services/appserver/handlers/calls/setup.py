@@ -95,10 +95,10 @@ class Setup(Side):
 
     def attempt(self, targets: list[Target], ring_seconds: float, now: float) -> Attempt:
         """Ring these, which share the breadth that the request has (RFC 5393 §5.3.3)."""
-        breadth = self.width // max(1, len(targets))
+        self.share = max(1, self.width // max(1, len(targets)))
         self.lines = [
             f"Max-Forwards: {self._hops}",
-            f"Max-Breadth: {max(1, breadth)}",
+            f"Max-Breadth: {self.share}",
             *self._passed,
         ]
         return super().attempt(targets, ring_seconds, now)
@@ -167,7 +167,7 @@ class Setup(Side):
             tag = party.other.leg.dialog.local_tag
         else:
             tag = self.tx.tag or ""
-        self._pass(response, response.status, tag, now)
+        self._pass(response, response.status, tag, now, party)
 
     def progress(self, status: int, reason: str, lines: tuple[str, ...], now: float) -> None:
         """An answer of the pilot's own, in an early dialog that may be a leg's later. Who demands
@@ -214,7 +214,7 @@ class Setup(Side):
             party.awaiting = branch
         records.answered(board, call.value, branch.number, branch.target.uri)
         timers.start(board, call, response, now)
-        self._pass(response, response.status, caller.leg.dialog.local_tag, now)
+        self._pass(response, response.status, caller.leg.dialog.local_tag, now, party)
         self._answered(now)
 
     # -- ends ----------------------------------------------------------------------------------
@@ -294,8 +294,10 @@ class Setup(Side):
         if self._standing is not None:
             self._board.leave(self._standing)
 
-    def _pass(self, response: Response, status: int, tag: str, now: float) -> None:
-        """Pass a response on to the caller, under our own dialog."""
+    def _pass(
+        self, response: Response, status: int, tag: str, now: float, party: Party | None = None
+    ) -> None:
+        """Pass a response on to the caller, under our own dialog. `party` is who sent it."""
         same = status == response.status
         lines = response_headers(
             response,
@@ -304,9 +306,8 @@ class Setup(Side):
             strip=() if same else STRIPPED,
         )
         reason = response.reason if same else None
-        answer = response_to(
-            self.tx.request, status, reason, tag=tag, headers=lines, body=response.body
-        )
+        body = party.leg.said(response.body) if party is not None else response.body
+        answer = response_to(self.tx.request, status, reason, tag=tag, headers=lines, body=body)
         answer.unsized = True
         self._board.layer.respond(self.tx, answer, now)
 

@@ -16,7 +16,7 @@ from services.appserver.domain.loops import Looped
 from services.appserver.domain.plan import Fork, Target
 from services.appserver.handlers.calls.attempt import Attempt, room
 from services.appserver.handlers.calls.board import Board
-from services.appserver.handlers.calls.limits import MAX_LEGS, STEERED_SECONDS
+from services.appserver.handlers.calls.limits import DEFAULT_BREADTH, MAX_LEGS, STEERED_SECONDS
 from services.appserver.handlers.calls.live import LiveCall, Party
 from services.appserver.ports import LegFailure, Pilot
 from tandem.rpc.directory import Account
@@ -39,6 +39,8 @@ class Side:
     body: bytes
     width = MAX_LEGS
     """How many legs may ring at once."""
+    share = DEFAULT_BREADTH
+    """Max-Breadth of each leg of the fork that rings."""
 
     def __init__(self, board: Board, call: LiveCall, pilot: Pilot | None) -> None:
         self._board = board

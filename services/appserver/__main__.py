@@ -16,6 +16,7 @@ from services.appserver.adapters.file_directory import FileDirectory
 from services.appserver.adapters.outside import OutsideResolver
 from services.appserver.app import AppServer
 from services.appserver.config import AppServerConfig
+from services.appserver.dialplans import Parts
 from tandem.bus.metrics import register_bus, register_nodes
 from tandem.bus.nodes import NodeAnnounced, Nodes, NodeState
 from tandem.bus.open import open_bus
@@ -23,7 +24,8 @@ from tandem.bus.ports import CountedBus
 from tandem.rpc.channel import open_channel
 from tandem.rpc.directory import Directory
 from tandem.rpc.httpservice import make_service_app
-from tandem.rpc.remote import RemoteDirectory, RemoteSessions
+from tandem.rpc.programs import NoPrograms, Programs
+from tandem.rpc.remote import RemoteDirectory, RemotePrograms, RemoteSessions
 from tandem.rpc.security import Security
 from tandem.rpc.server import GrpcServer
 from tandem.rpc.sessions import Sessions
@@ -75,7 +77,7 @@ class Process:
         config = self._config
         security = _security(config)
         tracing = self._tracing()
-        directory, sessions = self._directory(security, tracing)
+        directory, sessions, programs = self._directory(security, tracing)
         bus = _bus(config)
         admission = Admission(config.proxies)
         socket = UdpSocket.open(config.internal_listen.host, config.internal_listen.port)
@@ -85,7 +87,13 @@ class Process:
         resolver = Resolver()
         self._then("the resolver", resolver.close)
         appserver = AppServer(
-            config, bus, directory, link, OutsideResolver(resolver), tracing=tracing
+            config,
+            bus,
+            directory,
+            link,
+            OutsideResolver(resolver),
+            tracing=tracing,
+            parts=Parts(programs=programs),
         )
         nodes = Nodes(bus, appserver.describe, time.monotonic)
         nodes.listeners.append(partial(_admit, admission, link))
@@ -119,8 +127,9 @@ class Process:
 
     def _directory(
         self, security: Security | None, tracing: Tracing | None
-    ) -> tuple[Directory, Sessions | None]:
-        """And who can tell whose a token is; with a file of accounts nobody."""
+    ) -> tuple[Directory, Sessions | None, Programs]:
+        """And who can tell whose a token is; with a file of accounts nobody. And who knows what
+        customers have programmed."""
         config = self._config
         if config.directory_url and security is not None:
             try:
@@ -128,11 +137,11 @@ class Process:
             except ValueError as error:
                 raise ConfigError(f"TANDEM_DIRECTORY_URL: {error}") from None
             self._then("the channel to provisioning", lambda: channel.close(None))
-            return RemoteDirectory(channel), RemoteSessions(channel)
+            return RemoteDirectory(channel), RemoteSessions(channel), RemotePrograms(channel)
         if config.accounts_file is None:
             raise ConfigError("TANDEM_DIRECTORY_URL is not set, nor is TANDEM_ACCOUNTS_FILE")
         try:
-            return FileDirectory(config.accounts_file), None
+            return FileDirectory(config.accounts_file), None, NoPrograms()
         except ValueError as error:
             raise ConfigError(f"TANDEM_ACCOUNTS_FILE: {error}") from None
 

@@ -15,6 +15,7 @@ from services.appserver.adapters.http_trigger import HttpxTrigger
 from services.appserver.adapters.loopback import Loopback
 from services.appserver.adapters.web import HttpxWeb
 from services.appserver.config import AppServerConfig
+from services.appserver.dialplans import Parts, make_engine
 from services.appserver.domain.authentication import Authenticator
 from services.appserver.domain.domains import Domains
 from services.appserver.domain.guard import Guard
@@ -77,6 +78,7 @@ class AppServer:
         wall: Callable[[], float] = time.time,
         tracing: Tracing | None = None,
         http: HttpTrigger | None = None,
+        parts: Parts | None = None,
     ) -> None:
         self.config = config
         self._bus = bus
@@ -125,7 +127,13 @@ class AppServer:
         ways = Outside(resolver, self._work.spawn, clock, self.tools.proxies)
         self.calls: Calls = calls(self._call_host(wall, ways))
         self.callbacks = self._make_callbacks(http)
-        planner = Planner(self.tools, self.layer, ways, self.callbacks.waits, self._loops)
+        self.dialplans = make_engine(
+            self.tools, ways, resolver, self.calls, self.callbacks, self._work.arm, parts or Parts()
+        )
+        run_dialplan = self.dialplans.begin if self.dialplans is not None else None
+        planner = Planner(
+            self.tools, self.layer, ways, self.callbacks.waits, self._loops, run_dialplan
+        )
         self._core.attach(self.layer, planner, self.calls, ways.judge)
 
     def _make_tools(self, wall: Callable[[], float]) -> Tools:
@@ -229,6 +237,10 @@ class AppServer:
         metrics.counters("tandem_callbacks", callbacks.counters, "Calls that wait for callbacks")
         metrics.counters("tandem_hints", callbacks.hints.counters, "Next-call hints")
         metrics.gauge("tandem_waits", lambda: len(callbacks), "Calls that wait for callbacks")
+        engine = self.dialplans
+        if engine is not None:
+            metrics.counters("tandem_dialplans", engine.counters, "Runs of dialplans")
+            metrics.gauge("tandem_running_dialplans", lambda: len(engine), "Dialplans that run")
         metrics.gauge("tandem_traces", lambda: len(self.traces), "Legs whose messages are kept")
         metrics.gauge(
             "tandem_watched_customers",
@@ -329,6 +341,8 @@ class AppServer:
         self._link.receiver = lambda data, peer: None
         self._loopback.close()
         await self.calls.stop()
+        if self.dialplans is not None:
+            await self.dialplans.stop()
         await self._work.stop()
         self._bus.publish(Topic.EVENTS, NodeStopped(what="appserver"))
 

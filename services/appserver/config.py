@@ -144,6 +144,9 @@ class AppServerConfig:
     dialplan_workers: int = setting(8, minimum=2, maximum=64)
     """TANDEM_DIALPLAN_WORKERS: processes that Python dialplans compute in, started as they are
     needed; a customer uses two at most."""
+    google_voice_url: str = "https://www.google.com"
+    """TANDEM_GOOGLE_VOICE_URL: the server that providers of the kind `google-voice` log in at,
+    unless they name one."""
     smtp_url: str = field(default="", repr=False)
     """TANDEM_SMTP_URL: the server that mails of dialplans go to,
     `smtp://[USER:PASSWORD@]HOST[:PORT]` or `smtps://…`; empty: none are sent."""

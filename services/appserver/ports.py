@@ -50,6 +50,9 @@ class Resolver(Protocol):
         """Whether this hop (`udp:203.0.113.7:5060`) answered, or failed by RFC 3263 §4.3: no
         answer, no connection, or 503. What failed is tried last for a while."""
 
+    async def enum(self, number: str, zone: str) -> str:
+        """The SIP URI of a telephone number by ENUM (RFC 6116), "" for none. Bounded in time."""
+
 
 class Waiter(Protocol):
     """Who has a call wait for a callback. No method waits; after `joined` or `gone` none is
@@ -119,6 +122,10 @@ class Calls(Protocol):
     def wait(self, call_id: str, waiter: Waiter, now: float) -> bool:
         """Have an unanswered call wait for a callback: what rings is cancelled, the caller hears
         ringing. False if there is no such call, or it is answered or waits already."""
+
+    def unwait(self, call_id: str, now: float) -> bool:
+        """Have a call that waits for a callback, and that a pilot steers, wait no longer: the pilot
+        has it again, and the waiter hears no more of it. False if there is no such call."""
 
     def dial_out(
         self, account: Account, targets: tuple[Target, ...], waiter: Waiter, now: float
@@ -250,13 +257,6 @@ class Mailer(Protocol):
 
     async def send(self, to: Sequence[str], subject: str, body: str) -> str:
         """Send one, bounded in time; why it could not be sent, "" if it was taken."""
-
-
-class Enum(Protocol):
-    """Looks telephone numbers up in the DNS."""
-
-    async def enum(self, number: str, zone: str) -> str:
-        """The SIP URI of a number by ENUM (RFC 6116), "" for none. Bounded in time."""
 
 
 Done = Callable[[tuple[NextHop, ...], float], None]

@@ -34,7 +34,7 @@ class OutsideResolver:
             return ()
 
     async def enum(self, number: str, zone: str) -> str:
-        """See `ports.Enum`."""
+        """See the port."""
         try:
             return await self._resolver.enum(number, zone)
         except TimeoutError:

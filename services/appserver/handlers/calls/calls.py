@@ -176,6 +176,17 @@ class Calls:
         call.setup.wait(now)
         return True
 
+    def unwait(self, call_id: str, now: float) -> bool:
+        """Give a call back to its pilot: see the port."""
+        self._now = now
+        call = self._board.calls.get(call_id)
+        if call is None or call.waiter is None or not isinstance(call.setup, Setup):
+            return False
+        if not call.setup.unwait(now):
+            return False
+        call.waiter = None
+        return True
+
     def dial_out(
         self, account: Account, targets: tuple[Target, ...], waiter: Waiter, now: float
     ) -> str | None:

@@ -243,6 +243,19 @@ class Setup(Side):
         self._board.enter(self.caller)
         self._ring(now)
 
+    def unwait(self, now: float) -> bool:
+        """Wait no more: the pilot has it again. The dialog that the caller knows stands, for a
+        BYE; False if there is no pilot."""
+        if self._pilot is None or self.caller is None:
+            return False
+        if self._standing is not None:
+            self._board.leave(self._standing)
+        self._standing, self.caller = self.caller, None
+        if self._again is not None:
+            self._again.cancel()
+        self._again = self._board.deadlines.at(now + RING_AGAIN_SECONDS, self._remind)
+        return True
+
     def _ring(self, now: float) -> None:
         """180, and again: "MUST send a non-100 provisional response at every minute, to handle the
         possibility of lost provisional responses" (RFC 3261 §13.3.1.1)."""

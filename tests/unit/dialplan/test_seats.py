@@ -209,10 +209,10 @@ async def test_chaos_ends_with_nothing_left() -> None:
         finally:
             seats.leave(player.seat)
 
-    tasks = [asyncio.create_task(script(dice.choice("aaabcd"))) for _ in range(400)]
+    tasks = [asyncio.create_task(script(dice.choice("aaabcd"))) for _ in range(150)]
     for _ in range(200):
         await asyncio.sleep(0)
         dice.choice(tasks).cancel()
     ends = await asyncio.gather(*tasks, return_exceptions=True)
-    assert all(end is None or isinstance(end, asyncio.CancelledError) for end in ends)
+    assert {type(end) for end in ends} <= {type(None), asyncio.CancelledError}
     assert (seats.running, seats.waiting, seats._seated) == (0, 0, 0)

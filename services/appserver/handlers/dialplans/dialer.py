@@ -107,11 +107,9 @@ def _outcome(last: Rung | None, legs: list[LegResult]) -> Outcome:
     """What the caller gets if the script does nothing else."""
     if last is None:
         return Outcome(DialStatus.FAILED, *ALL_FAILED, tuple(legs))
-    verdict = _verdict(last)
-    if verdict == TIMED_OUT:
+    if _verdict(last) in (TIMED_OUT, 408):  # the ring time of a leg ends with 408
         return Outcome(DialStatus.NO_ANSWER, *NO_ANSWER, tuple(legs))
     chosen = _best(last)
     status = passed_status(chosen.status)
     reason = chosen.reason if status == chosen.status else reason_phrase(status)
-    what = DialStatus.NO_ANSWER if verdict == 408 else DialStatus.FAILED
-    return Outcome(what, status, reason, tuple(legs))
+    return Outcome(DialStatus.FAILED, status, reason, tuple(legs))

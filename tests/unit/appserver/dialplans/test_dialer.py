@@ -88,7 +88,7 @@ async def test_the_policy_looks_at_the_last_attempt_that_rang(desk: Desk) -> Non
         ("1@prov & bob@example.com", [503, 486], DialStatus.FAILED, 486, "Reason 486"),
         ("1@prov & bob@example.com", [404, 603], DialStatus.FAILED, 603, "Reason 603"),
         ("1@prov", ["time-out"], DialStatus.NO_ANSWER, 480, "No answer"),
-        ("1@prov", [408], DialStatus.NO_ANSWER, 408, "Reason 408"),
+        ("1@prov", [408], DialStatus.NO_ANSWER, 480, "No answer"),
         ("1@prov", [407], DialStatus.FAILED, 403, "Forbidden"),
     ],
 )

@@ -16,7 +16,6 @@ from services.appserver.adapters.file_directory import FileDirectory
 from services.appserver.adapters.outside import OutsideResolver
 from services.appserver.app import AppServer
 from services.appserver.config import AppServerConfig
-from services.appserver.dialplans import Parts
 from tandem.bus.metrics import register_bus, register_nodes
 from tandem.bus.nodes import NodeAnnounced, Nodes, NodeState
 from tandem.bus.open import open_bus
@@ -77,7 +76,7 @@ class Process:
         config = self._config
         security = _security(config)
         tracing = self._tracing()
-        directory, sessions, programs = self._directory(security, tracing)
+        directory, programs, sessions = self._directory(security, tracing)
         bus = _bus(config)
         admission = Admission(config.proxies)
         socket = UdpSocket.open(config.internal_listen.host, config.internal_listen.port)
@@ -93,7 +92,7 @@ class Process:
             link,
             OutsideResolver(resolver),
             tracing=tracing,
-            parts=Parts(programs=programs),
+            programs=programs,
         )
         nodes = Nodes(bus, appserver.describe, time.monotonic)
         nodes.listeners.append(partial(_admit, admission, link))
@@ -127,9 +126,9 @@ class Process:
 
     def _directory(
         self, security: Security | None, tracing: Tracing | None
-    ) -> tuple[Directory, Sessions | None, Programs]:
-        """And who can tell whose a token is; with a file of accounts nobody. And who knows what
-        customers have programmed."""
+    ) -> tuple[Directory, Programs, Sessions | None]:
+        """And what customers program, and who can tell whose a token is; with a file of accounts
+        nothing and nobody."""
         config = self._config
         if config.directory_url and security is not None:
             try:
@@ -137,11 +136,11 @@ class Process:
             except ValueError as error:
                 raise ConfigError(f"TANDEM_DIRECTORY_URL: {error}") from None
             self._then("the channel to provisioning", lambda: channel.close(None))
-            return RemoteDirectory(channel), RemoteSessions(channel), RemotePrograms(channel)
+            return RemoteDirectory(channel), RemotePrograms(channel), RemoteSessions(channel)
         if config.accounts_file is None:
             raise ConfigError("TANDEM_DIRECTORY_URL is not set, nor is TANDEM_ACCOUNTS_FILE")
         try:
-            return FileDirectory(config.accounts_file), None, NoPrograms()
+            return FileDirectory(config.accounts_file), NoPrograms(), None
         except ValueError as error:
             raise ConfigError(f"TANDEM_ACCOUNTS_FILE: {error}") from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol
 
 from services.appserver.adapters.mailer import SmtpMailer
 from services.appserver.adapters.web import HttpxWeb
@@ -25,11 +25,10 @@ from services.appserver.handlers.dialplans.services import (
 )
 from services.appserver.handlers.outside import Outside
 from services.appserver.handlers.tools import Tools
-from services.appserver.ports import Calls, Mailer, Resolver, Steering, Web
+from services.appserver.ports import Calls, Mailer, Resolver, Web
 from tandem.dialplan.linerunner import LineRunner
 from tandem.dialplan.monty import MontyRunner
 from tandem.dialplan.script import Language, Runner
-from tandem.rpc.programs import NoPrograms, Programs
 
 
 class Arm(Protocol):
@@ -42,7 +41,6 @@ class Arm(Protocol):
 class Parts:
     """What a switch of one's own may bring along; None: the usual one."""
 
-    programs: Programs | None = None
     web: Web | None = None
     mailer: Mailer | None = None
     signals: SignalWaits | None = None
@@ -62,12 +60,12 @@ def make_engine(
     if not isinstance(calls, B2bua):
         return None
     config = tools.config
-    programs = parts.programs or NoPrograms()
+    programs = tools.programs
     lookups = Lookups(tools.accounts, ways, programs.providers, tools.clock)
     services = Services(
         tools=tools,
         calls=calls,
-        steering=cast(Steering, calls),
+        steering=calls,
         lookups=lookups,
         dialer=Dialer(LegResolver(tools, lookups, to_self)),
         programs=programs,

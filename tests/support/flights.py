@@ -18,7 +18,6 @@ from tandem.rpc.programs import Provider
 from tandem.sip.build import record_routes, response_to
 from tandem.sip.message import Request, Response
 from tests.support.appserver import Address, Phone, Site, account
-from tests.support.programs import FakePrograms
 from tests.support.sipworld import ANSWER, OFFER
 
 SDP = "Content-Type: application/sdp"
@@ -61,12 +60,10 @@ class Tower:
     calls run `in` of owner-carol."""
 
     def __init__(self, *made: Dialplan | Provider, **settings: Any) -> None:
-        self.programs = FakePrograms(*made)
         self.web = FakeWeb()
         self.mailer = FakeMailer()
         self.runner = MontyRunner(2)
         parts = Parts(
-            programs=self.programs,
             web=self.web,
             mailer=self.mailer,
             runners={Language.PYTHON: self.runner},
@@ -80,6 +77,8 @@ class Tower:
             parts=parts,
             **settings,
         )
+        self.programs = self.site.programs
+        self.programs.add(*made)
         self.site.resolver.known["sip.prov.example"] = [Address("udp", "198.51.100.4", 5060)]
         self.alice = Phone(self.site)
         self.bob = Phone(self.site, "bob", host="203.0.113.8")

@@ -13,7 +13,7 @@ from services.appserver.handlers.dialplans.dialer import Dialer
 from services.appserver.handlers.dialplans.lookups import Lookups
 from services.appserver.handlers.tools import Tools
 from services.appserver.ports import Calls, Mailer, Resolver, Steering, Web
-from tandem.rpc.programs import Programs
+from services.appserver.handlers.programs import ProgramCache
 
 MAILS_AN_HOUR: Final = 60
 """Mails of one customer's dialplans, from one appserver."""
@@ -68,7 +68,7 @@ class Services:
     steering: Steering
     lookups: Lookups
     dialer: Dialer
-    programs: Programs
+    programs: ProgramCache
     callbacks: Callbacks
     web: Web
     resolver: Resolver

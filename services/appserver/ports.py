@@ -123,9 +123,9 @@ class Calls(Protocol):
         """Have an unanswered call wait for a callback: what rings is cancelled, the caller hears
         ringing. False if there is no such call, or it is answered or waits already."""
 
-    def unwait(self, call_id: str, now: float) -> bool:
-        """Have a call that waits for a callback, and that a pilot steers, wait no longer: the pilot
-        has it again, and the waiter hears no more of it. False if there is no such call."""
+    def stop_waiting(self, call_id: str, now: float) -> bool:
+        """The callback did not come: the call is its pilot's again, and its waiter hears no more.
+        False if it does not wait, or nobody steers it."""
 
     def dial_out(
         self, account: Account, targets: tuple[Target, ...], waiter: Waiter, now: float

@@ -223,7 +223,7 @@ class FakeCalls:
     def wait(self, call_id: str, waiter: Waiter, now: float) -> bool:
         return False
 
-    def unwait(self, call_id: str, now: float) -> bool:
+    def stop_waiting(self, call_id: str, now: float) -> bool:
         return False
 
     def dial_out(

@@ -262,7 +262,7 @@ class SwitchCore:
         """In a dialog or a new call."""
         if tx.request.to.tag:
             self.calls.in_dialog(tx, now)
-        elif self.pilot is not None:
+        elif self.pilot is not None and not self.plan.joins:
             self.calls.begin(tx, self.plan, self.pilot, now)
         else:
             self.calls.start(tx, self.plan, now)

@@ -274,7 +274,7 @@ class Callbacks:
         if wait.outcome is None and wait.call_id:
             now = self._tools.clock()
             wait.withdraw_as = withdraw_as
-            if wait.wanted.keeps and self._calls.unwait(wait.call_id, now):
+            if wait.wanted.keeps and self._calls.stop_waiting(wait.call_id, now):
                 wait.gone(reason, now)
             else:
                 self._calls.hang_up(wait.call_id, reason, now)

@@ -50,7 +50,7 @@ class Attempt:
         self._next: Deadline | None = None
         self._looking = 0
         """Redirections whose contacts are looked up."""
-        self._tried: set[str] = set()
+        self._tried: frozenset[str] = frozenset()
         """URIs that redirections named: none is rung twice."""
         self.branches: list[Branch] = []
         """Those that were rung."""
@@ -140,7 +140,7 @@ class Attempt:
         proxy = hop.proxy if hop.proxy != SELF else self._side.looped.proxy
         if not uris or not proxy:
             return False
-        self._tried.update(uris)
+        self._tried = self._tried.union(uris)
         self._looking += 1
         Following(self, branch, failure).start(self._board, uris, breadth, proxy, now)
         return True
@@ -178,11 +178,15 @@ class Attempt:
 
     def stop(self, now: float) -> None:
         """CANCEL what rings. Nobody hears of this fork any more."""
+        if self.over:
+            return
         self.over = True
-        for deadline in (self._deadline, self._next):
-            if deadline is not None:
-                deadline.cancel()
-        self._later.clear()
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._next is not None:
+            self._next.cancel()
+        if self._later:
+            self._later.clear()
         branches, self.branches = self.branches, []
         for branch in branches:
             branch.give_up(now)

@@ -86,7 +86,7 @@ class Branch(InviteContext):
 
     def send(self, now: float) -> None:
         """Ring the target by the hop that is next."""
-        hop = self.hop
+        hop = self.target.hops[self._hop]
         self.seq += 1
         side, options = self.side, self.target.options
         what = side if options is PLAIN else dressed(side, self.target, self.breadth)
@@ -136,12 +136,12 @@ class Branch(InviteContext):
 
     def _watch(self) -> None:
         """Be told when the connection that it rings over is gone."""
-        hop = self.hop
+        hop = self.target.hops[self._hop]
         if hop.pinned and not hop.movable and hop.route:
             self._board.ringing.setdefault(token_of(hop.route[0]), set()).add(self)
 
     def _unwatch(self) -> None:
-        hop = self.hop
+        hop = self.target.hops[self._hop]
         if hop.pinned and not hop.movable and hop.route:
             token = token_of(hop.route[0])
             ringing = self._board.ringing.get(token)
@@ -153,7 +153,7 @@ class Branch(InviteContext):
     def proxy_lost(self, proxy: str, now: float) -> None:
         """The proxy is away. What rings on UDP goes on: its answer may pass yet. What did not
         ring is tried by another proxy, and a connection is gone."""
-        hop = self.hop
+        hop = self.target.hops[self._hop]
         if self.over or self.tx is None or hop.proxy != proxy:
             return
         if not hop.movable:
@@ -294,8 +294,9 @@ class Branch(InviteContext):
             party.other.leg.sdp_host = caller
 
     def _leg(self, dialog: Dialog) -> Leg:
-        hop = self.hop
-        return Leg(
+        hop = self.target.hops[self._hop]
+        options = self.target.options
+        leg = Leg(
             dialog=dialog,
             number=self.number,
             proxy=hop.proxy,
@@ -303,10 +304,11 @@ class Branch(InviteContext):
             pinned=hop.pinned,
             account=self.target.account,
             text=hop.text,
-            transfer=self.target.options.transfer,
-            provider=self.target.options.provider,
-            digest=self._digest,
         )
+        if options is not PLAIN:
+            leg.transfer, leg.provider = options.transfer, options.provider
+            leg.digest = self._digest
+        return leg
 
     def abandon(self, status: int, now: float) -> None:
         """It can't go on: the far end hung up before it answered, or made no sense."""

@@ -7,7 +7,8 @@ BYE, the timers, hang_up ─► ending.end_call ─► one CallRecord
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from services.appserver.domain.best_response import Failure, end_reason, passed_status
 from services.appserver.domain.call import Call, CallState
@@ -16,6 +17,7 @@ from services.appserver.domain.plan import CallPlan, Fork, Target
 from services.appserver.handlers.calls import dialogs, records, timers
 from services.appserver.handlers.calls.acks import Outgoing, send_ack
 from services.appserver.handlers.calls.board import Board
+from services.appserver.handlers.calls.connect import Connect
 from services.appserver.handlers.calls.dialout import Dialout
 from services.appserver.handlers.calls.ending import end_call, reason_line, send_bye
 from services.appserver.handlers.calls.limits import (
@@ -33,6 +35,9 @@ from tandem.sip.digest_client import CHALLENGED
 from tandem.sip.errors import BadMessage, RemoteFault
 from tandem.sip.message import Request, Response
 from tandem.sip.transaction import ClientTransaction, Hop, ServerTransaction
+
+NOBODY: Final = "sip:callback@anonymous.invalid"
+"""Who calls the first end of a call that begins with us, unless its leg says."""
 
 SERVER_STOPPED = "server stopped"
 """The end reason of calls that a stopping server could not go on with."""
@@ -122,6 +127,21 @@ class Calls:
         side = self._side(call_id)
         return side is not None and side.ring(fork, now)
 
+    def connect(
+        self, owner: str, first: Fork, second: Callable[[float], None], pilot: Pilot, now: float
+    ) -> str | None:
+        """Begin a call with us: see `ports.Steering`."""
+        self._now = now
+        board = self._board
+        if len(board.calls) >= board.limits.max_calls:
+            return None
+        uri = first.targets[0].uri if first.targets else ""
+        call = LiveCall(records.new_connect(board, owner, uri))
+        board.open(call)
+        records.started(board, call.value)
+        Connect(board, call, NOBODY, second, pilot).begin(first, now)
+        return call.value.id
+
     def progress(
         self, call_id: str, status: int, reason: str, lines: Sequence[str], now: float
     ) -> bool:
@@ -176,17 +196,6 @@ class Calls:
         call.setup.wait(now)
         return True
 
-    def unwait(self, call_id: str, now: float) -> bool:
-        """Give a call back to its pilot: see the port."""
-        self._now = now
-        call = self._board.calls.get(call_id)
-        if call is None or call.waiter is None or not isinstance(call.setup, Setup):
-            return False
-        if not call.setup.unwait(now):
-            return False
-        call.waiter = None
-        return True
-
     def dial_out(
         self, account: Account, targets: tuple[Target, ...], waiter: Waiter, now: float
     ) -> str | None:
@@ -200,8 +209,16 @@ class Calls:
         call.waiter = waiter
         board.open(call)
         records.started(board, call.value)
-        Dialout(board, call, account).start(targets, now)
+        Dialout(board, call, f"sip:{account.aor}", (account,)).start(targets, now)
         return call.value.id
+
+    def stop_waiting(self, call_id: str, now: float) -> bool:
+        """Give a call that waits back to its pilot: see the port."""
+        self._now = now
+        call = self._board.calls.get(call_id)
+        if call is None or call.waiter is None or not isinstance(call.setup, Setup):
+            return False
+        return call.setup.stop_waiting(now)
 
     def _join(self, tx: ServerTransaction, call_id: str, now: float) -> None:
         try:

@@ -112,6 +112,9 @@ def _may_invite(board: Board, party: Party, tx: ServerTransaction, now: float) -
         wait = crc32(board.new_token().encode()) % (GLARE_RETRY_SECONDS + 1)
         board.layer.reply(tx, 500, now, headers=(f"Retry-After: {wait}",))
         return False
+    if party.other is not None and party.other.inviting is not None:
+        board.layer.reply(tx, 491, now)  # it would pass on into an INVITE of our own
+        return False
     if too_brief(board, tx, now):
         return False
     board.layer.reply(tx, 100, now)

@@ -23,8 +23,10 @@ from services.appserver.handlers.calls.board import Board
 from services.appserver.handlers.calls.ending import end_call, reason_line, say_bye
 from services.appserver.handlers.calls.limits import MAX_LEGS
 from services.appserver.handlers.calls.live import LiveCall, Party
+from services.appserver.handlers.calls.offering import ALLOW
 from services.appserver.handlers.calls.relay import Relay
 from services.appserver.handlers.calls.side import Side
+from services.appserver.ports import Pilot
 from tandem.rpc.directory import Account
 from tandem.sip.build import reason_phrase, record_routes, response_to
 from tandem.sip.dialog import DialogState
@@ -41,18 +43,22 @@ HUNG_UP = "caller hung up"
 class Dialout(Side):
     """A call that begins with us, until its callback is there (compare `setup.Setup`)."""
 
-    def __init__(self, board: Board, call: LiveCall, account: Account) -> None:
-        super().__init__(board, call, None)
-        self._account = account
-        self.from_value = f'"Callback" <sip:{account.aor}>'
-        self.to_value = f"<sip:{account.aor}>"
-        self.lines = [
-            "Max-Forwards: 70",
-            board.contact,
-            "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, MESSAGE, NOTIFY, REFER",
-            CONTENT_TYPE,
-        ]
-        self.body = HELD
+    def __init__(
+        self,
+        board: Board,
+        call: LiveCall,
+        caller: str,
+        accounts: tuple[Account, ...] = (),
+        *,
+        body: bytes = HELD,
+        pilot: Pilot | None = None,
+    ) -> None:
+        super().__init__(board, call, pilot)
+        self._accounts = accounts
+        self.from_value = f'"Callback" <{caller}>'
+        self.to_value = f"<{caller}>"
+        self.lines = ["Max-Forwards: 70", board.contact, ALLOW, CONTENT_TYPE]
+        self.body = body
 
     @property
     def full(self) -> bool:
@@ -67,7 +73,7 @@ class Dialout(Side):
     @property
     def accounts(self) -> tuple[Account, ...]:
         """The accounts at its ends."""
-        return (self._account,)
+        return self._accounts
 
     def start(self, targets: tuple[Target, ...], now: float) -> None:
         """Ring them all."""

@@ -39,7 +39,9 @@ class Bye:
 
     def on_response(self, tx: ClientTransaction, response: Response, now: float) -> None:
         """Whatever the answer is, the dialog is over (RFC 3261 §15.1.1)."""
-        if response.status < 200 or sent_again(self._board, self._leg, tx, response, now):
+        if response.status < 200:
+            return
+        if self._leg.digest is not None and sent_again(self._board, self._leg, tx, response, now):
             return
         if self._party is not None:
             self._board.leave(self._party)

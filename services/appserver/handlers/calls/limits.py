@@ -23,6 +23,10 @@ MAX_FLOW_FAILURES: Final = 3
 GLARE_RETRY_SECONDS: Final = 10
 """Retry-After of a 500 to an overlapping INVITE is random up to this (RFC 3261 §14.2)."""
 
+GLARE_SECONDS: Final = 3.0
+"""Before an INVITE of ours that met one of theirs is sent again: between 2.1 and 4 s for who made
+the dialog (RFC 3261 §14.1)."""
+
 RING_AGAIN_SECONDS: Final = 60.0
 """Between two 180s to a caller who waits for a callback."""
 

@@ -59,6 +59,21 @@ def new_dialout(board: Board, account: Account) -> Call:
     )
 
 
+def new_connect(board: Board, owner: str, first: str) -> Call:
+    """The value of a call that we begin ourselves for a customer, with whoever is there first."""
+    return Call(
+        id=board.new_token(),
+        direction="out",
+        owners=(owner,),
+        caller=first,
+        caller_name="",
+        destination="",
+        source="",
+        sip_call_id="",
+        created_at=board.wall(),
+    )
+
+
 def started(board: Board, call: Call) -> None:
     """An INVITE was taken on."""
     board.publish(

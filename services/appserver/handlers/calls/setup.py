@@ -26,7 +26,7 @@ from services.appserver.handlers.calls.limits import (
     MAX_LEGS,
     RING_AGAIN_SECONDS,
 )
-from services.appserver.handlers.calls.live import LiveCall, Party
+from services.appserver.handlers.calls.live import LiveCall, Party, Steered
 from services.appserver.handlers.calls.side import Side
 from services.appserver.ports import Pilot
 from tandem.rpc.directory import Account
@@ -127,8 +127,8 @@ class Setup(Side):
         callee = Party(leg, self.call)
         caller = Party(self._caller_leg(tag), self.call)
         caller.invited = tx
-        if tag == tx.tag:
-            self._standing = None
+        if self._standing is not None:
+            self._stands_no_more(tag)
         callee.other, caller.other = caller, callee
         board.enter(callee)
         board.enter(caller)
@@ -175,19 +175,26 @@ class Setup(Side):
         tx = self.tx
         if "100rel" in tx.request.tokens("require"):
             return
-        self._stand()
         headers = [*self._record_routes, self._board.contact, *map(clean, lines)]
-        answer = response_to(tx.request, status, reason, tag=tx.tag, headers=headers)
+        answer = response_to(tx.request, status, reason, tag=self._stand(), headers=headers)
         records.progressed(self._board, self.call.value, 0, answer)
         self._board.layer.respond(tx, answer, now)
 
-    def _stand(self) -> None:
-        """Have a BYE find the dialog of our own tag."""
+    def _stand(self) -> str:
+        """The tag of the dialog that our own answers make, in which a BYE finds the call."""
+        if self._standing is not None:
+            return self._standing.leg.dialog.local_tag
         tag = self.tx.tag or ""
         if self._board.party(tag, self._dialog.remote_tag) is None:
             party = self._standing = Party(self._caller_leg(tag), self.call)
             party.invited = self.tx
             self._board.enter(party)
+        return tag
+
+    def _stands_no_more(self, tag: str) -> None:
+        """Another party takes the dialog with this tag over."""
+        if self._standing is not None and self._standing.leg.dialog.local_tag == tag:
+            self._standing = None
 
     def _remind(self, now: float) -> None:
         """Proxies on the way give up what they hear nothing of (RFC 3261 §16.6 step 11): say again
@@ -205,9 +212,10 @@ class Setup(Side):
         caller.leg.dialog.state = DialogState.CONFIRMED
         party.inviting = None
         self.tx.context = caller
-        call.value.max_seconds = shortest(
-            call.value.max_seconds, self.max_seconds, branch.target.options.max_seconds
-        )
+        options = branch.target.options
+        if self.max_seconds or options.max_seconds:
+            limits = (call.value.max_seconds, self.max_seconds, options.max_seconds)
+            call.value.max_seconds = shortest(*limits)
         if has_offer(self.tx.request):
             send_ack(board, party.leg, branch.seq, now, keep=branch)
         else:
@@ -215,7 +223,8 @@ class Setup(Side):
         records.answered(board, call.value, branch.number, branch.target.uri)
         timers.start(board, call, response, now)
         self._pass(response, response.status, caller.leg.dialog.local_tag, now, party)
-        self._answered(now)
+        if self._pilot is not None:
+            self._answered(now)
 
     # -- ends ----------------------------------------------------------------------------------
 
@@ -236,24 +245,21 @@ class Setup(Side):
         other session (RFC 3264 §4): who waits has a new one."""
         self._stop_ringing(now)
         tag = self._board.new_token() if self._tags or not self.tx.tag else self.tx.tag
-        if tag == self.tx.tag:
-            self._standing = None
+        self._stands_no_more(tag)
         self.caller = Party(self._caller_leg(tag), self.call)
         self.caller.invited = self.tx
         self._board.enter(self.caller)
         self._ring(now)
 
-    def unwait(self, now: float) -> bool:
-        """Wait no more: the pilot has it again. The dialog that the caller knows stands, for a
-        BYE; False if there is no pilot."""
-        if self._pilot is None or self.caller is None:
+    def stop_waiting(self, now: float) -> bool:
+        """The callback did not come: the pilot goes on. False without a pilot."""
+        if self._pilot is None:
             return False
-        if self._standing is not None:
-            self._board.leave(self._standing)
+        self.call.waiter = None
         self._standing, self.caller = self.caller, None
         if self._again is not None:
             self._again.cancel()
-        self._again = self._board.deadlines.at(now + RING_AGAIN_SECONDS, self._remind)
+        self._remind(now)
         return True
 
     def _ring(self, now: float) -> None:
@@ -268,6 +274,9 @@ class Setup(Side):
     def join(self, party: Party, now: float) -> None:
         """The callback is here: the two INVITEs answer each other."""
         assert self.caller is not None
+        pilot, self._pilot = self._pilot, None
+        if pilot is not None:
+            self.call.waiter = Steered(pilot, self.call.waiter)
         self._end(now)
         self.tx.context = self.caller
         meeting.bridge(self._board, self.caller, party, now)
@@ -319,7 +328,9 @@ class Setup(Side):
             strip=() if same else STRIPPED,
         )
         reason = response.reason if same else None
-        body = party.leg.said(response.body) if party is not None else response.body
+        body = response.body
+        if party is not None and party.leg.sdp_host:
+            body = party.leg.said(body)
         answer = response_to(self.tx.request, status, reason, tag=tag, headers=lines, body=body)
         answer.unsized = True
         self._board.layer.respond(self.tx, answer, now)

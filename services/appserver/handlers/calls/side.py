@@ -87,8 +87,10 @@ class Side:
     def attempt(self, targets: list[Target], ring_seconds: float, now: float) -> Attempt:
         """Ring these at once, for so long (0: as long as the switch allows)."""
         longest = self._board.limits.ring_seconds
+        if not 0 < ring_seconds < longest:
+            ring_seconds = longest
         attempt = self._attempt = Attempt(self._board, self)
-        attempt.start(targets, min(ring_seconds or longest, longest), now)
+        attempt.start(targets, ring_seconds, now)
         return attempt
 
     # -- from the attempt and its branches -----------------------------------------------------
@@ -165,7 +167,8 @@ class Side:
 
     def _end(self, now: float) -> None:
         """It is no side any more: somebody answered, or the call is over."""
-        self._stop_ringing(now)
+        if self._attempt is not None:
+            self._stop_ringing(now)
         if self._limit is not None:
             self._limit.cancel()
         self.call.setup = None

@@ -11,9 +11,9 @@ from typing import Final, Protocol
 from services.appserver.handlers.callbacks import Callbacks
 from services.appserver.handlers.dialplans.dialer import Dialer
 from services.appserver.handlers.dialplans.lookups import Lookups
+from services.appserver.handlers.programs import ProgramCache
 from services.appserver.handlers.tools import Tools
 from services.appserver.ports import Calls, Mailer, Resolver, Steering, Web
-from services.appserver.handlers.programs import ProgramCache
 
 MAILS_AN_HOUR: Final = 60
 """Mails of one customer's dialplans, from one appserver."""

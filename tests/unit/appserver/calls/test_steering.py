@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from services.appserver.domain.plan import Fork, Target
 from services.appserver.handlers.calls.limits import MAX_LEGS, STEERED_SECONDS
+from tandem.sip.message import Request
 from tests.support.pilots import Captain, called, dial, leg, steered
 from tests.support.sipworld import (
     ANSWER,
+    OFFER,
     World,
     finish,
     hop_to,
+    pair,
     pick_up,
     plan,
     refuse,
@@ -462,3 +466,110 @@ def test_the_pilot_is_let_go_when_the_call_is_over() -> None:
     alice.bye()
     world.run(200)
     assert world.clean()
+
+
+# -- with a callback -------------------------------------------------------------------------------
+
+
+@dataclass
+class Watch:
+    """A waiter that notes what it is told."""
+
+    told: list[str] = field(default_factory=list)
+
+    def ready(self, now: float) -> None:
+        self.told.append("ready")
+
+    def matched(self, request: Request, now: float) -> None:
+        self.told.append("matched")
+
+    def joined(self, now: float) -> None:
+        self.told.append("joined")
+
+    def gone(self, reason: str, now: float) -> None:
+        self.told.append(reason)
+
+
+def waits(world: World, captain: Captain) -> Watch:
+    """The pilot's call waits for a callback."""
+    watch = Watch()
+    assert world.calls.wait(captain.call_id, watch, world.now)
+    world.run(1)
+    return watch
+
+
+def test_a_steered_call_may_be_joined_to_a_callback() -> None:
+    world = World()
+    alice, captain = steered(world, fork("bob", ring_seconds=3), patient=True)
+    called(world, bob=ring)
+    dial(world, alice, captain)
+    watch = waits(world, captain)
+    assert not world.calls.ring(captain.call_id, fork("bob"), world.now)
+    world.switch.plan = replace(plan(), joins=captain.call_id)
+    provider = world.phone("provider")
+    provider.call("alice", body=OFFER.replace(b"4000", b"6000"))
+    world.run(1)
+    assert watch.told == ["matched", "joined"]
+    assert (captain.answers, captain.ends, captain.failures) == (1, [], [])
+    alice.bye()
+    finish(world)
+
+
+def test_a_caller_who_gives_up_waiting_ends_it_for_both() -> None:
+    world = World()
+    alice, captain = steered(world, patient=True)
+    dial(world, alice, captain)
+    watch = waits(world, captain)
+    alice.cancel()
+    finish(world)
+    assert watch.told == captain.ends == ["cancelled"]
+
+
+def test_a_callback_without_common_media_ends_it_for_both() -> None:
+    world = World()
+    alice, captain = steered(world, patient=True)
+    dial(world, alice, captain)
+    watch = waits(world, captain)
+    world.switch.plan = replace(plan(), joins=captain.call_id)
+    world.phone("provider").call("alice", body=OFFER.replace(b"AVP 0", b"AVP 8"))
+    world.run(1)
+    assert watch.told == ["matched", "media not acceptable"]
+    assert captain.ends == ["media not acceptable"]
+    finish(world)
+
+
+@pytest.mark.parametrize("rang_before", [True, False])
+def test_when_no_callback_came_the_pilot_goes_on(rang_before: bool) -> None:
+    world = World()
+    first = (fork("bob", ring_seconds=3),) if rang_before else ()
+    alice, captain = steered(world, *first, patient=True)
+    _, carol = called(world, bob=ring, carol=pick_up)
+    dial(world, alice, captain)
+    world.run(3)
+    watch = waits(world, captain)
+    assert world.calls.stop_waiting(captain.call_id, world.now)
+    assert not world.calls.stop_waiting(captain.call_id, world.now)
+    assert world.calls.progress(captain.call_id, 180, "", (), world.now)
+    captain.forks.append(fork("carol"))
+    captain.next()
+    world.run(1)
+    assert watch.told == []
+    assert alice.statuses("INVITE")[-1] == 200
+    assert len(carol.confirmed) == 1
+    alice.bye()
+    finish(world)
+
+
+def test_a_call_that_nobody_steers_is_not_given_back() -> None:
+    world = World()
+    alice, bob = pair(world, ring)
+    alice.call()
+    world.run(1)
+    (call,) = world.calls.live()
+    assert not world.calls.stop_waiting(call.id, world.now)
+    assert world.calls.wait(call.id, Watch(), world.now)
+    assert not world.calls.stop_waiting(call.id, world.now)
+    assert world.calls.waiting(call.id)
+    alice.cancel()
+    finish(world)
+    assert len(bob.of("CANCEL")) == 1

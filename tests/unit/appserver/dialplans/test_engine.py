@@ -396,3 +396,41 @@ async def test_a_node_that_stops_ends_all_runs() -> None:
     assert tower.site.app.dialplans is not None
     assert len(tower.site.app.dialplans) == 0
     assert (await tower.final()).status == 503
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_script_joins_two_others_and_goes_on(answers: bool) -> None:
+    source = 'sys.callback("bob@example.com", "999@prov")\nsys.respond(486, "Calling you back")'
+    async with Tower(dialplan(source), PROV) as tower:
+        await tower.call()
+        assert (await tower.final()).reason == "Calling you back"
+        first = await tower.rung()
+        assert first.uri.startswith("sip:bob@")
+        if answers:
+            await tower.answer(first, 200)
+            second = await tower.rung()
+            assert second.uri == "sip:999@sip.prov.example"
+            await tower.answer(second, 486)
+        else:
+            await tower.answer(first, 404)
+        await tower.ended()
+        asked = [(e.what, e.target, e.result) for e in tower.events(DialplanAsked)]
+        assert asked[0] == ("callback", "bob@example.com", "to join 999@prov")
+        last = ("999@prov", "486 Busy Here") if answers else ("bob@example.com", "404 Not Found")
+        assert asked[1][1:] == last
+        await tower.until(lambda: tower.site.app.calls.live() == [])
+
+
+async def test_both_ends_of_a_callback_are_joined() -> None:
+    source = 'sys.callback("bob@example.com", "999@prov")'
+    async with Tower(dialplan(source), PROV) as tower:
+        await tower.call()
+        await tower.final()
+        await tower.answer(await tower.rung(), 200)
+        second = await tower.rung()
+        await tower.answer(second, 200)
+        again = await tower.rung()  # the first end is told where its sound goes
+        assert (again.uri, bool(again.to_tag)) == ("sip:bob@192.168.1.2", True)
+        await tower.answer(again, 200)
+        await tower.ended()
+        assert tower.events(DialplanAsked)[1].result == "answered"

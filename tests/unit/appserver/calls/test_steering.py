@@ -10,6 +10,7 @@ import pytest
 
 from services.appserver.domain.plan import Fork, Target
 from services.appserver.handlers.calls.limits import MAX_LEGS, STEERED_SECONDS
+from services.appserver.ports import Calls, Steering
 from tandem.sip.message import Request
 from tests.support.pilots import Captain, called, dial, leg, steered
 from tests.support.sipworld import (
@@ -30,6 +31,13 @@ from tests.support.sipworld import (
 
 def fork(*names: str, ring_seconds: float = 0.0, max_seconds: int = 0) -> Fork:
     return Fork(tuple(target(name) for name in names), ring_seconds, max_seconds)
+
+
+def test_the_b2bua_is_what_its_users_ask_for() -> None:
+    steering: Steering = World().calls
+    calls: Calls = World().calls
+    assert not len(calls)
+    assert not steering.ring("none", fork("bob"), 0.0)
 
 
 def test_a_call_is_opened_without_ringing_anybody() -> None:

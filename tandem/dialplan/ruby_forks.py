@@ -1,4 +1,4 @@
-"""The process that Ruby dialplans are forked from: `python -m tandem.dialplan.ruby_forks MODULE FD`.
+"""The process that Ruby dialplans are forked from: `python -m tandem.dialplan.ruby_forks CODE FD`.
 
 It starts one interpreter, prelude and all, and then only waits. Each run is a fork of it: the
 interpreter is ready in some milliseconds, has nothing in it of another run, shares its memory with
@@ -9,8 +9,8 @@ no further processes; and should the machine run out of memory, the scripts go f
 Over the control socket come orders of nine bytes: `r` and a number, with a socket for a new run, or
 `k` and the number of one to end. Back goes, when a run has ended, its number and how.
 
-Over a run's own socket, as frames: its job; then what the script asks (`c`) and what is answered; and
-at last `d` (done), `f` (fault) or `p` (problems that a check found).
+Over a run's own socket, as frames: its job; then what the script asks (`c`) and what is answered;
+and at last `d` (done), `f` (fault) or `p` (problems that a check found).
 """
 
 from __future__ import annotations
@@ -156,7 +156,10 @@ class Run:
             vm.evaluate("Tandem.main")
         except Crashed as error:
             if self._end[0] == b"d":
-                self._end = (b"f", json.dumps([0, f"the interpreter gave up: {error}", "memory"]).encode())
+                self._end = (
+                    b"f",
+                    json.dumps([0, f"the interpreter gave up: {error}", "memory"]).encode(),
+                )
         self._send(*self._end)
         return 0
 

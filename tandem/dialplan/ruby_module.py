@@ -17,16 +17,20 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+PACKAGE: Final = "@ruby/3.4-wasm-wasi@2.10.1"
+"""CRuby 3.4, built for WASI by its own authors, as npm has it."""
 NAME: Final = "ruby.wasm"
 SHA256: Final = "4b814fc9d13505ea5b4c1f3bd3a7cc7ccca137f551196b9b21f0a7caf9cc5878"
-"""Of the one file that is taken for it: `dist/ruby+stdlib.wasm` of npm's @ruby/3.4-wasm-wasi 2.10.1."""
+"""Of the one file that is taken for it, `dist/ruby+stdlib.wasm` of `PACKAGE`."""
 
 
 class NotInstalled(Exception):
     """There is no Ruby here; the text says what to do."""
 
     def __init__(self) -> None:
-        super().__init__("Ruby dialplans are not installed on this server: its operator has to run `make ruby` first")
+        super().__init__(
+            "Ruby dialplans are not installed on this server: its operator has to run `make ruby`"
+        )
 
 
 def home() -> Path:
@@ -63,6 +67,7 @@ def compile_into_place(folder: Path) -> Path:
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=place, delete=False) as file:
         file.write(code)
+    os.chmod(file.name, 0o644)  # a service may run as another user than who installs
     Path(file.name).replace(place / _code_name())
     return place / _code_name()
 
@@ -70,7 +75,8 @@ def compile_into_place(folder: Path) -> Path:
 def _code_name() -> str:
     """The module's hash, wasmtime's version and the kind of machine make other code."""
     version = importlib.metadata.version("wasmtime")
-    return f"ruby-{SHA256[:12]}-wasmtime-{version}-{platform.system().lower()}-{platform.machine()}.code"
+    machine = f"{platform.system().lower()}-{platform.machine()}"
+    return f"ruby-{SHA256[:12]}-wasmtime-{version}-{machine}.code"
 
 
 def _cache() -> Path:

@@ -58,6 +58,9 @@ module Tandem
   class Sys
     undef_method :method, :display
 
+    def Log(text = "") = Tandem.ask("Log", [text.to_s])
+    alias log Log
+
     def method_missing(name, *args, **named) = Tandem.ask(name, args, named)
     def respond_to_missing?(_name, _private = false) = true
     def inspect = "sys"

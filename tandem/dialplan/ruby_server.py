@@ -15,7 +15,7 @@ from tandem.dialplan.ruby_forks import ENDED, FRAME, MAX_FRAME_BYTES, ORDER
 MAX_RUNS: Final = 250
 """At once. A run that waits holds about 2 MB and one process."""
 START_SECONDS: Final = 60.0
-"""Until the process must be ready; it takes a third of a second, unless the machine is very busy."""
+"""Until the process must be ready; it takes a third of a second on an idle machine."""
 END_SECONDS: Final = 5.0
 """Until we must have heard how a run ended whose connection is closed."""
 
@@ -125,12 +125,19 @@ class RubyServer:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         try:
+            command = [
+                "-m",
+                "tandem.dialplan.ruby_forks",
+                str(self._compiled),
+                str(theirs.fileno()),
+            ]
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tandem.dialplan.ruby_forks", str(self._compiled), str(theirs.fileno()),
+                sys.executable,
+                *command,
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": os.pathsep.join(sys.path)},
-            )  # fmt: skip
+                env={"PYTHONPATH": os.pathsep.join(sys.path)},  # and none of our secrets
+            )
         finally:
             theirs.close()
         loop = asyncio.get_running_loop()

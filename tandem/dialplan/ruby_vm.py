@@ -14,7 +14,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from wasmtime import Config, Engine, Func, Instance, Linker, Memory, Module, Store, WasmtimeError
+from wasmtime import (
+    Config,
+    Engine,
+    Func,
+    FuncType,
+    Instance,
+    Linker,
+    Memory,
+    Module,
+    Store,
+    WasmtimeError,
+)
 
 PRELUDE = Path(__file__).with_name("ruby_prelude.rb")
 
@@ -77,13 +88,17 @@ class Vm:
             action = getattr(self, "_" + name.replace("-", "_"), None)
             if action is None:
                 action = _refuse if wanted.module == "wasi_snapshot_preview1" else _nothing
-            linker.define(self._store, wanted.module, wanted.name or "", Func(self._store, wanted.type, action))
+            kind = wanted.type
+            assert isinstance(kind, FuncType)
+            function = Func(self._store, kind, action)
+            linker.define(self._store, wanted.module, wanted.name or "", function)
         return linker.instantiate(self._store, self._module)
 
     def _start_ruby(self) -> None:
         table = self._call("cabi_realloc", 0, 0, 4, len(_ARGUMENTS) * 8)
         for index, argument in enumerate(_ARGUMENTS):
-            self._write(table + 8 * index, struct.pack("<II", *self._put(argument.encode() + b"\0")))
+            place = self._put(argument.encode() + b"\0")
+            self._write(table + 8 * index, struct.pack("<II", *place))
         self._call(_INIT, table, len(_ARGUMENTS))
         self.evaluate(PRELUDE.read_text(encoding="utf-8"))
 

@@ -27,7 +27,7 @@ from tandem.dialplan.world import (
     World,
 )
 
-MAX_DIAL_STRING: Final = 2_048
+MAX_DIAL_STRING: Final = 4_096
 MAX_RING_SECONDS: Final = 180
 MAX_CALL_SECONDS: Final = 86_400
 MAX_LOG: Final = 1_024

@@ -20,11 +20,10 @@ module Tandem
     undef_method :method, :display, :hash
 
     def initialize(fields)
-      @text = fields["text"]
       @fields = fields.to_h { |name, value| [Tandem.fold(name), Tandem.wrap(value)] }
     end
 
-    def to_s = @text.to_s
+    def to_s = (@fields["text"] || @fields).to_s
     alias to_str to_s
     alias inspect to_s
 

@@ -23,6 +23,9 @@ END_SECONDS: Final = 5.0
 class Overloaded(Exception):
     """No further run can be had now."""
 
+    def __init__(self, text: str = "too many Ruby dialplans run at once on this server") -> None:
+        super().__init__(text)
+
 
 class Connection:
     """One fork, from here."""
@@ -53,7 +56,7 @@ class Connection:
             return b"", b""
 
     async def exit_status(self) -> int:
-        """How it ended, once it has; None's place is taken by 0 if that is not heard in time."""
+        """How it ended, once it has; 0 if that is not heard in time."""
         with contextlib.suppress(TimeoutError):
             return await asyncio.wait_for(asyncio.shield(self.ended), END_SECONDS)
         return 0
@@ -75,6 +78,16 @@ class RubyServer:
         self._starting = asyncio.Lock()
         self._runs: dict[int, Connection] = {}
         self._last = 0
+
+    @property
+    def process_id(self) -> int:
+        """Of the process; 0 while there is none."""
+        return self._process.pid if self._process and self._control else 0
+
+    @property
+    def running(self) -> int:
+        """How many runs have not ended."""
+        return len(self._runs)
 
     async def open(self) -> Connection:
         """A fork of its own for a run. Raises Overloaded."""
@@ -149,7 +162,7 @@ class RubyServer:
             ours.close()
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
-            raise Overloaded
+            raise Overloaded("Ruby could not be started on this server")
         self._control = ours
         self._watch = asyncio.create_task(self._listen(ours, self._process))
 

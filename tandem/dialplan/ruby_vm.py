@@ -1,7 +1,7 @@
 """CRuby as WebAssembly: one instance of it, and the little that it is given of the world.
 
-The module is compiled for WASI. Of WASI it gets a clock, random bytes, a sleep and an output that
-leads nowhere; every other call of it fails, so there is no file, no network and no process that a
+The module is compiled for WASI. Of WASI it gets a clock, random bytes and an output that leads
+nowhere; every other call of it fails, so there is no file, no network and no process that a
 script could reach. The one way out is `JS.eval(text)`, which hands a text to `ask` and gives its
 answer back: on that the prelude builds `sys`.
 """
@@ -34,9 +34,6 @@ _SUCCESS, _EBADF, _EINVAL, _ENOSYS = 0, 8, 28, 52
 _CHARACTER_DEVICE = 2
 _ALL_RIGHTS = 0xFFFFFFFF
 _LAST_STANDARD_FD = 2
-
-MAX_SLEEP_SECONDS = 60.0
-"""Of one `sleep`; the wall time of the run ends it sooner."""
 
 _EVAL = "rb-eval-string-protect: func(str: string) -> tuple<handle<rb-abi-value>, s32>"
 _INIT = "ruby-init: func(args: list<string>) -> ()"
@@ -208,21 +205,11 @@ class Vm:
         return _SUCCESS
 
     def _poll_oneoff(self, subscriptions: int, events: int, count: int, result: int) -> int:
-        """Sleep: the soonest of the clocks asked for (WASI preview 1, `subscription_clock`)."""
-        sleeps: list[tuple[float, int]] = []
-        for index in range(count):
-            record = self._read(subscriptions + 48 * index, 48)
-            user, kind, clock, timeout, _, flags = struct.unpack("<QB7xI4xQQH6x", record)
-            if kind == 0:
-                seconds = timeout / 1e9
-                if flags & 1:  # an instant, not a duration
-                    seconds -= self.now() if clock == 0 else time.monotonic()
-                sleeps.append((max(0.0, min(seconds, MAX_SLEEP_SECONDS)), user))
-        if not sleeps:
+        """Whatever is waited for has come: a script sleeps by asking the switch to."""
+        if not count:
             return _EINVAL
-        seconds, user = min(sleeps)
-        time.sleep(seconds)
-        self._write(events, struct.pack("<QHB21x", user, 0, 0))
+        user = self._read(subscriptions, 8)
+        self._write(events, user + bytes(24))
         self._write(result, struct.pack("<I", 1))
         return _SUCCESS
 

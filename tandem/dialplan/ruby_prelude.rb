@@ -202,7 +202,7 @@ DialPlanAppResult = Tandem::DialResult
 module Kernel
   def sys = $sys
   def req = $req
-  def sleep(seconds = 60) = Tandem.ask("sleep", [seconds])
+  def sleep(seconds = 1_000_000_000) = Tandem.ask("sleep", [seconds])
 
   %i[system exec spawn fork ` open syscall trap].each do |name|
     define_method(name) { |*| raise SecurityError, "a dialplan can't use #{name}" }

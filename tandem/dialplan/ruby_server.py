@@ -19,6 +19,8 @@ START_SECONDS: Final = 60.0
 END_SECONDS: Final = 5.0
 """Until we must have heard how a run ended whose connection is closed."""
 
+TOO_MUCH: Final = b"!"
+
 
 class Overloaded(Exception):
     """No further run can be had now."""
@@ -32,7 +34,7 @@ class Connection:
 
     def __init__(self, server: RubyServer, number: int) -> None:
         self._server = server
-        self._number = number
+        self.number = number
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -46,11 +48,12 @@ class Connection:
         self._writer.write(FRAME.pack(b"a", len(data)) + data)
 
     async def receive(self) -> tuple[bytes, bytes]:
-        """What comes of the fork: kind and text. Kind b"" when it has ended without a word."""
+        """What comes of the fork: kind and text. Kind b"": it ended without a word; TOO_MUCH:
+        what it says is too long to be read."""
         try:
             kind, size = FRAME.unpack(await self._reader.readexactly(FRAME.size))
             if size > MAX_FRAME_BYTES:
-                return b"", b""
+                return TOO_MUCH, b""
             return kind, await self._reader.readexactly(size)
         except (asyncio.IncompleteReadError, OSError):
             return b"", b""
@@ -64,7 +67,7 @@ class Connection:
     def close(self) -> None:
         """End it, wherever it is."""
         self._writer.close()
-        self._server.kill(self._number)
+        self._server.kill(self.number)
 
 
 class RubyServer:
@@ -76,6 +79,7 @@ class RubyServer:
         self._control: socket.socket | None = None
         self._watch: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
+        self._ordering = asyncio.Lock()
         self._runs: dict[int, Connection] = {}
         self._last = 0
 
@@ -96,16 +100,17 @@ class RubyServer:
                 await self._start()
         if len(self._runs) >= MAX_RUNS:
             raise Overloaded
-        self._last += 1
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
+        self._last += 1
         connection = Connection(self, self._last)
-        self._runs[self._last] = connection
+        self._runs[connection.number] = connection
         try:
             await connection.attach(ours)
-            self._order(b"r", self._last, theirs.fileno())
+            async with self._ordering:
+                await self._order_fork(connection.number, theirs.fileno())
         except OSError:
-            del self._runs[self._last]
+            self._runs.pop(connection.number, None)
             ours.close()
             raise Overloaded from None
         finally:
@@ -133,6 +138,26 @@ class RubyServer:
             raise BrokenPipeError
         passing = [] if passed is None else [passed]
         socket.send_fds(self._control, [ORDER.pack(order, number)], passing)
+
+    async def _order_fork(self, number: int, passed: int) -> None:
+        """Wait while the control socket is full, as when hundreds of calls come at once."""
+        while True:
+            try:
+                return self._order(b"r", number, passed)
+            except BlockingIOError:
+                await self._writable()
+
+    async def _writable(self) -> None:
+        control = self._control
+        if control is None:
+            raise BrokenPipeError
+        loop = asyncio.get_running_loop()
+        writable = loop.create_future()
+        loop.add_writer(control, lambda: writable.done() or writable.set_result(None))
+        try:
+            await writable
+        finally:
+            loop.remove_writer(control)
 
     async def _start(self) -> None:
         ours, theirs = socket.socketpair()

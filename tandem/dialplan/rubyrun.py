@@ -11,7 +11,7 @@ from typing import Any, Final
 from tandem.dialplan import ruby_actions, ruby_names, ruby_request
 from tandem.dialplan.budget import Budget, Exceeded
 from tandem.dialplan.ruby_names import NoSuchName
-from tandem.dialplan.ruby_server import Connection
+from tandem.dialplan.ruby_server import TOO_MUCH, Connection
 from tandem.dialplan.script import Dialplan, Limits, Problem, ScriptFault
 from tandem.dialplan.seats import Full, Seat, Seats
 from tandem.dialplan.sysapi import Sys
@@ -26,8 +26,6 @@ TURN_SECONDS: Final = 60.0
 unless it gets no processor."""
 MAX_TEXT: Final = 2_000
 """Characters of a fault."""
-
-Kind = bytes
 
 
 class Run:
@@ -62,6 +60,8 @@ class Run:
             kind, data = await self._turn(await self._answer(data))
         if kind == b"f":
             raise fault(data)
+        if kind == TOO_MUCH:
+            raise Exceeded("it handed over more than 1 MB at once", "memory")
         if kind != b"d":
             raise await self._lost()
 
@@ -74,7 +74,7 @@ class Run:
             "req": ruby_request.tree(self._sys.req),
         }
 
-    async def _turn(self, message: dict[str, object]) -> tuple[Kind, bytes]:
+    async def _turn(self, message: dict[str, object]) -> tuple[bytes, bytes]:
         """Have the script compute until it wants something again."""
         began = self._sys.world.now()
         try:

@@ -13,6 +13,7 @@ from tandem.dialplan import ruby_module
 from tandem.dialplan.ruby import RubyRunner
 from tandem.dialplan.script import Language, ScriptFault
 from tests.support.dialplans import NotingWorld, run
+from tests.support.waiting import eventually
 
 
 def require_ruby() -> None:
@@ -47,3 +48,21 @@ async def fault(runner: RubyRunner, source: str, **others: Any) -> ScriptFault:
     with pytest.raises(ScriptFault) as caught:
         await run_ruby(runner, source, **others)
     return caught.value
+
+
+async def outcome(runner: RubyRunner, source: str, **others: Any) -> str:
+    """Run it to its end or its fault; the limit that it exceeded."""
+    try:
+        await run_ruby(runner, source, **others)
+    except ScriptFault as caught:
+        return caught.limit
+    return ""
+
+
+async def no_runs(runner: RubyRunner) -> None:
+    """Wait until no process of a run is left."""
+
+    async def none() -> bool:
+        return runner.running == 0
+
+    await eventually(none, "the end of all runs")

@@ -13,7 +13,7 @@ from tandem.dialplan.ruby import RubyRunner
 from tandem.dialplan.script import Limits
 from tandem.dialplan.world import DialplanError, DialStatus, Ended, HttpAnswer, LegResult, Outcome
 from tests.support.dialplans import NotingWorld, incoming
-from tests.support.ruby import fault, run_ruby
+from tests.support.ruby import fault, no_runs, run_ruby
 from tests.support.ruby import ruby as ruby
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -142,7 +142,8 @@ async def test_sys_and_req_are_known_by_all_their_names(ruby: RubyRunner) -> Non
 sys.Log "#{sys.Username} #{sys.In} #{sys.Out} #{$sys.out} #{sys.DialPlanName}"
 sys.Log "#{req.URI.User} #{$req.uri.user} #{req.URI.Host} #{req.URI} #{req.Method} #{req.method}"
 sys.Log req.Header.From
-sys.Log "#{req.Header.from.FromURI.User}/#{req.Header.From.FromURI.Host}/#{req.Header.From.FromName}"
+from = req.Header.from
+sys.Log "#{from.FromURI.User}/#{req.Header.From.FromURI.Host}/#{from.FromName}"
 sys.Log req.Header.From.FromURI.ToString()
 sys.Log req.Header.UnknownHeaders.join(",")
 sys.Log req.URI.User.Substring(1, 2)
@@ -391,9 +392,3 @@ async def test_a_script_that_waits_for_a_call_has_its_time_afterwards(ruby: Ruby
     caught = await fault(ruby, source, world=world, limits=Limits(wall_seconds=10))
     assert world.logs == ["after"]
     assert (caught.limit, caught.problem.line) == ("time", 3)
-
-
-async def no_runs(runner: RubyRunner) -> None:
-    """Wait until no process of a run is left."""
-    while runner.running:
-        await asyncio.sleep(0.01)

@@ -15,7 +15,7 @@ from tandem.dialplan.ruby_server import MAX_RUNS
 from tandem.dialplan.script import Limits
 from tandem.dialplan.world import Ended
 from tests.support.dialplans import NotingWorld
-from tests.support.ruby import fault, run_ruby
+from tests.support.ruby import fault, no_runs, outcome, run_ruby
 from tests.support.ruby import ruby as ruby
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -35,8 +35,8 @@ async def test_an_endless_loop_is_ended(ruby: RubyRunner) -> None:
 
 async def test_a_loop_that_rescues_everything_is_ended(ruby: RubyRunner) -> None:
     source = """
-trap("PROF") { } rescue 0
-loop { begin; loop { 1 + 1 }; rescue Exception; retry; ensure; next; end }
+begin; trap("PROF") { }; rescue Exception; end
+begin; loop { 1 + 1 }; rescue Exception; retry; end while true
 """
     assert (await fault(ruby, source, limits=SHORT)).limit == "time"
 
@@ -58,10 +58,9 @@ async def test_a_sleep_beyond_its_time_is_refused_at_once(ruby: RubyRunner) -> N
     assert "must be 0 or more" in str(await fault(ruby, "sleep(-1)"))
 
 
-async def test_other_ways_to_sleep_do_not_wait(ruby: RubyRunner) -> None:
-    source = "IO.select(nil, nil, nil, 3600) rescue sys.Log $!.class\nsys.Log 'on'"
-    world = await run_ruby(ruby, source)
-    assert world.logs[-1] == "on"
+async def test_other_ways_to_sleep_are_loops(ruby: RubyRunner) -> None:
+    caught = await fault(ruby, "IO.select(nil, nil, nil, 3600)", limits=SHORT)
+    assert caught.limit == "time"
 
 
 @pytest.mark.parametrize(
@@ -108,11 +107,7 @@ async def test_depth_ends_a_script_and_not_the_switch(ruby: RubyRunner, source: 
 
 async def test_a_pattern_that_never_ends_is_ended(ruby: RubyRunner) -> None:
     source = "('a' * 40 + 'b') =~ /^(a|a|aa)*(?=c)\\1$/"
-    limits = Limits(cpu_seconds=0.3)
-    try:
-        await run_ruby(ruby, source, limits=limits)  # Ruby may find it hopeless by itself
-    except Exception as error:
-        assert getattr(error, "limit", "") == "time"
+    assert await outcome(ruby, source, limits=SHORT) in {"", "time"}  # Ruby may see it by itself
 
 
 # -- what is not there -----------------------------------------------------------------------------
@@ -159,7 +154,6 @@ async def test_a_pattern_that_never_ends_is_ended(ruby: RubyRunner) -> None:
         "require 'net/http'; Net::HTTP.get(URI('http://127.0.0.1/'))",
         "require 'open-uri'; URI.open('http://127.0.0.1/')",
         "require 'fiddle'",
-        "require 'etc'; Etc.getpwuid",
         "require 'pty'",
         "load '/etc/passwd'",
         "require '/etc/passwd'",
@@ -243,17 +237,15 @@ async def test_what_a_script_makes_up_harms_nobody(ruby: RubyRunner, said: str) 
     """A script may speak to the switch without the prelude."""
     source = f"JS.eval({said!r}).to_s"
     world = NotingWorld()
-    try:
-        await run_ruby(ruby, source, world)
-    except Exception as error:
-        assert type(error).__name__ == "ScriptFault"
+    await outcome(ruby, source, world=world)
     assert not world.dials
     assert (await run_ruby(ruby, "sys.Log 1")).logs == ["1"]
 
 
 async def test_a_very_long_question_is_not_taken(ruby: RubyRunner) -> None:
     caught = await fault(ruby, "sys.Log('x' * 3_000_000)", limits=Limits(memory_bytes=64 << 20))
-    assert "died" in str(caught)
+    assert caught.limit == "memory"
+    assert "more than 1 MB at once" in str(caught)
 
 
 async def test_a_line_end_gets_into_no_header(ruby: RubyRunner) -> None:
@@ -279,10 +271,7 @@ class String; def ==(_) = raise; end
 class Object; def method_missing(*) = sys; end
 sys.Log 1
 """
-    try:
-        await run_ruby(ruby, source)
-    except Exception as error:
-        assert type(error).__name__ == "ScriptFault"
+    await outcome(ruby, source)
     assert (await run_ruby(ruby, "sys.Log 1")).logs == ["1"]
 
 
@@ -314,8 +303,7 @@ async def test_runs_beyond_the_bound_are_refused_and_the_others_go_on(ruby: Ruby
     gate = asyncio.Event()
     for world in worlds:
         world.gate = gate
-    while ruby.running:
-        await asyncio.sleep(0.01)
+    await no_runs(ruby)
     tasks = [
         asyncio.create_task(run_ruby(ruby, 'sys.Dial("bob")', world, owner=f"c{index % 50}"))
         for index, world in enumerate(worlds)

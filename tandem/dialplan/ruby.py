@@ -1,8 +1,9 @@
 """Runs Ruby dialplans, each in a fork of a sandboxed interpreter.
 
 `ruby_vm` is the interpreter, `ruby_forks` the process that forks it, `ruby_server` that process as
-seen from here, `rubyrun` the conversation with one fork, `ruby_names` what scripts call,
-`ruby_module` where the interpreter is kept, `ruby_install` how it comes there.
+seen from here, `ruby_frames` what is said between them, `ruby_run` the conversation with one fork,
+`ruby_names` what scripts call, `ruby_module` where the interpreter is kept, `ruby_install` how it
+comes there.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import sys as python
 from pathlib import Path
 from typing import Final
 
-from tandem.dialplan import ruby_module, ruby_names, rubyrun
+from tandem.dialplan import ruby_module, ruby_names, ruby_run
+from tandem.dialplan.ruby_frames import JOB, LOST, PROBLEMS
 from tandem.dialplan.ruby_server import Connection, Overloaded, RubyServer
 from tandem.dialplan.script import Dialplan, Limits, Problem, ScriptFault
 from tandem.dialplan.seats import Seats
@@ -62,7 +64,7 @@ class RubyRunner:
             raise ScriptFault(_too_long(limits))
         connection = await self._open()
         try:
-            await rubyrun.Run(self.seats, connection, dialplan, sys, limits).to_end()
+            await ruby_run.Run(self.seats, connection, dialplan, sys, limits).to_end()
         finally:
             connection.close()
 
@@ -75,18 +77,18 @@ class RubyRunner:
             connection = await self._open()
         except ScriptFault as fault:
             return [fault.problem]
-        job = rubyrun.job(source, limits) | {"check": True, "names": ruby_names.NAMES}
+        job = ruby_run.job(source, limits) | {"check": True, "names": ruby_names.NAMES}
         try:
-            connection.send(rubyrun.encoded(job))
+            connection.send(JOB, ruby_run.encoded(job))
             async with asyncio.timeout(CHECK_SECONDS):
                 kind, data = await connection.receive()
         except TimeoutError:
-            kind, data = b"", b""
+            kind, data = LOST, b""
         finally:
             connection.close()
-        if kind != b"p":
+        if kind != PROBLEMS:
             return [Problem("it could not be checked: it is too involved")]
-        return rubyrun.problems(data)
+        return ruby_run.problems(data)
 
     async def _open(self) -> Connection:
         try:

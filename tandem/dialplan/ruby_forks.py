@@ -5,12 +5,7 @@ interpreter is ready in some milliseconds, has nothing in it of another run, sha
 the others until it writes, and can be ended at any time. Beside the WebAssembly sandbox, which is
 what keeps a script in, the kernel holds the fork to its limits: processor time, memory, no files,
 no further processes; and should the machine run out of memory, the scripts go first.
-
-Over the control socket come orders of nine bytes: `r` and a number, with a socket for a new run, or
-`k` and the number of one to end. Back goes, when a run has ended, its number and how.
-
-Over a run's own socket, as frames: its job; then what the script asks (`c`) and what is answered;
-and at last `d` (done), `f` (fault) or `p` (problems that a check found).
+`ruby_frames` tells what is said to it.
 """
 
 from __future__ import annotations
@@ -25,20 +20,23 @@ import resource
 import select
 import signal
 import socket
-import struct
 import sys
 import time
 import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tandem.dialplan.ruby_frames import (
+    DONE,
+    ENDED,
+    FAULT,
+    FORK,
+    FRAME,
+    ORDER,
+    PROBLEMS,
+    QUESTION,
+)
 from tandem.dialplan.ruby_vm import Crashed, Vm
-
-ORDER = struct.Struct("!cQ")
-ENDED = struct.Struct("!Qi")
-FRAME = struct.Struct("!cI")
-MAX_FRAME_BYTES = 1024 * 1024
-"""Of what a script may ask at once, and may be answered."""
 
 _NICENESS = 10
 """Signalling goes before scripts."""
@@ -90,7 +88,7 @@ class Forks:
         if len(data) < ORDER.size:
             return False
         order, number = ORDER.unpack(data)
-        if order == b"r":
+        if order == FORK:
             self._fork(number, sockets[0])
         else:
             for process, other in self._numbers.items():
@@ -138,7 +136,7 @@ class Run:
         self._cpu_seconds = 0.0
         self._ahead = 0.0
         self._job: dict[str, Any] = {}
-        self._end: tuple[bytes, bytes] = (b"d", b"")
+        self._end: tuple[bytes, bytes] = (DONE, b"")
 
     def serve(self, connection: socket.socket, vm: Vm) -> int:
         """Do the job that comes over the connection."""
@@ -154,7 +152,7 @@ class Run:
         try:
             vm.evaluate("Tandem.main")
         except Crashed as error:
-            if self._end[0] == b"d":
+            if self._end[0] == DONE:
                 self._end = (
                     b"f",
                     json.dumps([0, f"the interpreter gave up: {error}", "memory"]).encode(),
@@ -170,11 +168,11 @@ class Run:
         if name == "start":
             return json.dumps({"value": self._job})
         if name == "fault":
-            self._end = (b"f", json.dumps([line, *args]).encode())
+            self._end = (FAULT, json.dumps([line, *args]).encode())
         elif name == "problems":
-            self._end = (b"p", json.dumps(args).encode())
+            self._end = (PROBLEMS, json.dumps(args).encode())
         else:
-            self._send(b"c", question.encode())
+            self._send(QUESTION, question.encode())
             answer = self._receive().decode()
             self._set_clock(json.loads(answer)["now"])
             self._arm()

@@ -141,13 +141,26 @@ module Tandem
       return check(job["source"], job["names"]) if job["check"]
 
       prepare(job)
-      RubyVM::InstructionSequence.compile(job["source"], FILE, FILE, 1).eval
+      compile(job["source"]).eval
       $stdout.flush
     rescue SystemExit, UncaughtThrowError
       nil
     rescue Exception => e # whatever it is, the author is to hear of it
       report(e)
     end
+
+    def compile(source)
+      RubyVM::InstructionSequence.compile(source, FILE, FILE, 1)
+    rescue SyntaxError => e
+      begin
+        RubyVM::InstructionSequence.compile(modern(source), FILE, FILE, 1)
+      rescue SyntaxError
+        raise e
+      end
+    end
+
+    # Ruby 1.8 took `when /^1/ : sys.Dial(…)`. Tried only on what is no Ruby of today.
+    def modern(source) = source.gsub(/^(\s*(?:when|if|elsif|unless)\b[^?\n]*?\S)\s*:(?=\s)/) { "#{$1} then" }
 
     def prepare(job)
       srand(job["seed"])
@@ -173,28 +186,42 @@ module Tandem
     def check(source, names)
       require "prism"
       parsed = Prism.parse(source, version: "3.4.0")
+      parsed = [Prism.parse(modern(source), version: "3.4.0"), parsed].find(&:success?) || parsed if parsed.failure?
       found = parsed.errors.map { |one| [one.message, *place(one)] }
       found = unknown(parsed.value, names) if found.empty?
       exchange("problems", 0, found.first(50))
     end
 
-    def place(one) = [one.location.start_line, one.location.start_column + 1]
+    def place(one)
+      location = one.respond_to?(:message_loc) && one.message_loc || one.location
+      [location.start_line, location.start_column + 1]
+    end
 
     def unknown(tree, names)
       pending = [tree]
       found = []
       while (node = pending.pop)
         pending.concat(node.compact_child_nodes)
-        next unless node.is_a?(Prism::CallNode) && node.receiver && %w[sys $sys].include?(node.receiver.slice)
-
-        found << ["sys has no #{node.name}", *place(node.message_loc ? MessagePlace.new(node.message_loc) : node)] unless
-          names.include?(fold(node.name))
+        found << [lacking(node, names), *place(node)] if node.is_a?(Prism::CallNode) && lacking(node, names)
       end
       found.sort_by { |one| one.drop(1) }
     end
-  end
 
-  MessagePlace = Struct.new(:location)
+    def lacking(node, names)
+      if node.receiver && %w[sys $sys].include?(node.receiver.slice)
+        "sys has no #{node.name}" unless names.include?(fold(node.name))
+      elsif node.receiver.nil? && node.name == :require && node.arguments&.arguments&.first.is_a?(Prism::StringNode)
+        library = node.arguments.arguments.first.unescaped
+        "there is no library #{library} here" unless available?(library)
+      end
+    end
+
+    def available?(library)
+      $LOADED_FEATURES.include?("#{library}.rb") || $LOAD_PATH.resolve_feature_path(library)
+    rescue LoadError
+      false
+    end
+  end
 end
 
 DialPlanAppResult = Tandem::DialResult

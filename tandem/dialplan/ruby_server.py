@@ -10,7 +10,16 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from tandem.dialplan.ruby_forks import ENDED, FRAME, MAX_FRAME_BYTES, ORDER
+from tandem.dialplan.ruby_frames import (
+    ENDED,
+    FORK,
+    FRAME,
+    KILL,
+    LOST,
+    MAX_FRAME_BYTES,
+    ORDER,
+    TOO_MUCH,
+)
 
 MAX_RUNS: Final = 250
 """At once. A run that waits holds about 2 MB and one process."""
@@ -19,7 +28,10 @@ START_SECONDS: Final = 60.0
 END_SECONDS: Final = 5.0
 """Until we must have heard how a run ended whose connection is closed."""
 
-TOO_MUCH: Final = b"!"
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 class Overloaded(Exception):
@@ -43,20 +55,19 @@ class Connection:
     async def attach(self, end: socket.socket) -> None:
         self._reader, self._writer = await asyncio.open_connection(sock=end)
 
-    def send(self, data: bytes) -> None:
-        """A job or an answer."""
-        self._writer.write(FRAME.pack(b"a", len(data)) + data)
+    def send(self, kind: bytes, data: bytes) -> None:
+        """Say something to it."""
+        self._writer.write(FRAME.pack(kind, len(data)) + data)
 
     async def receive(self) -> tuple[bytes, bytes]:
-        """What comes of the fork: kind and text. Kind b"": it ended without a word; TOO_MUCH:
-        what it says is too long to be read."""
+        """What comes of it: kind and text."""
         try:
             kind, size = FRAME.unpack(await self._reader.readexactly(FRAME.size))
             if size > MAX_FRAME_BYTES:
                 return TOO_MUCH, b""
             return kind, await self._reader.readexactly(size)
         except (asyncio.IncompleteReadError, OSError):
-            return b"", b""
+            return LOST, b""
 
     async def exit_status(self) -> int:
         """How it ended, once it has; 0 if that is not heard in time."""
@@ -66,8 +77,12 @@ class Connection:
 
     def close(self) -> None:
         """End it, wherever it is."""
-        self._writer.close()
+        self.drop()
         self._server.kill(self.number)
+
+    def drop(self) -> None:
+        """Have no more to do with it."""
+        self._writer.close()
 
 
 class RubyServer:
@@ -121,7 +136,7 @@ class RubyServer:
         """End a run's process, if it still is."""
         if number in self._runs:
             with contextlib.suppress(OSError):  # then its closed connection ends it
-                self._order(b"k", number)
+                self._order(KILL, number)
 
     async def close(self) -> None:
         """End the process and all forks."""
@@ -143,7 +158,7 @@ class RubyServer:
         """Wait while the control socket is full, as when hundreds of calls come at once."""
         while True:
             try:
-                return self._order(b"r", number, passed)
+                return self._order(FORK, number, passed)
             except BlockingIOError:
                 await self._writable()
 
@@ -153,7 +168,7 @@ class RubyServer:
             raise BrokenPipeError
         loop = asyncio.get_running_loop()
         writable = loop.create_future()
-        loop.add_writer(control, lambda: writable.done() or writable.set_result(None))
+        loop.add_writer(control, _settle, writable)
         try:
             await writable
         finally:
@@ -206,8 +221,9 @@ class RubyServer:
         finally:
             self._control = None
             control.close()
-            for number in list(self._runs):
+            for number, connection in list(self._runs.items()):
                 self._has_ended(number, 0)
+                connection.drop()
             await process.wait()
 
     def _has_ended(self, number: int, status: int) -> None:

@@ -9,6 +9,7 @@ answer back: on that the prelude builds `sys`.
 from __future__ import annotations
 
 import os
+import platform
 import struct
 import time
 from collections.abc import Callable
@@ -44,17 +45,30 @@ class Crashed(Exception):
     """The interpreter itself came to an end."""
 
 
-def new_engine() -> Engine:
+_TARGETS = {
+    ("Linux", "x86_64"): "x86_64-unknown-linux-gnu",
+    ("Linux", "aarch64"): "aarch64-unknown-linux-gnu",
+    ("Darwin", "x86_64"): "x86_64-apple-darwin",
+    ("Darwin", "arm64"): "aarch64-apple-darwin",
+}
+"""Any processor of the kind, not only this one: an image is built on one machine and runs on
+others. Measured, it costs nothing."""
+
+
+def new_engine(target: str = "") -> Engine:
     """An engine for modules that `compile_module` made: both sides must be set alike."""
     config = Config()
     config.wasm_component_model = False
     config.parallel_compilation = False  # no threads: this process forks
+    if target:
+        config.target = target
     return Engine(config)
 
 
 def compile_module(source: bytes) -> bytes:
-    """Machine code for a module. Takes tens of seconds of a processor."""
-    return bytes(Module(new_engine(), source).serialize())
+    """Machine code for a module. Takes a quarter of a minute of a processor."""
+    engine = new_engine(_TARGETS.get((platform.system(), platform.machine()), ""))
+    return bytes(Module(engine, source).serialize())
 
 
 class Vm:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tandem.dialplan.ruby import RubyRunner
-from tandem.dialplan.script import Limits
+from tandem.dialplan.script import Limits, ScriptFault
 from tandem.dialplan.world import DialplanError, DialStatus, Ended, HttpAnswer, LegResult, Outcome
 from tests.support.dialplans import NotingWorld, incoming
 from tests.support.ruby import fault, no_runs, run_ruby
@@ -296,6 +296,18 @@ sys.Log @x
     assert world.logs == ["true", "true", "2-1-27", "2127@example.com", "1", "3"]
 
 
+async def test_the_colon_of_old_ruby_still_means_then(ruby: RubyRunner) -> None:
+    source = """case req.URI.User
+  when /^1/ : sys.Log("one: 1")
+  when /^2/ : sys.Log("two: 2")
+end
+"""
+    assert await ruby.check(source) == []
+    assert (await run_ruby(ruby, source)).logs == ["two: 2"]
+    caught = await fault(ruby, "case 1\nwhen 1 : 2\n")
+    assert caught.problem.line == 2
+
+
 async def test_a_library_of_ruby_is_there_and_others_are_not(ruby: RubyRunner) -> None:
     world = await run_ruby(ruby, 'require "uri"\nrequire "time"\nsys.Log URI("http://a/b").path')
     assert world.logs == ["/b"]
@@ -342,6 +354,13 @@ async def test_a_name_that_sys_does_not_have_is_told_with_its_place(ruby: RubyRu
     ]
 
 
+async def test_a_library_that_is_missing_is_told_with_its_place(ruby: RubyRunner) -> None:
+    problems = await ruby.check("require 'rubygems'\nrequire 'time'\nrequire 'mikesgem'")
+    assert [str(p) for p in problems] == [
+        "line 3, column 1: there is no library mikesgem here",
+    ]
+
+
 async def test_a_dialplan_that_is_too_long_is_refused(ruby: RubyRunner) -> None:
     assert "65536 characters" in (await ruby.check("#" * 70_000))[0].message
     assert "65536 characters" in str(await fault(ruby, "#" * 70_000))
@@ -375,8 +394,9 @@ async def test_a_process_that_is_lost_is_started_again(ruby: RubyRunner) -> None
     task = asyncio.create_task(run_ruby(ruby, 'sys.Dial("bob")', world))
     await world.dialled.wait()
     os.kill(ruby.process_id, signal.SIGKILL)
+    await no_runs(ruby)
     world.gate.set()
-    with pytest.raises(Exception, match="its process died"):
+    with pytest.raises(ScriptFault, match="its process died"):
         await task
     assert (await run_ruby(ruby, "sys.Log 1")).logs == ["1"]
 

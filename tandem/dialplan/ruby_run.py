@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from tandem.dialplan import ruby_actions, ruby_names, ruby_request
 from tandem.dialplan.budget import Budget, Exceeded
+from tandem.dialplan.ruby_frames import ANSWER, DONE, FAULT, JOB, QUESTION, TOO_MUCH
 from tandem.dialplan.ruby_names import NoSuchName
-from tandem.dialplan.ruby_server import TOO_MUCH, Connection
+from tandem.dialplan.ruby_server import Connection
 from tandem.dialplan.script import Dialplan, Limits, Problem, ScriptFault
 from tandem.dialplan.seats import Full, Seat, Seats
 from tandem.dialplan.sysapi import Sys
@@ -54,15 +55,15 @@ class Run:
             self._seats.leave(self._seat)
 
     async def _steps(self) -> None:
-        kind, data = await self._turn(self._first())
-        while kind == b"c":
+        kind, data = await self._turn(JOB, self._first())
+        while kind == QUESTION:
             self._seats.park(self._seat)
-            kind, data = await self._turn(await self._answer(data))
-        if kind == b"f":
+            kind, data = await self._turn(ANSWER, await self._answer(data))
+        if kind == FAULT:
             raise fault(data)
         if kind == TOO_MUCH:
             raise Exceeded("it handed over more than 1 MB at once", "memory")
-        if kind != b"d":
+        if kind != DONE:
             raise await self._lost()
 
     def _first(self) -> dict[str, object]:
@@ -74,7 +75,7 @@ class Run:
             "req": ruby_request.tree(self._sys.req),
         }
 
-    async def _turn(self, message: dict[str, object]) -> tuple[bytes, bytes]:
+    async def _turn(self, kind: bytes, message: dict[str, object]) -> tuple[bytes, bytes]:
         """Have the script compute until it wants something again."""
         began = self._sys.world.now()
         try:
@@ -83,7 +84,7 @@ class Run:
         except (Full, TimeoutError):
             raise Exceeded("too many scripts wait for their turn", "queue") from None
         self._budget.free(self._sys.world.now() - began)
-        self._connection.send(encoded(message))
+        self._connection.send(kind, encoded(message))
         try:
             async with asyncio.timeout(TURN_SECONDS):
                 return await self._connection.receive()

@@ -8,25 +8,19 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from tandem.dialplan.headers import MAX_HEADERS, MAX_NAME, MAX_VALUE, RESERVED
 from tandem.dialplan.world import DialplanError
 from tandem.sip.grammar import TOKEN_RE
+from tandem.sip.names import header_key
 
-MAX_HEADERS: Final = 20
-"""Custom headers of one request."""
+ANSWER_HEADERS: Final = RESERVED - {"contact"}
+"""What a redirection may not carry: it names its Contacts."""
 
-MAX_HEADER_CHARS: Final = 512
-"""Of one header's value."""
-
-OWN_HEADERS: Final = frozenset(
-    "via v to t from f contact m cseq call-id i max-forwards content-length l content-type c"
-    " route record-route require proxy-require supported k allow authorization proxy-authorization"
-    " www-authenticate proxy-authenticate rseq rack event o refer-to r replaces join"
-    " session-expires x min-se content-encoding e".split()
-)
-"""Headers that make up a dialog, a hop or the trust between ends: the switch's own business."""
-
-ANSWER_HEADERS: Final = OWN_HEADERS - {"contact", "m"}
-"""What an answer may not carry: a redirection names its Contacts."""
+WEB_HEADERS: Final = frozenset({
+    "host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "te",
+    "trailer", "expect", "keep-alive", "proxy-connection",
+})  # fmt: skip
+"""Headers that say how an HTTP request is sent: not for a script."""
 
 # Control characters (C0, DEL, C1) and the line ends of Unicode. A tab is one, too.
 _CONTROL_RE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -83,23 +77,23 @@ def whole(value: object, what: str, least: int, most: int) -> int:
     return int(found)
 
 
-def header_name(value: object, barred: frozenset[str] = OWN_HEADERS) -> str:
+def header_name(value: object, barred: frozenset[str] = RESERVED) -> str:
     """The name of a header that a script may set."""
-    name = line(value, "the header's name", 64, least=1)
+    name = line(value, "the header's name", MAX_NAME, least=1)
     if TOKEN_RE.fullmatch(name) is None:
         raise DialplanError(f"{name!r} is no name of a header")
-    if name.lower() in barred:
+    if header_key(name) in barred:
         raise DialplanError(f"the header {name} is the switch's own and can't be set")
     return name
 
 
-def header(name: object, value: object, barred: frozenset[str] = OWN_HEADERS) -> tuple[str, str]:
+def header(name: object, value: object, barred: frozenset[str] = RESERVED) -> tuple[str, str]:
     """A header that a script may set."""
     checked = header_name(name, barred)
-    return checked, line(value, f"the header {checked}", MAX_HEADER_CHARS).strip()
+    return checked, line(value, f"the header {checked}", MAX_VALUE).strip()
 
 
-def headers(value: object, barred: frozenset[str] = OWN_HEADERS) -> tuple[tuple[str, str], ...]:
+def headers(value: object, barred: frozenset[str] = RESERVED) -> tuple[tuple[str, str], ...]:
     """Headers by name, None for none; a list under a name repeats it."""
     if value is None:
         return ()

@@ -9,13 +9,24 @@ from typing import Final
 from tandem.dialplan.lines import DialApp, Line, Program, number_of, read
 from tandem.dialplan.script import Dialplan, Limits, Problem, ScriptFault
 from tandem.dialplan.sysapi import Sys
-from tandem.dialplan.world import Dial
+from tandem.dialplan.world import Dial, Outcome
 
 SLICE_SECONDS: Final = 0.002
 """For which patterns are tried before other calls have their turn."""
 AT_ONCE: Final = 4_096
 """Characters of a dialplan that is read at once; a longer one in a thread."""
 NO_LINE: Final = (404, "No line of the dialplan matches")
+
+
+def contacts_of(outcome: Outcome) -> list[tuple[str, str]]:
+    """The Contact headers of an answer with this outcome's status: where a redirection points to
+    (RFC 3261 §21.3), nothing for any other."""
+    if not 300 <= outcome.sip_status < 400:
+        return []
+    found = (
+        uri for leg in outcome.legs if leg.status == outcome.sip_status for uri in leg.contacts
+    )
+    return [("Contact", f"<{uri}>") for uri in dict.fromkeys(found)]
 
 
 class LineRunner:
@@ -43,7 +54,7 @@ class LineRunner:
             await sys.world.respond(*NO_LINE, ())
         elif isinstance(line.app, DialApp):
             outcome = await sys.world.dial(Dial(line.app.text, asterisk_form=True))
-            await sys.world.respond(outcome.sip_status, outcome.reason, ())
+            await sys.world.respond(outcome.sip_status, outcome.reason, contacts_of(outcome))
         else:
             await sys.world.respond(line.app.status, line.app.reason, ())
 

@@ -30,7 +30,7 @@ MAX_STORED: Final = 262_144
 MAX_PRINTED: Final = 65_536
 """Bytes that a script prints."""
 QUEUE_SECONDS: Final = 10.0
-"""Longest wait for a process: its caller hears nothing meanwhile."""
+"""Longest wait for the first process: its caller hears nothing meanwhile."""
 
 
 class Run:
@@ -90,7 +90,7 @@ class Run:
     async def _take_seat(self) -> None:
         began = self._sys.world.now()
         try:
-            async with asyncio.timeout(QUEUE_SECONDS):
+            async with asyncio.timeout(None if self._seat.begun else QUEUE_SECONDS):
                 await self._runner.seats.enter(self._seat)
         except (Full, TimeoutError):
             raise Exceeded("too many scripts wait for their turn", "queue") from None

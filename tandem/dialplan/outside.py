@@ -84,7 +84,7 @@ class Outside:
         return HttpQuestion(
             method=checks.line(method, "the method", 16).upper(),
             url=where,
-            headers=checks.headers(headers, frozenset({"content-length", "content-type", "host"})),
+            headers=checks.headers(headers, checks.WEB_HEADERS),
             body=checks.text(body, "the body", MAX_WEB_CHARS).encode(),
             form=checks.fields(form, "the form", MAX_WEB_CHARS),
             seconds=checks.number(seconds, "seconds", 0.1, MAX_WEB_SECONDS),

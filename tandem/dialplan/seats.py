@@ -22,9 +22,9 @@ from enum import Enum, auto
 from typing import Final
 
 MAX_WAITING: Final = 1_000
-"""Scripts that wait for their turn, of all customers."""
+"""Scripts that wait for their turn to begin, of all customers."""
 MAX_CUSTOMER_WAITING: Final = 100
-"""Scripts of one customer that wait for their turn."""
+"""Of them, those of one customer."""
 MAX_RUNNING: Final = 2
 """Scripts of one customer that compute at the same time; one when it gets narrow."""
 
@@ -52,6 +52,8 @@ class Seat:
         self.place = Place.AWAY
         self.seated = False
         """Whether it holds a process."""
+        self.begun = False
+        """Whether it has been let in before: what has begun is not turned away."""
 
 
 class Seats:
@@ -72,9 +74,11 @@ class Seats:
         return self._running.total()
 
     async def enter(self, seat: Seat) -> None:
-        """Wait until it may compute. Raises Full; when cancelled it is AWAY, but may be seated."""
+        """Wait until it may compute. Raises Full for one that has not begun; when cancelled it is
+        PARKED or AWAY, as before."""
         queue = self._queues.get(seat.customer)
-        if self.waiting >= MAX_WAITING or (queue and len(queue) >= MAX_CUSTOMER_WAITING):
+        full = self.waiting >= MAX_WAITING or (queue and len(queue) >= MAX_CUSTOMER_WAITING)
+        if full and not seat.begun:
             raise Full("too many scripts wait for their turn")
         if queue is None:
             queue = self._queues[seat.customer] = deque()
@@ -110,48 +114,45 @@ class Seats:
 
     def _dispatch(self) -> None:
         """Let in whoever may compute now, one of each customer in turn."""
-        progress = True
-        while progress:
-            progress = False
-            for customer in list(self._queues):
-                if self._may_run(customer) and self._let_in(customer):
-                    progress = True
+        # Who is passed over has reached his limit, and so runs: these are few.
+        while self.running < self.total:
+            customer = next(filter(self._may_run, self._queues), None)
+            if customer is None:
+                return
+            self._let_in(customer)
 
     def _may_run(self, customer: str) -> bool:
         roomy = self.running * 2 < self.total
         return self._running[customer] < (MAX_RUNNING if roomy else 1)
 
-    def _let_in(self, customer: str) -> bool:
+    def _let_in(self, customer: str) -> None:
         queue = self._queues[customer]
-        seat, turn = queue[0]
-        if not seat.seated and not self._find_seat():
-            return False
-        queue.popleft()
+        seat, turn = queue.popleft()
         self.waiting -= 1
         if queue:
             self._queues.move_to_end(customer)
         else:
             del self._queues[customer]
+        if turn.done():  # cancelled, and not yet withdrawn
+            return
         self._idle.pop(seat, None)
         if not seat.seated:
+            self._free_seat()
             seat.seated = True
             self._seated += 1
-        seat.place = Place.RUNNING
+        seat.place, seat.begun = Place.RUNNING, True
         self._running[customer] += 1
         turn.set_result(None)
-        return True
 
-    def _find_seat(self) -> bool:
+    def _free_seat(self) -> None:
+        """One who does not compute gives up his process if all are taken."""
         if self._seated < self.total:
-            return True
-        if not self._idle:
-            return False
+            return
         victim, _ = self._idle.popitem(last=False)
         if victim.place is Place.PARKED:
             victim.place = Place.AWAY
         self._unseat(victim)
         victim.take_away()
-        return True
 
     def _withdraw(self, seat: Seat, turn: asyncio.Future[None]) -> None:
         if seat.place is Place.RUNNING:  # let in, and cancelled before it knew
@@ -163,7 +164,9 @@ class Seats:
             if not queue:
                 del self._queues[seat.customer]
         seat.place = Place.AWAY
-        self._idle.pop(seat, None)
+        if seat.seated:
+            seat.place = Place.PARKED
+            self._idle[seat] = None
         self._dispatch()
 
     def _stop(self, seat: Seat) -> None:

@@ -38,7 +38,7 @@ class Values:
     """What substitutions stand for: text without escapes, as a caller sent it."""
 
     dst: str = ""
-    """The user part of the Request-URI; `exten` is the same."""
+    """The user part of the Request-URI without its parameters; `exten` is the same."""
     from_name: str = ""
     from_user: str = ""
     from_host: str = ""
@@ -48,9 +48,8 @@ class Values:
     @classmethod
     def of(cls, req: Incoming) -> Values:
         """Those of a request."""
-        return cls(
-            unescape(req.user), req.from_name, unescape(req.from_user), req.from_host, req.customer
-        )
+        dst = unescape(req.user.partition(";")[0])
+        return cls(dst, req.from_name, unescape(req.from_user), req.from_host, req.customer)
 
     def get(self, name: str, drop: int = 0) -> str:
         """The value of a name in lower case, these many characters at its beginning dropped.

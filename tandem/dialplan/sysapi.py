@@ -13,6 +13,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tandem.dialplan import checks, numbers
+from tandem.dialplan.headers import MAX_HEADERS, RESERVED
 from tandem.dialplan.outside import MAX_KEY, Outside, count
 from tandem.dialplan.script import Dialplan
 from tandem.dialplan.world import (
@@ -148,7 +149,7 @@ class Sys(Outside):
         if 200 <= code <= 299:
             raise DialplanError("a 2xx answer is for who is called, not for a dialplan")
         text = checks.line(reason, "the reason", 128)
-        barred = checks.ANSWER_HEADERS if 300 <= code <= 399 else checks.OWN_HEADERS
+        barred = checks.ANSWER_HEADERS if 300 <= code <= 399 else RESERVED
         await self.world.respond(code, text, checks.headers(headers, barred))
 
     async def callback(self, first: str, second: str, delay_seconds: float = 0) -> None:
@@ -273,8 +274,8 @@ class Sys(Outside):
         """Add a header to the dials that follow, in place of one of the same name."""
         one = checks.header(name, value)
         kept = self._headers_without(one[0])
-        if len(kept) >= checks.MAX_HEADERS:
-            raise DialplanError(f"too many headers: {checks.MAX_HEADERS} at most")
+        if len(kept) >= MAX_HEADERS:
+            raise DialplanError(f"too many headers: {MAX_HEADERS} at most")
         self._set = replace(self._set, headers=(*kept, one))
 
     async def remove_header(self, name: str) -> None:

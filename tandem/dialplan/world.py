@@ -78,6 +78,9 @@ class Dial:
     body: bytes | None = None
     content_type: str = ""
     """What the INVITE carries in place of the caller's offer."""
+    failover: str = ""
+    """After which failures the attempt behind a plain `|` is tried (`failover.Policy`); "": all
+    but 486 and 6xx."""
     asterisk_form: bool = False
     """Whether `user,password,destination` is understood (line dialplans)."""
 

@@ -53,13 +53,13 @@ class CallbackForm:
     log-in first (ORIGINAL §4)."""
 
     kind: str = "generic"
-    url: str = ""
+    url: str = field(default="", repr=False)
     """`generic`: the URL with `${destination}`, `${username}`, `${password}` in it, as in
     `fields`; `google-voice`: the server's address, empty for the operator's setting."""
     method: str = ""
-    headers: tuple[tuple[str, str], ...] = ()
-    fields: tuple[tuple[str, str], ...] = ()
-    body: str = ""
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    fields: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    body: str = field(default="", repr=False)
     number: str = ""
     """The number that it calls us back by (`google-voice`: forwardingNumber)."""
     phone_type: int = 2
@@ -85,6 +85,9 @@ class RegistrationReport:
     """Why it is not registered, in words for people."""
     disable: bool = False
     """Give it up: it was refused for good (403, 404)."""
+    released: bool = False
+    """Nothing of it goes on at this node any more, so that another may have it: the answer to a
+    lease of 0 seconds. `registered` may be true then, for one that moved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +96,14 @@ class Lease:
 
     provider: Provider
     seconds: float
-    """From now; 0 for one that is to be unregistered and given up (disabled, deleted, moved)."""
+    """From the moment when it was asked for, by a steady clock; 0 for one that is to be given up:
+    it comes again until its report says `released`."""
+    moved: bool = False
+    """With 0 seconds: another appserver goes on with it, so the registration stays as it is.
+    Otherwise (disabled, deleted) it is to be unregistered."""
+    last: RegistrationReport | None = None
+    """How it stood when it was last told, by this node or the one before; None: never tried. A
+    registration that holds for long yet need not be made anew for a change of hands."""
 
 
 class Programs(Protocol):
@@ -105,15 +115,53 @@ class Programs(Protocol):
     async def providers(self, owner: str) -> list[Provider]:
         """A customer's providers."""
 
-    async def lease(self, node: str, reports: Sequence[RegistrationReport]) -> list[Lease]:
-        """Renew this node's leases, tell how its registrations stand, and get the whole list of
-        those that it shall register at."""
+    async def lease(
+        self, node: str, reports: Sequence[RegistrationReport], *, leaving: bool = False
+    ) -> list[Lease]:
+        """Renew this node's leases, tell how its registrations stand (those that changed since
+        the last call that was answered), and get the whole list of those that it holds. One that
+        is missing from it was lost to another: drop it and send nothing. To be called every 2 s.
+
+        `leaving`: the node drains or stops, and has ceased to register: all that it held is
+        another's from now on, and the answer is empty."""
 
     async def read_value(self, owner: str, key: str) -> str | None:
         """A value of the customer's key/value store."""
 
     async def write_value(self, owner: str, key: str, value: str | None) -> bool:
-        """Set it, or remove it with None; False if there are too many keys, or none to remove."""
+        """Set it, or remove it with None; False if there are too many keys, or none to remove.
+        Raises ValueError for a key or value that is too long or can't be stored, and
+        `directory.OutcomeUnknown` when nobody can tell whether it was done."""
 
     async def value_keys(self, owner: str) -> list[str]:
         """The keys in use."""
+
+
+class NoPrograms:
+    """Implements `Programs` where nobody has any: an appserver without provisioning."""
+
+    async def dialplan(self, owner: str, name: str) -> Dialplan | None:
+        """None."""
+        return None
+
+    async def providers(self, owner: str) -> list[Provider]:
+        """None."""
+        return []
+
+    async def lease(
+        self, node: str, reports: Sequence[RegistrationReport], *, leaving: bool = False
+    ) -> list[Lease]:
+        """None."""
+        return []
+
+    async def read_value(self, owner: str, key: str) -> str | None:
+        """None."""
+        return None
+
+    async def write_value(self, owner: str, key: str, value: str | None) -> bool:
+        """Not kept."""
+        return False
+
+    async def value_keys(self, owner: str) -> list[str]:
+        """None."""
+        return []

@@ -1,4 +1,4 @@
-"""Provisioning as other services see it: `Directory` and `Sessions` over gRPC.
+"""Provisioning as other services see it: `Directory`, `Programs` and `Sessions` over gRPC.
 
 Every call ends within its deadline, and everything that goes wrong is DirectoryUnavailable: that
 provisioning is away is for the caller to bear, however it shows.
@@ -11,23 +11,30 @@ import hashlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import grpc
 
 from tandem.bus.location import Binding
-from tandem.rpc.directory import Account, DirectoryUnavailable, Domain
+from tandem.dialplan.script import Dialplan
+from tandem.rpc.directory import Account, DirectoryUnavailable, Domain, OutcomeUnknown
 from tandem.rpc.messages import account_in, bindings_in, domains_in, principal_in
+from tandem.rpc.programmessages import dialplan_in, leases_in, providers_in, reports_out
+from tandem.rpc.programs import Lease, Provider, RegistrationReport
 from tandem.rpc.sessions import Principal
 from tandem.stubs.directory.v1 import directory_pb2 as pb
 from tandem.stubs.directory.v1.directory_pb2_grpc import DirectoryStub
 
 ATTEMPT_SECONDS: Final = 1.0
 ATTEMPTS: Final = 2
-"""All methods only read, so a server that fails one is not the last that is asked: together they
-take at most 2 s, four retransmissions of a phone's request."""
+"""What only reads, or does the same when it is done twice, is asked of another server when one
+fails: together they take at most 2 s, four retransmissions of a phone's request."""
+WRITE_SECONDS: Final = 3.0
+"""How long a write may take; it is sent once."""
+LEASE_SECONDS: Final = 1.5
+"""How long one attempt to renew leases may take: both together less than a lease lasts."""
 PIECE_SECONDS: Final = 10.0
 """How long the next piece of a snapshot may take."""
 SNAPSHOT_SECONDS: Final = 120.0
@@ -85,6 +92,72 @@ class RemoteDirectory:
         finally:
             call.cancel()
         return found
+
+
+class RemotePrograms:
+    """Implements `tandem.rpc.programs.Programs`."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = DirectoryStub(channel)
+
+    async def dialplan(self, owner: str, name: str) -> Dialplan | None:
+        """A customer's dialplan, in the version that is published."""
+        if not _is_unicode(owner, name):
+            return None
+        request = pb.GetDialplanRequest(owner=owner, name=name)
+        answer = await _asked(
+            "GetDialplan", lambda: self._stub.GetDialplan(request, timeout=ATTEMPT_SECONDS)
+        )
+        return dialplan_in(answer.dialplan) if answer.HasField("dialplan") else None
+
+    async def providers(self, owner: str) -> list[Provider]:
+        """A customer's providers."""
+        request = pb.ListProvidersRequest(owner=owner)
+        answer = await _asked(
+            "ListProviders", lambda: self._stub.ListProviders(request, timeout=ATTEMPT_SECONDS)
+        )
+        return providers_in(answer.providers)
+
+    async def lease(
+        self, node: str, reports: Sequence[RegistrationReport], *, leaving: bool = False
+    ) -> list[Lease]:
+        """Renew leases, tell how registrations stand. Done twice it does the same."""
+        request = pb.LeaseRequest(node=node, reports=reports_out(reports), leaving=leaving)
+        answer = await _asked("Lease", lambda: self._stub.Lease(request, timeout=LEASE_SECONDS))
+        return leases_in(answer.leases)
+
+    async def read_value(self, owner: str, key: str) -> str | None:
+        """A value of the customer's store."""
+        if not _is_unicode(key):
+            return None
+        request = pb.ReadValueRequest(owner=owner, key=key)
+        answer = await _asked(
+            "ReadValue", lambda: self._stub.ReadValue(request, timeout=ATTEMPT_SECONDS)
+        )
+        return answer.value if answer.HasField("value") else None
+
+    async def write_value(self, owner: str, key: str, value: str | None) -> bool:
+        """Set or remove a value, in one attempt."""
+        if not _is_unicode(key, value or ""):
+            raise ValueError("the key or the value is no Unicode text")
+        request = pb.WriteValueRequest(owner=owner, key=key, value=value)
+        try:
+            answer = await self._stub.WriteValue(request, timeout=WRITE_SECONDS)
+        except grpc.aio.AioRpcError as fault:
+            if fault.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                raise ValueError(fault.details()) from None
+            raise OutcomeUnknown(f"WriteValue: {fault.code().name} {fault.details()}") from fault
+        except grpc.aio.UsageError as fault:
+            raise DirectoryUnavailable(f"WriteValue: {fault}") from fault
+        return bool(answer.done)
+
+    async def value_keys(self, owner: str) -> list[str]:
+        """The keys in use."""
+        request = pb.ListValueKeysRequest(owner=owner)
+        answer = await _asked(
+            "ListValueKeys", lambda: self._stub.ListValueKeys(request, timeout=ATTEMPT_SECONDS)
+        )
+        return list(answer.keys)
 
 
 @dataclass(slots=True)
@@ -176,6 +249,11 @@ async def _next_piece(
 ) -> pb.ListBindingsResponse | None:
     async with asyncio.timeout(PIECE_SECONDS):
         return await anext(pieces, None)
+
+
+def _is_unicode(*texts: str) -> bool:
+    """Whether protobuf takes these: half a surrogate pair names nothing that is stored."""
+    return not any(0xD800 <= ord(c) <= 0xDFFF for text in texts for c in text)
 
 
 def _account_request(username: str, domain: str) -> pb.GetAccountRequest | None:

@@ -31,7 +31,9 @@ async def test_there_are_no_other_nodes_and_no_hints(run: Tandemctl) -> None:
 async def test_phones_and_events_are_shown(run: Tandemctl, switch: Switch) -> None:
     await switch.api.add_account("ann", "secret1")
     phone = WebPhone("ann", "secret1")
-    async with await run.follow("events", "tail", "--filter", "type=registration.*") as tail:
+    # from the first event on: nobody can tell when it has begun to follow
+    tail_of = ("events", "tail", "--filter", "type=registration.*", "--cursor", "0")
+    async with await run.follow(*tail_of) as tail:
         await phone.connect(switch.address("ws"))
         assert (await phone.register()).status == 200
         await switch.api.bound(f"ann@{DOMAIN}")

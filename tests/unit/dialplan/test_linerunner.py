@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, cast
 
 import pytest
 
-from tandem.dialplan import linerunner
 from tandem.dialplan.linerunner import LineRunner
 from tandem.dialplan.script import Dialplan, Language, Limits, ScriptFault
 from tandem.dialplan.sysapi import Sys
-from tandem.dialplan.world import Dial, DialStatus, Ended, Incoming, Outcome, World
+from tandem.dialplan.world import Dial, DialStatus, Ended, Incoming, LegResult, Outcome, World
 
 
 class FakeWorld:
@@ -18,19 +18,23 @@ class FakeWorld:
 
     def __init__(self) -> None:
         self.heard: list[Any] = []
+        self.outcome = Outcome(DialStatus.FAILED, 486, "Busy Here")
 
     async def dial(self, dial: Dial) -> Outcome:
         self.heard.append(dial)
-        return Outcome(DialStatus.FAILED, 486, "Busy Here")
+        return self.outcome
 
     async def respond(self, status: int, reason: str, headers: Any) -> None:
-        self.heard.append((status, reason))
+        self.heard.append((status, reason, *headers))
         raise Ended
 
 
-async def run(source: str, user: str, limits: Limits | None = None) -> list[Any]:
+async def run(
+    source: str, user: str, limits: Limits | None = None, outcome: Outcome | None = None
+) -> list[Any]:
     """What a run for this destination asks of the world."""
     world = FakeWorld()
+    world.outcome = outcome or world.outcome
     plan = Dialplan(id="1", owner="me", name="default", language=Language.LINES, source=source)
     req = Incoming(direction="out", customer="me", uri=f"sip:{user}@x", user=user, host="x")
     runner = LineRunner()
@@ -47,6 +51,18 @@ async def test_the_first_matching_line_is_dialled_and_its_failure_answered() -> 
         Dial("u,p,${exten:1}@x", asterisk_form=True),
         (486, "Busy Here"),
     ]
+
+
+async def test_a_redirection_that_was_not_followed_goes_to_the_caller() -> None:
+    legs = (
+        LegResult("a", "sip:a@p", 302, "Moved", ("sip:x@y", "sip:z@y")),
+        LegResult("b", "sip:b@p", 302, "Moved", ("sip:x@y",)),
+        LegResult("c", "sip:c@p", 301, "Moved", ("sip:no@y",)),
+    )
+    heard = await run(
+        "exten => 5,1,Dial(a)", "5", outcome=Outcome(DialStatus.FAILED, 302, "Moved", legs)
+    )
+    assert heard[1] == (302, "Moved", ("Contact", "<sip:x@y>"), ("Contact", "<sip:z@y>"))
 
 
 async def test_a_reply_is_given() -> None:
@@ -76,7 +92,7 @@ async def test_a_dialplan_that_is_too_long_is_refused() -> None:
 
 async def test_patterns_that_take_too_long_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(1000))
-    monkeypatch.setattr(linerunner.time, "thread_time", lambda: float(next(ticks)))
+    monkeypatch.setattr(time, "thread_time", lambda: float(next(ticks)))
     source = "exten => _X.,1,Dial(a)\n" * 5
     with pytest.raises(ScriptFault, match="too long") as caught:
         await run(source, "x", Limits(cpu_seconds=2.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 
@@ -157,3 +158,61 @@ async def test_the_queue_is_bounded() -> None:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert seats.waiting == 0
+
+
+async def test_a_turn_is_not_given_to_who_has_just_been_cancelled() -> None:
+    seats = Seats(1)
+    one, two, three = (Player(seats, c) for c in "abc")
+    await one.ask()
+    waiting, last = two.ask(), three.ask()
+    await settle()
+    waiting.cancel()
+    seats.leave(one.seat)
+    await last
+    assert (seats.running, seats.waiting) == (1, 0)
+
+
+async def test_what_has_begun_is_not_turned_away() -> None:
+    seats = Seats(1)
+    first, second = Player(seats, "a"), Player(seats, "b")
+    await first.ask()
+    seats.park(first.seat)
+    await second.ask()
+    tasks = [Player(seats, f"c{n}").ask() for n in range(1_000)]
+    await settle()
+    back = first.ask()
+    await settle()
+    assert not back.done()
+    for task in tasks:
+        task.cancel()
+    seats.leave(second.seat)
+    await back
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_chaos_ends_with_nothing_left() -> None:
+    """Scripts that come, park, go on and are cancelled at random: all counts return to zero, and
+    nobody is forgotten."""
+    seats, dice = Seats(3), random.Random(7)
+
+    async def script(customer: str) -> None:
+        player = Player(seats, customer)
+        try:
+            for _ in range(dice.randrange(1, 5)):
+                await seats.enter(player.seat)
+                assert seats.running <= seats.total
+                for _ in range(dice.randrange(3)):
+                    await asyncio.sleep(0)
+                seats.park(player.seat)
+                for _ in range(dice.randrange(4)):
+                    await asyncio.sleep(0)
+        finally:
+            seats.leave(player.seat)
+
+    tasks = [asyncio.create_task(script(dice.choice("aaabcd"))) for _ in range(150)]
+    for _ in range(200):
+        await asyncio.sleep(0)
+        dice.choice(tasks).cancel()
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(end) for end in ends} <= {type(None), asyncio.CancelledError}
+    assert (seats.running, seats.waiting, seats._seated) == (0, 0, 0)

@@ -13,7 +13,7 @@ CALL = Values("00441234", "Ann", "ann", "example.com", "customer")
 
 def test_values_are_those_of_the_request() -> None:
     req = Incoming(
-        direction="out", customer="me", uri="sip:%23%31@x", user="%23%31", host="x",
+        direction="out", customer="me", uri="sip:%23%31;a=b@x", user="%23%31;a=b", host="x",
         from_name="N", from_user="a%20b", from_host="h",
     )  # fmt: skip
     assert Values.of(req) == Values("#1", "N", "a b", "h", "me")

@@ -1,0 +1,115 @@
+"""Dials: resolves a dial string attempt by attempt, has each rung, and goes on or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from services.appserver.domain.best_response import Failure, best, passed_status
+from services.appserver.domain.plan import Fork
+from services.appserver.handlers.dialplans.dress import Dress
+from services.appserver.handlers.dialplans.resolve import Resolved, Resolver, Run
+from services.appserver.ports import LegFailure
+from tandem.dialplan.dialstring import DialString, DialStringError, parse
+from tandem.dialplan.failover import TIMED_OUT, Policy
+from tandem.dialplan.world import Dial, DialplanError, DialStatus, LegResult, Outcome
+from tandem.sip.build import reason_phrase
+
+MAX_LEGS: Final = 20
+"""Legs of one run of a dialplan, over all of its dials (ORIGINAL §2)."""
+ALL_FAILED: Final = (480, "All forwards failed")
+NO_ANSWER: Final = (480, "No answer")
+TOO_MANY: Final = (480, f"More than {MAX_LEGS} legs")
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A fork that nobody answered."""
+
+    legs: tuple[LegFailure, ...]
+    timed_out: bool = False
+    """Whether it was given up at the end of its ring time."""
+
+
+class Ringer(Protocol):
+    """Rings the legs of one call."""
+
+    async def ring(self, fork: Fork) -> Rung:
+        """Ring and wait. Raises `world.Ended` when somebody answered or the call is gone."""
+
+
+class Dialer:
+    """What `World.dial` is made of."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+
+    async def dial(self, run: Run, dial: Dial, ringer: Ringer) -> Outcome:
+        """Dial. Raises DialplanError for what makes no sense, before anything rings, and `Ended`
+        as `Ringer.ring` does."""
+        string, policy = _read(run, dial)
+        providers = await self._resolver.providers(run, string.legs)
+        dress = Dress(dial, run.values)
+        legs: list[LegResult] = []
+        last: Rung | None = None
+        for attempt in string.attempts:
+            if last is not None and not (attempt.failover or policy).allows(_verdict(last)):
+                break
+            found = await self._resolver.resolve(run, dress, attempt, providers)
+            legs += found.nowhere
+            if not found.targets:
+                continue
+            if not _count(run, found):
+                return Outcome(DialStatus.ERROR, *TOO_MANY, tuple(legs))
+            last = await ringer.ring(
+                Fork(tuple(found.targets), dial.ring_seconds, dial.max_seconds)
+            )
+            legs += [_result(leg) for leg in last.legs]
+        return _outcome(last, legs)
+
+
+def _read(run: Run, dial: Dial) -> tuple[DialString, Policy]:
+    try:
+        string = parse(dial.text, dial.asterisk_form).filled(run.values)
+    except DialStringError as error:
+        raise DialplanError(f"in the dial string: {error}") from None
+    try:
+        return string, Policy.parse(dial.failover)
+    except DialStringError as error:
+        raise DialplanError(f"in failover: {error}") from None
+
+
+def _count(run: Run, found: Resolved) -> bool:
+    """Whether the run may ring these, too."""
+    run.legs += len(found.targets)
+    return run.legs <= MAX_LEGS
+
+
+def _verdict(rung: Rung) -> int:
+    """What failover is decided by: a 6xx is an answer for all, else that nobody answered in time,
+    else what the caller would hear."""
+    status = _best(rung).status if rung.legs else TIMED_OUT
+    return TIMED_OUT if rung.timed_out and status < 600 else status
+
+
+def _best(rung: Rung) -> LegFailure:
+    """The failure that counts (RFC 3261 §16.7)."""
+    chosen = best([Failure(leg.status, None) for leg in rung.legs])
+    return next(leg for leg in rung.legs if leg.status == chosen.status)
+
+
+def _result(leg: LegFailure) -> LegResult:
+    target = leg.target
+    return LegResult(target.options.name, target.uri, leg.status, leg.reason, leg.contacts)
+
+
+def _outcome(last: Rung | None, legs: list[LegResult]) -> Outcome:
+    """What the caller gets if the script does nothing else."""
+    if last is None:
+        return Outcome(DialStatus.FAILED, *ALL_FAILED, tuple(legs))
+    if _verdict(last) in (TIMED_OUT, 408):  # the ring time of a leg ends with 408
+        return Outcome(DialStatus.NO_ANSWER, *NO_ANSWER, tuple(legs))
+    chosen = _best(last)
+    status = passed_status(chosen.status)
+    reason = chosen.reason if status == chosen.status else reason_phrase(status)
+    return Outcome(DialStatus.FAILED, status, reason, tuple(legs))

@@ -1,0 +1,85 @@
+"""What provisioning would answer about dialplans, providers and leases, from dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tandem.dialplan.script import Dialplan
+from tandem.rpc.directory import DirectoryUnavailable
+from tandem.rpc.programs import Lease, Programs, Provider, RegistrationReport
+
+LEASE_SECONDS = 6.0
+
+
+class FakePrograms(Programs):
+    """Implements `Programs`; `away` makes it unavailable, `asked` counts the questions. Every
+    node that asks gets a lease on every provider that is to be registered at."""
+
+    def __init__(self, *made: Dialplan | Provider) -> None:
+        self.dialplans: list[Dialplan] = []
+        self.known: list[Provider] = []
+        self.add(*made)
+        self.values: dict[tuple[str, str], str] = {}
+        self.reports: list[RegistrationReport] = []
+        self.giving_up: dict[str, Lease] = {}
+        """Leases of 0 seconds by their provider's id, until they are reported released."""
+        self.max_keys = 100
+        self.away = False
+        self.asked = 0
+
+    def add(self, *made: Dialplan | Provider) -> None:
+        """Know these, too."""
+        self.dialplans += [one for one in made if isinstance(one, Dialplan)]
+        self.known += [one for one in made if isinstance(one, Provider)]
+
+    async def dialplan(self, owner: str, name: str) -> Dialplan | None:
+        self._ask()
+        found = (d for d in self.dialplans if (d.owner, d.name.lower()) == (owner, name.lower()))
+        return next(found, None)
+
+    async def providers(self, owner: str) -> list[Provider]:
+        self._ask()
+        return [provider for provider in self.known if provider.owner == owner]
+
+    async def lease(
+        self, node: str, reports: Sequence[RegistrationReport], *, leaving: bool = False
+    ) -> list[Lease]:
+        self._ask()
+        self.reports += reports
+        for report in reports:
+            if report.released:
+                self.giving_up.pop(report.provider, None)
+        if leaving:
+            return []
+        held = [
+            Lease(provider=provider, seconds=LEASE_SECONDS, last=self._last(provider.id))
+            for provider in self.known
+            if provider.register and provider.enabled and provider.owner_enabled
+        ]
+        return held + list(self.giving_up.values())
+
+    async def read_value(self, owner: str, key: str) -> str | None:
+        self._ask()
+        return self.values.get((owner, key))
+
+    async def write_value(self, owner: str, key: str, value: str | None) -> bool:
+        self._ask()
+        if value is None:
+            return self.values.pop((owner, key), None) is not None
+        if (owner, key) not in self.values and len(await self.value_keys(owner)) >= self.max_keys:
+            return False
+        self.values[owner, key] = value
+        return True
+
+    async def value_keys(self, owner: str) -> list[str]:
+        self._ask()
+        return sorted(key for whose, key in self.values if whose == owner)
+
+    def _ask(self) -> None:
+        self.asked += 1
+        if self.away:
+            raise DirectoryUnavailable("away")
+
+    def _last(self, provider: str) -> RegistrationReport | None:
+        told = [report for report in self.reports if report.provider == provider]
+        return told[-1] if told else None

@@ -1,7 +1,7 @@
 """What a Ruby fork, the process that it comes from and the switch say to each other.
 
-Over the control socket go orders of nine bytes: FORK and a number, with a socket for the new run, or
-KILL and the number of one to end. Back comes, when a run has ended, its number and how.
+Over the control socket go orders of nine bytes: FORK and a number, with a socket for the new run,
+or KILL and the number of one to end. Back comes, when a run has ended, its number and how.
 
 Over a run's own socket go frames: its job; then what the script asks and what is answered; and at
 last how it went.

@@ -188,6 +188,7 @@ async def test_objects_of_other_runs_are_not_in_object_space(ruby: RubyRunner) -
 
 
 async def test_the_kernel_holds_a_run_too(ruby: RubyRunner) -> None:
+    await no_runs(ruby)
     world = NotingWorld()
     world.gate = asyncio.Event()
     task = asyncio.create_task(run_ruby(ruby, 'sys.Dial("bob")', world))

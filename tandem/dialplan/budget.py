@@ -23,7 +23,7 @@ class Budget:
         self._now = now
         self._began = now()
         self._free = self._executed = 0.0
-        self.calls = 0
+        self.calls = self._carried = 0
 
     def call(self) -> None:
         """One more use of `sys`."""
@@ -38,6 +38,13 @@ class Budget:
         if self._executed > self.limits.total_cpu_seconds:
             most = self.limits.total_cpu_seconds
             raise Exceeded(f"it computed for more than {most:g} seconds in all", "time")
+
+    def carried(self, chars: int) -> None:
+        """The script has handed over so much."""
+        self._carried += chars
+        if self._carried > self.limits.carried_chars:
+            most = self.limits.carried_chars
+            raise Exceeded(f"it handed more than {most} characters to sys", "memory")
 
     def free(self, seconds: float) -> None:
         """So much of the time was spent on what does not count: ringing, waiting for a call."""

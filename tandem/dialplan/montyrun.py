@@ -132,6 +132,7 @@ class Run:
             return values.looked_up(self._sys, step)
         if not isinstance(step, monty.AsyncFunctionSnapshot):
             raise Exceeded("dialplans run one thing at a time: nothing to await", "")
+        self._budget.carried(values.weight(*step.args, *step.kwargs.values()))
         if step.is_os_function:
             self._budget.sleep(values.sleep_seconds(step))
             return dict(await values.asked_of_system(self._sys, step) or {})

@@ -54,6 +54,8 @@ class Limits:
     recursion: int = 100
     calls: int = 1_000
     """Uses of `sys`."""
+    carried_chars: int = 1_000_000
+    """Handed over to `sys` in all: carrying costs the switch time, not the script."""
     source_chars: int = 65_536
 
 

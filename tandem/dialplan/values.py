@@ -17,6 +17,10 @@ SYS_ID: Final = UUID("7c1d0f6e-0f0e-4b5e-9d0c-5a2f3c1e0001")
 REQ_ID: Final = UUID("7c1d0f6e-0f0e-4b5e-9d0c-5a2f3c1e0002")
 """Fixed, so that a stored script finds its objects again."""
 
+MAX_PARTS: Final = 10_000
+"""Of a value that is handed over; every value that makes sense has fewer."""
+TOO_HEAVY: Final = 1_000_000_000
+
 
 class _Switch:
     """What `sys` looks like from inside; everything of it is asked for."""
@@ -79,6 +83,26 @@ async def called(sys: Sys, call: monty.AsyncFunctionSnapshot) -> monty.ExternalR
         return {"return_value": outward(await function(*call.args, **call.kwargs))}
     except DialplanError as error:
         return _raised("ValueError", str(error))
+
+
+def weight(*found: object) -> int:
+    """About how many characters these have. A value may hold another many times over, or itself:
+    what has too many parts to look at weighs too much."""
+    total, left = 0, list(found)
+    for _ in range(MAX_PARTS):
+        if not left:
+            return total
+        value = left.pop()
+        if isinstance(value, str | bytes):
+            total += len(value)
+        elif isinstance(value, dict):
+            left += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple | set | frozenset):
+            total += len(value)
+            left += value
+        if len(left) > MAX_PARTS:
+            break
+    return TOO_HEAVY
 
 
 def looked_up(sys: Sys, lookup: monty.AsyncNameLookupSnapshot) -> dict[str, Any]:

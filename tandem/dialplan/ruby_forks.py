@@ -32,6 +32,7 @@ from tandem.dialplan.ruby_frames import (
     FAULT,
     FORK,
     FRAME,
+    KILL,
     ORDER,
     PROBLEMS,
     QUESTION,
@@ -39,8 +40,20 @@ from tandem.dialplan.ruby_frames import (
 from tandem.dialplan.ruby_vm import Crashed, Vm
 
 _NICENESS = 10
-"""Signalling goes before scripts."""
+"""Of those that compute for long: signalling goes before them."""
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None  # found before any fork
+
+_USUAL = r"""
+sys.Log("#{req.URI.User} #{req.Header.From.FromURI.User}")
+case req.URI.User
+when /^(\d)(\d*)$/ then sys.Dial("#{$1}@a", 20)
+end
+"a b".gsub(/a/) { $&.upcase }.split(" ").map { |part| part.to_s + "x" }.join(",")
+Time.now.strftime("%H:%M")
+begin; raise "x"; rescue => e; e.message; end
+"""
+"""Run once before anything is forked, so that what Ruby makes ready at its first use is ready."""
 
 
 def main() -> None:
@@ -48,6 +61,7 @@ def main() -> None:
     compiled, control = Path(sys.argv[1]), socket.socket(fileno=int(sys.argv[2]))
     run = Run()
     vm = Vm(compiled, run.ask)
+    vm.evaluate("Tandem.main")
     gc.collect()
     gc.freeze()  # a collection in a fork would touch, and so copy, every object
     control.sendall(ENDED.pack(0, 0))  # ready
@@ -90,10 +104,13 @@ class Forks:
         order, number = ORDER.unpack(data)
         if order == FORK:
             self._fork(number, sockets[0])
-        else:
-            for process, other in self._numbers.items():
-                if other == number:
-                    os.kill(process, signal.SIGKILL)
+            return True
+        for process, other in self._numbers.items():
+            if other == number and order == KILL:
+                os.kill(process, signal.SIGKILL)
+            elif other == number:
+                niceness = os.getpriority(os.PRIO_PROCESS, 0) + _NICENESS
+                os.setpriority(os.PRIO_PROCESS, process, niceness)
         return True
 
     def _fork(self, number: int, connection: int) -> None:
@@ -163,7 +180,7 @@ class Run:
     def ask(self, question: str) -> str:
         """Called by the interpreter: what is asked of the switch, and a little of ourselves."""
         if self._connection is None:
-            return "null"
+            return json.dumps({"value": _usual_job()})
         name, line, args, _ = json.loads(question)
         if name == "start":
             return json.dumps({"value": self._job})
@@ -210,6 +227,12 @@ class Run:
         return bytes(data)
 
 
+def _usual_job() -> dict[str, Any]:
+    user = {"User": "1"}
+    request = {"URI": user, "Header": {"From": {"FromURI": user}}}
+    return {"source": _USUAL, "req": request, "seed": 1, "utc_offset": 0}
+
+
 def _confine(connection: int) -> None:
     """Give up what a run has no use for."""
     signal.set_wakeup_fd(-1)
@@ -220,11 +243,9 @@ def _confine(connection: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (connection + 1, connection + 1))
-    os.nice(_NICENESS)
-    if sys.platform == "linux":
-        library = ctypes.CDLL(None)
-        library.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
-        library.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if _prctl:
+        _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        _prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """What a Ruby fork, the process that it comes from and the switch say to each other.
 
 Over the control socket go orders of nine bytes: FORK and a number, with a socket for the new run,
-or KILL and the number of one to end. Back comes, when a run has ended, its number and how.
+KILL and the number of one to end, or SLOW and the number of one that is to stand back. Back comes,
+when a run has ended, its number and how.
 
 Over a run's own socket go frames: its job; then what the script asks and what is answered; and at
 last how it went.
@@ -15,6 +16,7 @@ from typing import Final
 ORDER: Final = struct.Struct("!cQ")
 FORK: Final = b"r"
 KILL: Final = b"k"
+SLOW: Final = b"s"
 
 ENDED: Final = struct.Struct("!Qi")
 """The exit status is a signal's number with a minus. Number 0: the process is ready for orders."""

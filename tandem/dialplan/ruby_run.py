@@ -25,6 +25,8 @@ QUEUE_SECONDS: Final = 10.0
 TURN_SECONDS: Final = 60.0
 """Longest time to the next use of `sys`, by the clock. The processor's time ends a script sooner,
 unless it gets no processor."""
+SHORT_SECONDS: Final = 0.1
+"""By the clock; who computes longer leaves the processor to others."""
 MAX_TEXT: Final = 2_000
 """Characters of a fault."""
 
@@ -85,11 +87,16 @@ class Run:
             raise Exceeded("too many scripts wait for their turn", "queue") from None
         self._budget.free(self._sys.world.now() - began)
         self._connection.send(kind, encoded(message))
+        standing_back = asyncio.get_running_loop().call_later(
+            SHORT_SECONDS, self._connection.stand_back
+        )
         try:
             async with asyncio.timeout(TURN_SECONDS):
                 return await self._connection.receive()
         except TimeoutError:
             raise Exceeded(f"it computed for {TURN_SECONDS:g} s by the clock", "time") from None
+        finally:
+            standing_back.cancel()
 
     async def _answer(self, data: bytes) -> dict[str, object]:
         name, self._line, args, named = question(data)

@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import sys
+from collections import deque
 from pathlib import Path
 from typing import Final
 
@@ -18,11 +19,14 @@ from tandem.dialplan.ruby_frames import (
     LOST,
     MAX_FRAME_BYTES,
     ORDER,
+    SLOW,
     TOO_MUCH,
 )
 
 MAX_RUNS: Final = 250
-"""At once. A run that waits holds about 2 MB and one process."""
+"""At once. A run that waits holds about 3 MB and one process."""
+SPARES: Final = 4
+"""Forks made beforehand: a new process gets its first turn late on a busy machine."""
 START_SECONDS: Final = 60.0
 """Until the process must be ready; it takes a third of a second on an idle machine."""
 END_SECONDS: Final = 5.0
@@ -75,6 +79,10 @@ class Connection:
             return await asyncio.wait_for(asyncio.shield(self.ended), END_SECONDS)
         return 0
 
+    def stand_back(self) -> None:
+        """Have it leave the processor to others from now on."""
+        self._server.slow(self.number)
+
     def close(self) -> None:
         """End it, wherever it is."""
         self.drop()
@@ -96,6 +104,8 @@ class RubyServer:
         self._starting = asyncio.Lock()
         self._ordering = asyncio.Lock()
         self._runs: dict[int, Connection] = {}
+        self._spares: deque[Connection] = deque()
+        self._refilling: asyncio.Task[None] | None = None
         self._last = 0
 
     @property
@@ -106,15 +116,26 @@ class RubyServer:
     @property
     def running(self) -> int:
         """How many runs have not ended."""
-        return len(self._runs)
+        return len(self._runs) - len(self._spares)
 
     async def open(self) -> Connection:
         """A fork of its own for a run. Raises Overloaded."""
         async with self._starting:
             if self._control is None:
                 await self._start()
-        if len(self._runs) >= MAX_RUNS:
+        if self.running >= MAX_RUNS:
             raise Overloaded
+        connection = self._spares.popleft() if self._spares else await self._fork()
+        if self._refilling is None or self._refilling.done():
+            self._refilling = asyncio.create_task(self._refill())
+        return connection
+
+    async def _refill(self) -> None:
+        with contextlib.suppress(Overloaded):
+            while len(self._spares) < SPARES and self.process_id:
+                self._spares.append(await self._fork())
+
+    async def _fork(self) -> Connection:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         self._last += 1
@@ -138,11 +159,18 @@ class RubyServer:
             with contextlib.suppress(OSError):  # then its closed connection ends it
                 self._order(KILL, number)
 
+    def slow(self, number: int) -> None:
+        """Have a run's process stand back."""
+        if number in self._runs:
+            with contextlib.suppress(OSError):
+                self._order(SLOW, number)
+
     async def close(self) -> None:
         """End the process and all forks."""
-        if self._watch:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+        for task in (self._refilling, self._watch):
+            if task:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if self._process:
             with contextlib.suppress(ProcessLookupError):
                 self._process.terminate()
@@ -221,6 +249,7 @@ class RubyServer:
         finally:
             self._control = None
             control.close()
+            self._spares.clear()
             for number, connection in list(self._runs.items()):
                 self._has_ended(number, 0)
                 connection.drop()

@@ -52,7 +52,8 @@ def _fetch(lock: Path) -> bytes:
         folder = Path(name)
         npm, more = _npm(folder, lock)
         command = [*npm, "pack", "--silent", ruby_module.PACKAGE, "--pack-destination", name]
-        subprocess.run(command, check=True, cwd=folder, env=os.environ | more, stdout=sys.stderr)
+        quiet = subprocess.DEVNULL
+        subprocess.run(command, check=True, cwd=folder, env=os.environ | more, stdout=quiet)
         with tarfile.open(next(folder.glob("*.tgz"))) as package:
             file = package.extractfile(MEMBER)
             module = file.read() if file else b""

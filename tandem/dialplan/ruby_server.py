@@ -33,6 +33,12 @@ END_SECONDS: Final = 5.0
 """Until we must have heard how a run ended whose connection is closed."""
 
 
+def _environment() -> dict[str, str]:
+    """What Python needs, and none of the secrets that a service is told this way."""
+    needed = {"LD_LIBRARY_PATH", "PYTHONHOME"} & os.environ.keys()
+    return {name: os.environ[name] for name in needed} | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+
 def _settle(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
@@ -217,7 +223,7 @@ class RubyServer:
                 *command,
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env={"PYTHONPATH": os.pathsep.join(sys.path)},  # and none of our secrets
+                env=_environment(),
             )
         finally:
             theirs.close()

@@ -80,6 +80,15 @@ class Forks:
 
     def serve(self) -> None:
         """Until whom we work for is gone."""
+        try:
+            self._serve()
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it went while we told of an end
+        finally:
+            for process in self._numbers:
+                os.kill(process, signal.SIGKILL)
+
+    def _serve(self) -> None:
         wake, wakened = socket.socketpair()
         for end in (wake, wakened):
             end.setblocking(False)
@@ -93,9 +102,7 @@ class Forks:
                     wake.recv(4096)
                 self._reap()
             if self._control in readable and not self._order():
-                break
-        for process in self._numbers:
-            os.kill(process, signal.SIGKILL)
+                return
 
     def _order(self) -> bool:
         data, sockets, _, _ = socket.recv_fds(self._control, ORDER.size, 1)

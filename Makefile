@@ -50,12 +50,11 @@ check: $(VENV)/.ready-dev ## lint, types, import rules, unit and contract tests
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest tests/unit tests/conformance tests/contract
 
-packages: ## install the phone programs and servers that the tests use (Debian, as root)
+packages: ## install the phone programs and servers that the tests use (Debian, as root), and Ruby
 	@bash tests/support/install-packages.sh
+	@$(MAKE) --no-print-directory ruby || echo "Tests of Ruby dialplans will be skipped."
 
-test: packages $(VENV)/.ready-dev ## every test, with real phones and servers
-	@$(MAKE) --no-print-directory ruby || echo "The tests of Ruby dialplans will be skipped."
-	@$(MAKE) --no-print-directory check
+test: packages check ## every test, with real phones and servers
 	$(BIN)/python -m pytest tests/integration
 
 bench: $(VENV)/.ready-dev ## measure Tandem beside its peers

@@ -7,7 +7,7 @@ ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run cluster ruby test check unit integration bench protos lock clean packages
+.PHONY: help setup run cluster ruby try-ruby test check unit integration bench protos lock clean packages
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 20
@@ -43,6 +43,9 @@ cluster: $(VENV)/.ready-protos ## start two of everything on this PC, for trying
 ruby: $(VENV)/.ready-protos ## install what runs Ruby dialplans (optional; 90 MB, from npm)
 	@$(BIN)/python -m tandem.dialplan.ruby_install requirements-ruby.lock
 
+try-ruby: $(VENV)/.ready-protos
+	@$(MAKE) --no-print-directory ruby || echo "Tests of Ruby dialplans will be skipped."
+
 check: $(VENV)/.ready-dev ## lint, types, import rules, unit and contract tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,9 +53,8 @@ check: $(VENV)/.ready-dev ## lint, types, import rules, unit and contract tests
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest tests/unit tests/conformance tests/contract
 
-packages: ## install the phone programs and servers that the tests use (Debian, as root), and Ruby
+packages: try-ruby ## install the phone programs and servers that the tests use (Debian, as root)
 	@bash tests/support/install-packages.sh
-	@$(MAKE) --no-print-directory ruby || echo "Tests of Ruby dialplans will be skipped."
 
 test: packages check ## every test, with real phones and servers
 	$(BIN)/python -m pytest tests/integration

@@ -7,7 +7,7 @@ ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run cluster ruby try-ruby test check unit integration bench protos lock clean packages
+.PHONY: help setup run cluster test check unit integration bench protos lock clean packages
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 20
@@ -40,6 +40,7 @@ run: $(VENV)/.ready-protos ## set up and start Tandem on this PC (options: ARGS=
 cluster: $(VENV)/.ready-protos ## start two of everything on this PC, for trying it (options: ARGS="--port-base 21000")
 	@exec $(BIN)/python -m deploy.local $(ARGS)
 
+.PHONY: ruby try-ruby
 ruby: $(VENV)/.ready-protos ## install what runs Ruby dialplans (optional; 90 MB, from npm)
 	@$(BIN)/python -m tandem.dialplan.ruby_install requirements-ruby.lock
 

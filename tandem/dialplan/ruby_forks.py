@@ -85,14 +85,15 @@ class Forks:
         except (BrokenPipeError, ConnectionResetError):
             pass  # it went while we told of an end
         finally:
+            signal.set_wakeup_fd(-1)
             for process in self._numbers:
                 os.kill(process, signal.SIGKILL)
 
     def _serve(self) -> None:
-        wake, wakened = socket.socketpair()
-        for end in (wake, wakened):
+        wake, self._wakened = socket.socketpair()  # kept: signals come to the very end
+        for end in (wake, self._wakened):
             end.setblocking(False)
-        signal.set_wakeup_fd(wakened.fileno(), warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._wakened.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for our parent to act on
         while True:

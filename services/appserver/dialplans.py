@@ -22,6 +22,7 @@ from services.appserver.handlers.tools import Tools
 from services.appserver.ports import Calls, Mailer, Resolver, Signals, Web
 from tandem.dialplan.linerunner import LineRunner
 from tandem.dialplan.monty import MontyRunner
+from tandem.dialplan.ruby import RubyRunner
 from tandem.dialplan.script import Language, Runner
 
 
@@ -84,4 +85,5 @@ def _runners(config: AppServerConfig) -> dict[Language, Runner]:
     return {
         Language.PYTHON: MontyRunner(config.dialplan_workers),
         Language.LINES: LineRunner(),
+        Language.RUBY: RubyRunner(),
     }

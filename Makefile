@@ -7,7 +7,14 @@ ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run cluster test check unit integration bench protos lock clean packages
+.PHONY: help setup run cluster test check bench protos lock clean packages
+.PHONY: test-lint test-units test-switch test-parts
+
+# Clusters take both cores and wait for seconds that count: they run alone. The rest of
+# tests/integration runs in two halves at once: the whole switch, and its parts.
+CLUSTERS := tests/integration/cluster
+SWITCH := $(wildcard tests/integration/test_*.py)
+PARTS := $(filter-out $(CLUSTERS),$(patsubst %/,%,$(dir $(wildcard tests/integration/*/test_*.py))))
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 20
@@ -41,17 +48,29 @@ cluster: $(VENV)/.ready-protos ## start two of everything on this PC, for trying
 	@exec $(BIN)/python -m deploy.local $(ARGS)
 
 check: $(VENV)/.ready-dev ## lint, types, import rules, unit and contract tests
+	@$(MAKE) --no-print-directory -j2 test-lint test-units
+
+test-lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+test-units: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest tests/unit tests/conformance tests/contract
 
 packages: ## install the phone programs and servers that the tests use (Debian, as root)
 	@bash tests/support/install-packages.sh
 
 test: packages check ## every test, with real phones and servers
-	$(BIN)/python -m pytest tests/integration
+	@$(MAKE) --no-print-directory -j2 test-switch test-parts
+	$(BIN)/python -m pytest $(CLUSTERS)
+
+test-switch: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest $(SWITCH)
+
+test-parts: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest $(sort $(PARTS))
 
 bench: $(VENV)/.ready-dev ## measure Tandem beside its peers
 	$(BIN)/python -m bench $(ARGS)

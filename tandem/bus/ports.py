@@ -22,6 +22,7 @@ class Topic(StrEnum):
     DIRECTORY = "directory"
     EVENTS = "events"
     INTEREST = "interest"
+    LINES = "lines"
     FEED = "feed"
 
 

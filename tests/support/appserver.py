@@ -22,6 +22,7 @@ from tandem.sip.message import Request, Response, parse_message
 from tandem.sip.transaction import ClientTransaction, Hop, ServerTransaction
 from tandem.sip.uri import Uri
 from tandem.siptransport.flowtoken import FlowName, TokenKey
+from tests.support.programs import FakePrograms
 
 logger = logging.getLogger(__name__)
 
@@ -149,6 +150,9 @@ class FakeResolver:
     def judge(self, hop: str, good: bool, now: float) -> None:
         self.judged.append((hop, good))
 
+    async def enum(self, number: str, zone: str) -> str:
+        return f"sip:{number}@{zone}" if zone == "e164.example" else ""
+
     async def resolve(self, uri: Uri) -> list[OutsideHop]:
         await self.gate.wait()
         return self.slow.get(uri.host, [])
@@ -252,10 +256,12 @@ class Site:
     ) -> None:
         self.now = 1000.0
         self.link = FakeLink(reliable=settings.pop("reliable", True))
+        parts = settings.pop("parts", None)
         self.bus = FakeBus()
         self.directory = FakeDirectory(*accounts)
         self.resolver = FakeResolver()
         self.http = FakeHttp()
+        self.programs = FakePrograms()
         config = AppServerConfig(
             **{
                 "node_id": "as1", "local_hosts": ("192.0.2.1:5060",),
@@ -265,6 +271,8 @@ class Site:
         self.app = AppServer(
             config, self.bus, self.directory, self.link, self.resolver,
             calls=b2bua, clock=lambda: self.now, wall=lambda: self.wall, http=self.http,
+            programs=self.programs,
+            parts=parts,
         )  # fmt: skip
         self.serial = 0
 

@@ -20,7 +20,14 @@ logger = logging.getLogger(__name__)
 RETRY_SECONDS: Final = 5.0
 """Between attempts to catch up while provisioning is away."""
 
+OF_ACCOUNTS: Final = frozenset({"sip-account", "customer", "domain"})
+"""Kinds of `DirectoryChanged` that say something about accounts."""
+
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
+
+
+def _nobody(change: DirectoryChanged) -> None:
+    """Nobody else wants to know of a change."""
 
 
 class News:
@@ -33,6 +40,8 @@ class News:
         self._bindings = bindings
         self._directory = directory
         self._spawn = spawn
+        self.on_change: Callable[[DirectoryChanged], None] = _nobody
+        """Called with each change of accounts, once they are to be asked for anew."""
         self.caught_up = False
         """Whether a snapshot was ever taken."""
         self._behind = False
@@ -49,6 +58,7 @@ class News:
     def resumed(self) -> None:
         """Deliveries go on after they were cut off: what was said meanwhile may be lost."""
         self._tools.accounts.doubt()
+        self._tools.programs.doubt()
         self.catch_up()
 
     def catch_up(self) -> None:
@@ -90,12 +100,16 @@ class News:
 
     def _on_change(self, change: DirectoryChanged) -> None:
         """Ask anew before the next use; and for who is registered here, ask at once."""
+        self._tools.programs.invalidate(change.kind, change.key)
+        if change.kind not in OF_ACCOUNTS:
+            return
         self._tools.accounts.invalidate(change.kind, change.key)
         if change.kind == "domain":
             self._load_domains()
         for aor in self._registered(change):
             username, _, domain = aor.rpartition("@")
             self._tools.accounts.wait(username, domain, partial(self._review, aor))
+        self.on_change(change)
 
     def _registered(self, change: DirectoryChanged) -> set[str]:
         table = self._tools.table
@@ -104,10 +118,11 @@ class News:
         return {b.aor for b in table.all() if change.key in (b.owner, b.aor.rpartition("@")[2])}
 
     def _review(self, aor: str) -> None:
-        """An account that is gone or may not be used any more keeps no bindings."""
+        """An account that is gone or may not be used any more keeps no bindings; one of which a
+        provider's contact is left is gone."""
         username, _, domain = aor.rpartition("@")
         account = self._tools.accounts.get(username, domain, self._tools.clock())
-        if account is None or (isinstance(account, Account) and objection(account) is not None):
+        if account is None or (isinstance(account, Account) and _keeps_none(account)):
             self._bindings.account_removed(aor)
 
     def _load_domains(self) -> None:
@@ -127,3 +142,7 @@ class News:
                     await asyncio.sleep(RETRY_SECONDS)
         finally:
             self._loading = False
+
+
+def _keeps_none(account: Account) -> bool:
+    return account.contact_only or objection(account) is not None

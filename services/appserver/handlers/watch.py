@@ -69,8 +69,12 @@ class Watch:
         self._publish = publisher.publish
         self._looks: dict[type[Any], tuple[Look, ...]] = {}
         for one in looks:
-            for kind, look in one.looks.items():
-                self._looks[kind] = (*self._looks.get(kind, ()), look)
+            self.add(one)
+
+    def add(self, one: Looks) -> None:
+        """One more who looks."""
+        for kind, look in one.looks.items():
+            self._looks[kind] = (*self._looks.get(kind, ()), look)
 
     def publish(self, topic: Topic, payload: Any) -> None:
         """See `tandem.bus.ports.Publisher`."""

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Final
 
 from services.appserver.adapters.clockwork import Clockwork
 from services.appserver.adapters.http_trigger import HttpxTrigger
+from services.appserver.adapters.loopback import Loopback
+from services.appserver.adapters.web import HttpxWeb
 from services.appserver.config import AppServerConfig
+from services.appserver.dialplans import Parts, make_engine
 from services.appserver.domain.authentication import Authenticator
 from services.appserver.domain.domains import Domains
 from services.appserver.domain.guard import Guard
 from services.appserver.domain.location import LocationTable
+from services.appserver.domain.loops import Loops
 from services.appserver.domain.ownership import Ownership
 from services.appserver.domain.proxies import Proxies
 from services.appserver.entrypoints.grpc_callcontrol import SERVICE, GrpcCallControl
@@ -28,7 +32,7 @@ from services.appserver.handlers.core import Core
 from services.appserver.handlers.hints import Hints
 from services.appserver.handlers.membership import Membership
 from services.appserver.handlers.news import News
-from services.appserver.handlers.outside import Outside
+from services.appserver.handlers.outside import Outside, Places
 from services.appserver.handlers.planner import Planner
 from services.appserver.handlers.programs import Ages, ProgramCache
 from services.appserver.handlers.tools import Tools
@@ -77,6 +81,7 @@ class AppServer:
         tracing: Tracing | None = None,
         http: HttpTrigger | None = None,
         programs: Programs | None = None,
+        parts: Parts | None = None,
     ) -> None:
         self.config = config
         self._programs = programs or NoPrograms()
@@ -84,7 +89,9 @@ class AppServer:
         self.statistics = Statistics()
         self.traces = Traces(bus, wall, self._owners_of)
         looks: list[Looks] = [self.statistics, self.traces]
-        self._send = self.traces.sending(link.send)
+        self._loopback = Loopback(link.send, self.receive)
+        self._loops = Loops()
+        self._send = self.traces.sending(self._loopback.send)
         registers = None
         if tracing is not None:
             # not at the top: most switches are not traced, and OpenTelemetry takes time to load
@@ -124,7 +131,13 @@ class AppServer:
         ways = Outside(resolver, self._work.spawn, clock, self.tools.proxies)
         self.calls: Calls = calls(self._call_host(wall, ways))
         self.callbacks = self._make_callbacks(http)
-        planner = Planner(self.tools, self.layer, ways, self.callbacks.waits)
+        self.dialplans = make_engine(
+            self.tools, ways, resolver, self.calls, self.callbacks, self._work.arm, parts or Parts()
+        )
+        run_dialplan = self.dialplans.begin if self.dialplans is not None else None
+        planner = Planner(
+            self.tools, self.layer, ways, self.callbacks.waits, self._loops, run_dialplan
+        )
         self._core.attach(self.layer, planner, self.calls, ways.judge)
 
     def _make_tools(self, wall: Callable[[], float]) -> Tools:
@@ -169,8 +182,10 @@ class AppServer:
             wall=wall,
             new_token=self._new_token,
             next_hops=ways.next_hops,
+            places=Places(ways, self.domains),
             judge=ways.judge,
             proxies=self.tools.proxies,
+            loops=self._loops,
         )
 
     def _make_callbacks(self, http: HttpTrigger | None) -> Callbacks:
@@ -183,7 +198,7 @@ class AppServer:
             tools,
             self.calls,
             hints,
-            http or HttpxTrigger(private=self.config.trigger_private),
+            http or HttpxTrigger(HttpxWeb(private=self.config.trigger_private)),
             self._link.address,
             self._work.spawn,
             self._work.arm,
@@ -230,6 +245,10 @@ class AppServer:
         metrics.counters("tandem_callbacks", callbacks.counters, "Calls that wait for callbacks")
         metrics.counters("tandem_hints", callbacks.hints.counters, "Next-call hints")
         metrics.gauge("tandem_waits", lambda: len(callbacks), "Calls that wait for callbacks")
+        engine = self.dialplans
+        if engine is not None:
+            metrics.counters("tandem_dialplans", engine.counters, "Runs of dialplans")
+            metrics.gauge("tandem_running_dialplans", lambda: len(engine), "Dialplans that run")
         metrics.gauge("tandem_traces", lambda: len(self.traces), "Legs whose messages are kept")
         metrics.gauge(
             "tandem_watched_customers",
@@ -328,7 +347,10 @@ class AppServer:
         if self._nodes is not None:
             await self._nodes.stop()
         self._link.receiver = lambda data, peer: None
+        self._loopback.close()
         await self.calls.stop()
+        if self.dialplans is not None:
+            await self.dialplans.stop()
         await self._work.stop()
         self._bus.publish(Topic.EVENTS, NodeStopped(what="appserver"))
 

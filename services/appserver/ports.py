@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.appserver.config import AppServerConfig
+from services.appserver.domain.best_response import passed_status
 from services.appserver.domain.call import Call
 from services.appserver.domain.callbacks import Trigger
+from services.appserver.domain.loops import Loops
 from services.appserver.domain.plan import CallPlan, Fork, NextHop, Target
 from services.appserver.domain.proxies import Proxies
 from tandem.bus.ports import Publisher
@@ -47,6 +49,9 @@ class Resolver(Protocol):
     def judge(self, hop: str, good: bool, now: float) -> None:
         """Whether this hop (`udp:203.0.113.7:5060`) answered, or failed by RFC 3263 §4.3: no
         answer, no connection, or 503. What failed is tried last for a while."""
+
+    async def enum(self, number: str, zone: str) -> str:
+        """The SIP URI of a telephone number by ENUM (RFC 6116), "" for none. Bounded in time."""
 
 
 class Waiter(Protocol):
@@ -118,6 +123,10 @@ class Calls(Protocol):
         """Have an unanswered call wait for a callback: what rings is cancelled, the caller hears
         ringing. False if there is no such call, or it is answered or waits already."""
 
+    def stop_waiting(self, call_id: str, now: float) -> bool:
+        """The callback did not come: the call is its pilot's again, and its waiter hears no more.
+        False if it does not wait, or nobody steers it."""
+
     def dial_out(
         self, account: Account, targets: tuple[Target, ...], waiter: Waiter, now: float
     ) -> str | None:
@@ -151,6 +160,12 @@ class LegFailure:
     reason: str
     contacts: tuple[str, ...] = ()
     """The URIs of a 3xx."""
+
+    @property
+    def passed(self) -> int:
+        """The status under which the caller may hear of it: 401 and 407 are for us to answer, 503
+        and 430 say nothing of the way to us."""
+        return passed_status(self.status)
 
 
 class Pilot(Protocol):
@@ -214,6 +229,36 @@ class HttpTrigger(Protocol):
         """Send the request."""
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a web server said."""
+
+    status: int
+    """The HTTP status; 0: no answer."""
+    body: bytes = field(default=b"", repr=False)
+    """The beginning of it."""
+    content_type: str = ""
+    cookies: tuple[str, ...] = field(default=(), repr=False)
+    """The values of its Set-Cookie headers."""
+    problem: str = ""
+    """Why there is no answer, in words for people."""
+
+
+class Web(Protocol):
+    """Sends HTTP requests for customers, never to private addresses. Never raises, never follows a
+    redirection."""
+
+    async def fetch(self, trigger: Trigger, seconds: float) -> Page:
+        """Send this one; all of it takes so long at most."""
+
+
+class Mailer(Protocol):
+    """Sends mails by the operator's server."""
+
+    async def send(self, to: Sequence[str], subject: str, body: str) -> str:
+        """Send one, bounded in time; why it could not be sent, "" if it was taken."""
+
+
 Done = Callable[[tuple[NextHop, ...], float], None]
 """Takes the ways, and the time it is by now."""
 
@@ -242,10 +287,15 @@ class CallHost:
     """Random text for tags and Call-IDs."""
     next_hops: NextHops | None = None
     """For requests inside dialogs whose far end is not pinned to a flow; None: all are."""
+    places: NextHops | None = None
+    """For the contacts of redirections: to ourselves for who is in a domain of ours, else as
+    `next_hops`; None: as that."""
     judge: Judge | None = None
     """Hears of every hop whether it works."""
     proxies: Proxies = field(default_factory=Proxies)
     """Which proxies are there, for flows whose proxy may be away."""
+    loops: Loops = field(default_factory=Loops)
+    """Where routing looks for what is told of INVITEs to ourselves."""
 
 
 CallsFactory = Callable[[CallHost], Calls]

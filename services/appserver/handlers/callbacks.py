@@ -270,10 +270,14 @@ class Callbacks:
         self._end(wait, NO_CALLBACK, TIMEOUT)
 
     def _end(self, wait: Wait, reason: str, withdraw_as: str) -> None:
-        """End it and its call; the call tells the wait."""
+        """End it and its call, which tells the wait; or the wait alone."""
         if wait.outcome is None and wait.call_id:
+            now = self._tools.clock()
             wait.withdraw_as = withdraw_as
-            self._calls.hang_up(wait.call_id, reason, self._tools.clock())
+            if wait.wanted.keeps and self._calls.stop_waiting(wait.call_id, now):
+                wait.gone(reason, now)
+            else:
+                self._calls.hang_up(wait.call_id, reason, now)
             self._arm()
 
     def forget(self, wait: Wait, reason: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -22,12 +22,14 @@ from services.appserver.domain.authentication import (
     credentials_of,
     user_of,
 )
-from services.appserver.domain.plan import CallPlan, Target
+from services.appserver.domain.loops import MAX_LOOPS, Looped, Loops
+from services.appserver.domain.plan import SELF, CallPlan, Target
 from services.appserver.domain.routing import (
     NO_SUCH_USER,
     NO_USER_PART,
     NOT_REGISTERED,
     NOT_RESOLVED,
+    NOT_SERVICED,
     Parties,
     Refusal,
     candidates,
@@ -54,9 +56,13 @@ from tandem.sip.transaction import ServerTransaction, TransactionLayer
 BUSY: Final = Refusal(503, "Too many requests wait", ("Retry-After: 5",))
 NO_DIRECTORY: Final = Refusal(503, "Directory does not answer", ("Retry-After: 30",))
 CANCELLED: Final = Refusal(487, "Request Terminated")
+LOOP: Final = Refusal(482, "Loop Detected")
 NOT_YOURS: Final = Refusal(403, "Not the account in From")
 
 Then = Callable[[ServerTransaction, CallPlan, float], None]
+
+RunDialplan = Callable[[ServerTransaction, CallPlan, str, str, str, float], None]
+"""`run(tx, plan, owner, name, source, now)`: a customer's dialplan takes this INVITE."""
 
 
 @dataclass(slots=True, eq=False)
@@ -70,14 +76,24 @@ class Inquiry:
     caller: Account | None = None
     """Who proved to be the caller."""
     callee: Account | None = None
+    looped: Looped | None = None
+    """What is known of it if we sent it to ourselves: then nobody is asked who they are."""
 
 
 class Planner:
     """Makes plans, or answers in their place."""
 
     def __init__(
-        self, tools: Tools, layer: TransactionLayer, ways: Outside, waits: Waits | None = None
+        self,
+        tools: Tools,
+        layer: TransactionLayer,
+        ways: Outside,
+        waits: Waits | None = None,
+        loops: Loops | None = None,
+        run_dialplan: RunDialplan | None = None,
     ) -> None:
+        self._run_dialplan = run_dialplan
+        self._loops = loops or Loops()
         self._waits = waits or Waits()
         self._waiting = self._waits.users
         self._tools = tools
@@ -91,8 +107,25 @@ class Planner:
         found = parties(request.from_.uri, request.request_uri, self._tools.domains)
         if isinstance(found, Refusal):
             self._answer(tx, found, now)
+        elif tx.hop.peer == SELF:
+            self._plan_looped(tx, found, then, now)
+        else:
+            self._go_on(Inquiry(tx, found, source_of(request), then), now)
+
+    def _plan_looped(self, tx: ServerTransaction, found: Parties, then: Then, now: float) -> None:
+        """Our own INVITE: an incoming call of the account that it is for, whoever calls. It must
+        not get out by this way, nor come back for ever."""
+        looped = self._loops.take(tx.request.top[0])
+        if looped is None or found.to_domain is None:
+            self._answer(tx, NOT_SERVICED, now)
             return
-        self._go_on(Inquiry(tx, found, source_of(request), then), now)
+        found = replace(found, from_domain=None)
+        source = Source(looped.source, _host_of(looped.source))
+        inquiry = Inquiry(tx, found, source, then, looped=looped)
+        if looped.times > MAX_LOOPS:
+            self._refuse(inquiry, LOOP, now)
+        else:
+            self._go_on(inquiry, now)
 
     def cancel(self, tx: ServerTransaction, now: float) -> bool:
         """Give up a request that still waits; False if this one doesn't."""
@@ -105,6 +138,8 @@ class Planner:
     def _go_on(self, inquiry: Inquiry, now: float) -> None:
         if inquiry.parties.from_domain is not None and inquiry.caller is None:
             self._authenticate(inquiry, inquiry.parties.from_domain, now)
+        elif inquiry.caller is not None and self._programmed(inquiry, inquiry.caller.out_dialplan):
+            self._to_dialplan(inquiry, inquiry.caller, inquiry.caller.out_dialplan or "", now)
         elif inquiry.parties.to_domain is not None:
             self._find_callee(inquiry, inquiry.parties.to_domain, now)
         else:
@@ -230,6 +265,9 @@ class Planner:
     def _to_account(self, inquiry: Inquiry, callee: Account, now: float) -> None:
         inquiry.callee = callee
         refusal = objection(callee)
+        if refusal is None and self._programmed(inquiry, callee.in_dialplan):
+            self._to_dialplan(inquiry, callee, callee.in_dialplan or "", now)
+            return
         to: tuple[Target, ...] = ()
         if refusal is None:
             live = self._tools.table.callable(callee.aor, self._tools.wall())
@@ -238,6 +276,19 @@ class Planner:
             self._refuse(inquiry, refusal or NOT_REGISTERED, now)
             return
         self._finish(inquiry, plan(inquiry.caller, callee, to), now)
+
+    # -- dialplans -----------------------------------------------------------------------------
+
+    def _programmed(self, inquiry: Inquiry, name: str | None) -> bool:
+        """Whether a dialplan says where this goes: calls only, and where dialplans are run."""
+        calls = inquiry.tx.request.method == "INVITE"
+        return calls and bool(name) and self._run_dialplan is not None
+
+    def _to_dialplan(self, inquiry: Inquiry, whose: Account, name: str, now: float) -> None:
+        """All else is the dialplan's to say: it dials whom it wants, or refuses."""
+        assert self._run_dialplan is not None
+        made = self._completed(inquiry, plan(inquiry.caller, inquiry.callee, ()))
+        self._run_dialplan(inquiry.tx, made, whose.owner, name, inquiry.source.text, now)
 
     # -- outside -------------------------------------------------------------------------------
 
@@ -299,12 +350,23 @@ class Planner:
             self._layer.reply(inquiry.tx, 100, now)
 
     def _finish(self, inquiry: Inquiry, made: CallPlan, now: float) -> None:
-        inquiry.then(inquiry.tx, limited(made, self._tools.config.max_call_seconds), now)
+        inquiry.then(inquiry.tx, self._completed(inquiry, made), now)
+
+    def _completed(self, inquiry: Inquiry, made: CallPlan) -> CallPlan:
+        if inquiry.looped is not None:
+            made = replace(made, caller=inquiry.looped.caller, looped=inquiry.looped)
+        return limited(made, self._tools.config.max_call_seconds)
 
     def _refuse(self, inquiry: Inquiry, refusal: Refusal, now: float) -> None:
         self._answer(inquiry.tx, refusal, now)
         request = inquiry.tx.request
-        record_refusal(self._tools, request, inquiry.caller, inquiry.callee, refusal)
+        source = inquiry.source.text
+        record_refusal(self._tools, request, source, inquiry.caller, inquiry.callee, refusal)
 
     def _answer(self, tx: ServerTransaction, refusal: Refusal, now: float) -> None:
         self._layer.reply(tx, refusal.status, now, refusal.reason, refusal.headers)
+
+
+def _host_of(source: str) -> str:
+    """The address in `udp:203.0.113.7:5060`, without brackets."""
+    return source.partition(":")[2].rpartition(":")[0].strip("[]")

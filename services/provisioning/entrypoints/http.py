@@ -11,6 +11,7 @@ from services.provisioning.entrypoints import (
     http_customers,
     http_dialplans,
     http_domains,
+    http_dry_runs,
     http_nodes,
     http_providers,
     http_session,
@@ -28,6 +29,7 @@ _RESOURCES = (
     http_bindings,
     http_nodes,
     http_dialplans,
+    http_dry_runs,
     http_providers,
     http_values,
 )

@@ -27,6 +27,7 @@ from services.provisioning.handlers.api_keys import ApiKeys
 from services.provisioning.handlers.customers import Customers
 from services.provisioning.handlers.dialplans import Dialplans
 from services.provisioning.handlers.domains import Domains
+from services.provisioning.handlers.dryruns import DryRuns
 from services.provisioning.handlers.location import LocationCopy
 from services.provisioning.handlers.login import Login
 from services.provisioning.handlers.nodes import Operations
@@ -63,6 +64,7 @@ class UseCases:
     customers: Customers
     dialplans: Dialplans
     domains: Domains
+    dry_runs: DryRuns
     location: LocationCopy
     login: Login
     operations: Operations

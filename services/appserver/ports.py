@@ -185,31 +185,37 @@ class Pilot(Protocol):
 
 class Steering(Protocol):
     """What a pilot may do with its call, which `Calls` implements. Methods that return a bool say
-    whether there is still such a call."""
+    whether there is still such a call, unanswered. None of them calls the pilot before it returns,
+    but for `refuse`, after which it hears no more. Who calls them from a task, and not from a SIP
+    message or a deadline, has the loop's timer moved afterwards (`Clockwork.arm`)."""
 
     def begin(self, tx: ServerTransaction, plan: CallPlan, pilot: Pilot, now: float) -> str | None:
         """Open the call of this INVITE without ringing anybody: the plan has no targets. The id of
         the call; None if it was refused, which has been answered."""
 
     def ring(self, call_id: str, fork: Fork, now: float) -> bool:
-        """Ring these legs; nothing may ring at that time."""
+        """Ring these legs. False, too, if something rings already, or the call waits for a
+        callback. A call has 20 legs over all its forks; those beyond have failed."""
 
     def progress(
         self, call_id: str, status: int, reason: str, lines: Sequence[str], now: float
     ) -> bool:
-        """Send the caller a provisional answer (above 100)."""
+        """Send the caller a provisional answer (above 100; another status is not sent). Lines that
+        belong to a hop or a dialog are left out."""
 
     def refuse(
         self, call_id: str, status: int, reason: str, lines: Sequence[str], now: float
     ) -> bool:
-        """End the call with this final answer (300 and above), and its record."""
+        """End the call with this final answer (300 and above; another is not sent), and its
+        record. `gone` is not called. 401 and 407 go as 403: nobody could answer them."""
 
     def connect(
         self, owner: str, first: Fork, second: Callable[[float], None], pilot: Pilot, now: float
     ) -> str | None:
         """A call that begins with us (web callback, `sys.callback`): ring `first` with a held
         offer; when somebody answers, `second(now)` is called, and the next `ring` of this call
-        rings the other end, which is joined to it. None if there are too many calls."""
+        rings the other end, which is joined to it: then `answered` is called. `failed` comes for
+        either end. None if there are too many calls."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -249,7 +249,7 @@ class Planner:
         if request.method != "INVITE":
             return False
         host, user = request.request_uri.host, inquiry.parties.to_user
-        inside = inquiry.caller is not None
+        inside = inquiry.caller is not None or inquiry.looped is not None
         wait = self._waits.expected(request, user, host, owner, inside=inside)
         if wait is None:
             return False

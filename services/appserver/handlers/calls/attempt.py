@@ -48,8 +48,8 @@ class Attempt:
         self._later: list[tuple[float, Branch]] = []
         """Those that wait for their time, the next first."""
         self._next: Deadline | None = None
-        self._looking = 0
-        """Redirections whose contacts are looked up."""
+        self._looking: list[Branch] = []
+        """Those that were redirected, while it is looked up where to."""
         self._tried: frozenset[str] = frozenset()
         """URIs that redirections named: none is rung twice."""
         self.branches: list[Branch] = []
@@ -141,7 +141,7 @@ class Attempt:
         if not uris or not proxy:
             return False
         self._tried = self._tried.union(uris)
-        self._looking += 1
+        self._looking.append(branch)
         Following(self, branch, failure).start(self._board, uris, breadth, proxy, now)
         return True
 
@@ -156,7 +156,7 @@ class Attempt:
 
     def followed(self, branch: Branch, failure: Failure | None, now: float) -> None:
         """Its contacts ring, or with this failure lead nowhere."""
-        self._looking -= 1
+        self._looking.remove(branch)
         if failure is not None:
             self._note(branch, failure)
         self._go_on(now)
@@ -170,8 +170,8 @@ class Attempt:
         """All is over; `status` is said of those that ring still."""
         if self.over:
             return
-        given_up = [branch.target for branch in self.branches if not branch.over]
-        self.legs += (leg_failure(target, Failure(status, None)) for target in given_up)
+        given_up = [branch for branch in self.branches if not branch.over] + self._looking
+        self.legs += (leg_failure(branch.target, Failure(status, None)) for branch in given_up)
         self.legs += (LegFailure(branch.target, 487, NOT_RUNG) for _, branch in self._later)
         self.stop(now)
         self._side.on_failed(self, now, timed_out=timed_out)
@@ -187,6 +187,8 @@ class Attempt:
             self._next.cancel()
         if self._later:
             self._later.clear()
+        if self._looking:
+            self._looking.clear()
         branches, self.branches = self.branches, []
         for branch in branches:
             branch.give_up(now)

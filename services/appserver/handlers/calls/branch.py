@@ -93,7 +93,7 @@ class Branch(InviteContext):
         lines = [
             *(f"Route: {route}" for route in hop.route),
             f"From: {retagged(what.from_value, self._tag)}",
-            f"To: {what.to_value}",
+            f"To: {what.to_value or '<' + self.target.uri + '>'}",
             f"Call-ID: {self._call_id}",
             f"CSeq: {self.seq} INVITE",
             *what.lines,

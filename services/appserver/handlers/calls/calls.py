@@ -12,6 +12,7 @@ from typing import Final
 
 from services.appserver.domain.best_response import Failure, end_reason, passed_status
 from services.appserver.domain.call import Call, CallState
+from services.appserver.domain.headers import NONE, own_lines
 from services.appserver.domain.leg import Leg
 from services.appserver.domain.plan import CallPlan, Fork, Target
 from services.appserver.handlers.calls import dialogs, records, timers
@@ -38,6 +39,9 @@ from tandem.sip.transaction import ClientTransaction, Hop, ServerTransaction
 
 NOBODY: Final = "sip:callback@anonymous.invalid"
 """Who calls the first end of a call that begins with us, unless its leg says."""
+
+REDIRECTS: Final = frozenset({"contact"})
+"""What a redirection says itself."""
 
 SERVER_STOPPED = "server stopped"
 """The end reason of calls that a stopping server could not go on with."""
@@ -161,7 +165,9 @@ class Calls:
         if side is not None and 300 <= status < 700:
             if status in CHALLENGED:  # whose challenge would the caller answer?
                 status, reason = passed_status(status), ""
-            side.refuse(status, reason, tuple(lines), end_reason(Failure(status, None)), now)
+            also = REDIRECTS if status < 400 else NONE
+            headers = tuple(own_lines(lines, also=also))
+            side.refuse(status, reason, headers, end_reason(Failure(status, None)), now)
         return side is not None
 
     def _side(self, call_id: str) -> Side | None:

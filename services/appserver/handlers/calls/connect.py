@@ -54,6 +54,7 @@ class Connect(Dialout):
         pilot: Pilot,
     ) -> None:
         super().__init__(board, call, caller, body=HELD_WIDE, pilot=pilot)
+        self.to_value = ""
         self._second = second
         self._offer: bytes | None = None
         """What the other end was told of the first one's sound."""
@@ -73,12 +74,10 @@ class Connect(Dialout):
 
     def attempt(self, targets: list[Target], ring_seconds: float, now: float) -> Attempt:
         """Ring one end or the other."""
-        if targets:
-            self.to_value = f"<{targets[0].uri}>"
-            if self.caller is None:
-                self.call.value.caller = targets[0].uri
-            else:
-                self.call.value.destination = targets[0].uri
+        if targets and self.caller is None:
+            self.call.value.caller = targets[0].uri
+        elif targets:
+            self.call.value.destination = targets[0].uri
         return super().attempt(targets, ring_seconds, now)
 
     # -- answers -------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from services.appserver.domain.headers import BOUND, OF_THE_BODY
+from services.appserver.domain.headers import OF_THE_BODY, own_lines
 from services.appserver.domain.plan import Target
 from tandem.sip.build import clean
 from tandem.sip.names import header_key
@@ -20,6 +20,7 @@ class Dress:
 
     from_value: str
     to_value: str
+    """Empty: the target itself."""
     lines: list[str]
     body: bytes
 
@@ -28,7 +29,7 @@ def dressed(side: Side, target: Target, breadth: int = 0) -> Dress:
     """The caller's, but for what the leg's options say. A header that they set takes the place of
     the caller's of that name. `breadth` is its Max-Breadth, 0 for that of its fork."""
     options = target.options
-    own = [clean(line) for line in options.headers if _key(line) not in BOUND]
+    own = own_lines(options.headers)
     replaced = {_key(line) for line in own}
     if breadth:
         own.append(f"Max-Breadth: {breadth}")
@@ -43,7 +44,7 @@ def dressed(side: Side, target: Target, breadth: int = 0) -> Dress:
     if replaced:
         lines = [line for line in lines if _key(line) not in replaced]
     # providers route by To as often as by the Request-URI, and don't know our domain
-    to_value = f"<{target.uri}>" if options.provider else side.to_value
+    to_value = "" if options.provider else side.to_value
     return Dress(options.from_value or side.from_value, to_value, [*lines, *own], body)
 
 

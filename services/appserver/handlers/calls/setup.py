@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Final
 
 from services.appserver.domain.best_response import STRIPPED
 from services.appserver.domain.call import CallState
-from services.appserver.domain.headers import has_offer, passed, response_headers, retagged
+from services.appserver.domain.headers import (
+    has_offer,
+    own_lines,
+    passed,
+    response_headers,
+    retagged,
+)
 from services.appserver.domain.leg import Leg
 from services.appserver.domain.loops import Looped
 from services.appserver.domain.plan import CallPlan, Target
@@ -30,7 +36,7 @@ from services.appserver.handlers.calls.live import LiveCall, Party, Steered
 from services.appserver.handlers.calls.side import Side
 from services.appserver.ports import Pilot
 from tandem.rpc.directory import Account
-from tandem.sip.build import clean, reason_phrase, record_routes, response_to
+from tandem.sip.build import reason_phrase, record_routes, response_to
 from tandem.sip.dialog import Dialog, DialogState
 from tandem.sip.message import Request, Response
 from tandem.sip.transaction import ServerTransaction
@@ -175,7 +181,7 @@ class Setup(Side):
         tx = self.tx
         if "100rel" in tx.request.tokens("require"):
             return
-        headers = [*self._record_routes, self._board.contact, *map(clean, lines)]
+        headers = [*self._record_routes, self._board.contact, *own_lines(lines)]
         answer = response_to(tx.request, status, reason, tag=self._stand(), headers=headers)
         records.progressed(self._board, self.call.value, 0, answer)
         self._board.layer.respond(tx, answer, now)
@@ -256,6 +262,8 @@ class Setup(Side):
         if self._pilot is None:
             return False
         self.call.waiter = None
+        if self._standing is not None:
+            self._board.leave(self._standing)
         self._standing, self.caller = self.caller, None
         if self._again is not None:
             self._again.cancel()
@@ -303,7 +311,7 @@ class Setup(Side):
             phrase = response.reason if response.status == status else ""
             self._pass(response, status, tx.tag or "", now)
         else:
-            board.layer.reply(tx, status, now, phrase, tuple(map(clean, headers)))
+            board.layer.reply(tx, status, now, phrase, headers)
         self._end(now)
         board.close(self.call)
         self._gone(reason, now)

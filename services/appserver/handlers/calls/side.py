@@ -34,6 +34,7 @@ class Side:
     """Who waits, once that is a party of its own: for a callback, or for the other end."""
     from_value: str
     to_value: str
+    """Whom the caller called; empty: each leg is called by its own name."""
     lines: list[str]
     """What the INVITEs of all branches have in common."""
     body: bytes

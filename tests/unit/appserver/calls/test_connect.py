@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,11 +11,13 @@ from services.appserver.domain.plan import Credentials, Fork
 from services.appserver.domain.sdp import HELD_WIDE, crossed, opened, places_of
 from services.appserver.handlers.calls import CallLimits
 from services.appserver.handlers.calls.limits import STEERED_SECONDS
+from services.appserver.ports import Done
 from tandem.sip.digest import Challenge
 from tandem.sip.transaction import ServerTransaction
+from tandem.sip.uri import Uri
 from tests.support.pilots import Captain, leg
 from tests.support.sipphone import Behaviour, Phone
-from tests.support.sipworld import World, finish, refuse, ring, silent, target
+from tests.support.sipworld import World, finish, hop_to, refuse, ring, silent, target
 
 CODECS = "m=audio {port} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
 
@@ -279,6 +282,31 @@ def test_a_glare_without_an_end_is_the_end() -> None:
     assert made.captain.ends == ["not available"]
     assert len(made.bob.of("BYE")) == 1
     finish(world)
+
+
+def test_a_first_end_that_says_nothing_any_more_ends_the_call() -> None:
+    world = World()
+    made = Connecting(world)
+    made.alice.methods["INVITE"] = silent
+    world.run(40)
+    assert made.captain.ends == ["not reachable"]
+    assert len(made.bob.of("BYE")) == 1
+    finish(world)
+
+
+def test_a_first_end_that_no_way_leads_to_any_more_ends_the_call() -> None:
+    def nowhere(uri: Uri, proxy: str, now: float, done: Done) -> None:
+        done((), now)
+
+    world = World(next_hops=nowhere)
+    one = target("alice")
+    away = replace(one, hops=(hop_to("alice", pinned=False),))
+    made = Connecting(world, first=Fork((away,)))
+    world.run(40)
+    assert made.captain.ends == ["failed"]
+    assert len(made.bob.of("BYE")) == 1
+    world.run(200)
+    assert not len(world.calls)
 
 
 def _first_then(first: Behaviour, then: Behaviour) -> Behaviour:

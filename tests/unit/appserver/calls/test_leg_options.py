@@ -159,7 +159,10 @@ def test_from_and_headers_of_a_leg_take_the_place_of_the_callers() -> None:
     one = leg(
         "bob",
         from_value='"Office" <sip:100@provider.example>',
-        headers=("X-Own: 2", "X-New: a\r\nEvil: 1", "Via: SIP/2.0/UDP evil", "Contact: <sip:e>"),
+        headers=(
+            *("X-Own: 2", "X-New: a\r\nEvil: 1", "Via: SIP/2.0/UDP evil", "Contact: <sip:e>"),
+            *("no header", ": x"),
+        ),
     )
     alice, captain = steered(world, Fork((one, target("carol"))))
     bob, carol = called(world, bob=pick_up, carol=ring)

@@ -167,6 +167,7 @@ def test_what_is_found_too_late_is_not_rung() -> None:
     dial(world, alice, captain)
     world.run(10)
     assert captain.timed_out == [True]
+    assert captain.statuses() == [[408]]
     slow.waiting[0]((hop_to("dave"),), world.now)
     world.run(1)
     assert dave.requests == []

@@ -10,6 +10,7 @@ import pytest
 
 from services.appserver.domain.plan import Fork, Target
 from services.appserver.handlers.calls.limits import MAX_LEGS, STEERED_SECONDS
+from services.appserver.ports import Calls, Steering
 from tandem.sip.message import Request
 from tests.support.pilots import Captain, called, dial, leg, steered
 from tests.support.sipworld import (
@@ -30,6 +31,13 @@ from tests.support.sipworld import (
 
 def fork(*names: str, ring_seconds: float = 0.0, max_seconds: int = 0) -> Fork:
     return Fork(tuple(target(name) for name in names), ring_seconds, max_seconds)
+
+
+def test_the_b2bua_is_what_its_users_ask_for() -> None:
+    steering: Steering = World().calls
+    calls: Calls = World().calls
+    assert not len(calls)
+    assert not steering.ring("none", fork("bob"), 0.0)
 
 
 def test_a_call_is_opened_without_ringing_anybody() -> None:
@@ -183,6 +191,24 @@ def test_the_pilot_refuses_with_its_own_words() -> None:
         "redirected",
     )
     assert captain.ends == []
+
+
+def test_a_pilot_writes_no_header_of_a_hop_or_a_dialog() -> None:
+    world = World()
+    alice, captain = steered(world)
+    lines = ("Contact: <sip:x@y>", "To: <sip:evil>", "Via: SIP/2.0/UDP evil", "no header", "a b: c")
+    captain.refusal = (486, "Busy", (*lines, "Warning: 399 x"))
+    alice.call()
+    world.settle()
+    world.calls.progress(captain.call_id, 183, "", lines, world.now)
+    captain.next()
+    world.run(1)
+    for answer in alice.responses[1:]:
+        assert answer.values("contact") == (["<sip:10.0.0.9:5090>"] if answer.status < 200 else [])
+        assert "evil" not in "".join(answer.lines)
+        assert not {"no header", "a b: c"} & set(answer.lines)
+    assert alice.responses[-1].first("warning") == "399 x"
+    finish(world)
 
 
 def test_no_pilot_refuses_with_what_is_no_refusal() -> None:
@@ -546,6 +572,7 @@ def test_when_no_callback_came_the_pilot_goes_on(rang_before: bool) -> None:
     _, carol = called(world, bob=ring, carol=pick_up)
     dial(world, alice, captain)
     world.run(3)
+    world.calls.progress(captain.call_id, 182, "", (), world.now)
     watch = waits(world, captain)
     assert world.calls.stop_waiting(captain.call_id, world.now)
     assert not world.calls.stop_waiting(captain.call_id, world.now)

@@ -192,18 +192,18 @@ def _check(config: AppServerConfig) -> None:
         raise ValueError("TANDEM_KEEPALIVE_SECONDS: must be at least 1")
     if config.probe_seconds < 1:
         raise ValueError("TANDEM_PROBE_SECONDS: must be at least 1")
-    _check_mail(config)
+    check_mail(config.smtp_url, config.smtp_from)
     unknown = set(config.digest_algorithms) - set(ALGORITHMS)
     if unknown or not config.digest_algorithms:
         raise ValueError(f"TANDEM_DIGEST_ALGORITHMS: must be some of {', '.join(ALGORITHMS)}")
 
 
-def _check_mail(config: AppServerConfig) -> None:
-    if config.smtp_url:
+def check_mail(url: str, sender: str) -> None:
+    """Raises ValueError for settings of mails that make no sense."""
+    if url:
         try:
-            SmtpServer.parse(config.smtp_url)
+            SmtpServer.parse(url)
         except ValueError as error:
             raise ValueError(f"TANDEM_SMTP_URL: {error}") from None
-    sender = config.smtp_from
     if sender.count("@") != 1 or not sender.isprintable() or " " in sender:
         raise ValueError("TANDEM_SMTP_FROM: must be an address such as dialplan@example.com")

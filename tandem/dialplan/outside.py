@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
+from urllib.parse import urlencode
 
 from tandem.dialplan import checks
 from tandem.dialplan.script import Dialplan
@@ -41,9 +42,17 @@ class Outside:
         return await self.world.enum(digits, checks.host(zone, "the zone"))
 
     async def web_get(
-        self, url: str, seconds: float = 10, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        seconds: float = 10,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
     ) -> HttpAnswer:
         """Ask a web server."""
+        query = urlencode(checks.fields(params, "params", MAX_URL))
+        if query:
+            url = checks.line(url, "the URL", MAX_URL, least=1)
+            url += ("&" if "?" in url else "?") + query
         return await self._ask(self.question("GET", url, headers, None, "", seconds))
 
     async def web_post(

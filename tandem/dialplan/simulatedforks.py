@@ -59,6 +59,7 @@ def ring(dial: Dial, call: Incoming, scene: Scene) -> Rung:
     """All attempts until one is answered. Raises DialplanError for a bad dial string."""
     try:
         string = parse(dial.text, dial.asterisk_form).filled(Values.of(call))
+        usual = Policy.parse(dial.failover)
     except DialStringError as error:
         raise DialplanError(str(error)) from None
     most = dial.ring_seconds or RING_SECONDS
@@ -66,7 +67,7 @@ def ring(dial: Dial, call: Incoming, scene: Scene) -> Rung:
     at = 0.0
     outcome = Outcome(DialStatus.FAILED, 480, NO_ANSWER)
     for number, attempt in enumerate(string.attempts):
-        policy = attempt.failover or Policy()
+        policy = attempt.failover or usual
         status = TIMED_OUT if outcome.status is DialStatus.NO_ANSWER else outcome.sip_status
         if number and not policy.allows(status):
             break

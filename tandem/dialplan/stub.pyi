@@ -110,12 +110,12 @@ class Sys:
     """What came of each leg of the last dial."""
 
     def dial(
-        self, destination: str, ring_seconds: float = 0, max_seconds: int = 0
+        self, destination: str, ring_seconds: float = 0, max_seconds: int = 0, failover: str = ""
     ) -> Literal["no_answer", "failed", "error"]:
         """Ring a dial string. An answer ends the script; else it says what came of it: nobody
         answered in time, every leg was refused, or the string makes no sense. `ring_seconds` is
         the longest ring of each attempt (at most 180), `max_seconds` the longest duration of the
-        answered call."""
+        answered call, `failover` after which failures the attempt behind `|` is made."""
 
     def respond(self, status: int, reason: str = "", headers: dict[str, str] | None = None) -> None:
         """Answer the caller: 101 to 199 is progress, 300 to 699 ends the call and the script. A
@@ -203,10 +203,14 @@ class Sys:
         """The URI that ENUM (RFC 6116) has for a number, "" for none."""
 
     def web_get(
-        self, url: str, seconds: float = 10, headers: dict[str, str] | None = None
+        self,
+        url: str,
+        seconds: float = 10,
+        headers: dict[str, str] | None = None,
+        params: dict[str, str] | None = None,
     ) -> WebAnswer:
-        """Ask a web server, never one on a private address; at most 60 seconds, and 20 requests
-        a run."""
+        """Ask a web server, never one on a private address; `params` become the URL's query. At
+        most 60 seconds, and 20 requests a run."""
 
     def web_post(
         self,

@@ -130,13 +130,16 @@ class Sys(Outside):
 
     # -- the call ------------------------------------------------------------------------------
 
-    async def dial(self, destination: str, ring_seconds: float = 0, max_seconds: int = 0) -> str:
+    async def dial(
+        self, destination: str, ring_seconds: float = 0, max_seconds: int = 0, failover: str = ""
+    ) -> str:
         """Ring; an answer ends the script."""
         dial = replace(
             self._set,
             text=checks.line(destination, "the dial string", MAX_DIAL_STRING, least=1),
             ring_seconds=checks.number(ring_seconds, "ring_seconds", 0, MAX_RING_SECONDS),
             max_seconds=checks.whole(max_seconds, "max_seconds", 0, MAX_CALL_SECONDS),
+            failover=checks.line(failover, "failover", 256),
         )
         self._last = await self.world.dial(dial)
         return self._last.status.value

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tests.support.googlevoice import EMAIL, GoogleVoice
+from tests.support.googlevoice import PASSWORD as PASSWORD_THERE
 from tests.support.sipp import SippPhone
 from tests.support.switch import DOMAIN, Switch
 from tests.support.udpagent import UdpAgent, UdpCall
@@ -239,3 +241,102 @@ async def test_a_new_version_runs_from_the_next_call_on(switch: Switch, office: 
     await caller.run("call-refused", callee="100", status=404)
     started = await switch.api.event_after(mark, "dialplan.started")
     assert started["data"]["version"] == 2
+
+
+# -- callbacks -------------------------------------------------------------------------------------
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def open_switch(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Switch]:
+    """One whose dialplans may ask servers on this machine."""
+    made = Switch(tmp_path_factory.mktemp("open") / "data")
+    await made.start(environment={"TANDEM_TRIGGER_PRIVATE": "1"})
+    yield made
+    await made.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def voice(open_switch: Switch) -> AsyncIterator[GoogleVoice]:
+    made = await GoogleVoice.open(lambda: open_switch.address("udp"))
+    yield made
+    await made.close()
+
+
+async def _voice_caller(
+    switch: Switch, voice: GoogleVoice, folder: Path, name: str, source: str, **changes: Any
+) -> SippPhone:
+    client = switch.api.client
+    provider = {
+        "name": f"gv{name}",
+        "username": EMAIL,
+        "password": PASSWORD_THERE,
+        "callback": {"kind": "google-voice", "url": voice.url, "number": "15550001"},
+        **changes,
+    }
+    (await client.post("/api/v1/providers", json=provider)).raise_for_status()
+    dialplan = {"name": name, "language": "python", "source": source}
+    (await client.post("/api/v1/dialplans", json=dialplan)).raise_for_status()
+    await switch.api.add_account(name, PASSWORD, out_dialplan=name)
+    voice.to = f"sip:{name}@{DOMAIN}"
+    return SippPhone(folder, name, PASSWORD, switch.address("udp"))
+
+
+async def test_a_callback_after_a_log_in_is_joined_to_the_caller(
+    open_switch: Switch, voice: GoogleVoice, tmp_path: Path
+) -> None:
+    source = "sys.provider_callback('gvjoined', req.user, pattern='1555*', seconds=20)"
+    caller = await _voice_caller(open_switch, voice, tmp_path, "joined", source)
+    mark = await open_switch.api.mark()
+    await caller.run("call", callee="442079460148")
+    assert [call["outgoingNumber"] for call in voice.connected] == ["442079460148"]
+    (call,) = voice.calls
+    await call.until(call.over)
+    assert call.status == 200
+    record = await open_switch.api.record_after(mark)
+    assert record["status"] == 200
+    ended = await open_switch.api.event_after(mark, "dialplan.ended")
+    assert ended["data"]["reason"] == "answered"
+    events = await open_switch.api.events_after(mark)
+    assert PASSWORD_THERE not in str(events)
+
+
+async def test_the_script_goes_on_without_a_callback(
+    open_switch: Switch, voice: GoogleVoice, tmp_path: Path
+) -> None:
+    source = "print(sys.provider_callback('gvalone', '1', seconds=3))\nsys.respond(404, 'Gone')"
+    caller = await _voice_caller(open_switch, voice, tmp_path, "alone", source)
+    voice.calls_back = False
+    mark = await open_switch.api.mark()
+    await caller.run("call-refused", callee="1", status=404)
+    log = await open_switch.api.event_after(mark, "dialplan.log")
+    assert log["message"] == "no callback"
+
+
+async def test_a_wrong_password_is_told_to_the_script(
+    open_switch: Switch, voice: GoogleVoice, tmp_path: Path
+) -> None:
+    source = "print(sys.provider_callback('gvwrong', req.user))\nsys.respond(404, 'Gone')"
+    caller = await _voice_caller(
+        open_switch, voice, tmp_path, "wrong", source, password="another one"
+    )
+    mark = await open_switch.api.mark()
+    await caller.run("call-refused", callee="1", status=404)
+    log = await open_switch.api.event_after(mark, "dialplan.log")
+    assert "302" in log["message"] or "_rnr_se" in log["message"]
+    assert voice.connected == []
+
+
+async def test_private_addresses_are_not_reached(switch: Switch, office: Office) -> None:
+    caller = await office.caller(
+        "print(sys.web_get('http://127.0.0.1:1/').problem)\n"
+        "print(sys.web_get('http://localhost:1/').problem)\n"
+        "print(sys.web_get('http://[::ffff:10.0.0.1]/').problem)\n"
+        "sys.respond(404, 'Gone')\n"
+    )
+    mark = await switch.api.mark()
+    await caller.run("call-refused", callee="1", status=404)
+    await switch.api.record_after(mark)
+    said = [
+        e["message"] for e in await switch.api.events_after(mark) if e["type"] == "dialplan.log"
+    ]
+    assert said == ["its address is not a public one"] * 3

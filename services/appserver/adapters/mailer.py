@@ -31,6 +31,17 @@ class SmtpMailer:
 
     async def send(self, to: Sequence[str], subject: str, body: str) -> str:
         """Send one. Never raises; the words of the server are for the log alone."""
+        try:
+            async with asyncio.timeout(SEND_SECONDS), self._room:
+                return await self._send(self._written(to, subject, body))
+        except TimeoutError:
+            return "the mail server does not answer"
+        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+            logger.warning("a mail was not sent: %s", error)
+            return "the mail server did not take it"
+
+    def _written(self, to: Sequence[str], subject: str, body: str) -> EmailMessage:
+        """Raises ValueError for what can't stand in a header."""
         mail = EmailMessage()
         mail["From"] = self._sender
         mail["To"] = ", ".join(to)
@@ -39,14 +50,7 @@ class SmtpMailer:
         mail["Message-ID"] = make_msgid(domain=self._sender.rpartition("@")[2] or None)
         mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody answers it by machine
         mail.set_content(body)
-        try:
-            async with asyncio.timeout(SEND_SECONDS), self._room:
-                return await self._send(mail)
-        except TimeoutError:
-            return "the mail server does not answer"
-        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-            logger.warning("a mail was not sent: %s", error)
-            return "the mail server did not take it"
+        return mail
 
     async def _send(self, mail: EmailMessage) -> str:
         server = self._server

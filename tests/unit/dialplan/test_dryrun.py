@@ -135,7 +135,7 @@ async def test_what_the_world_would_say(runner: MontyRunner) -> None:
         "print(sys.is_available('bob'), sys.is_available('zoe'), sys.account_exists('eve'))\n"
         "print(len(sys.bindings('bob')), sys.is_mine('x.bob'), sys.canonical_domain('local'))\n"
         "print(sys.enum('+44207'), sys.web_get('https://example.com/a').body)\n"
-        "print(sys.web_get('https://example.org/', 5).problem)\n"
+        "print(sys.web_get('https://example.org/', seconds=5).problem)\n"
         "sys.write('a', 'b'); print(sys.read('a'), sys.keys(), sys.delete('a'))\n"
         "sys.callback('bob', 'zoe', 5); print(sys.current_calls())\n"
         "sys.set_header('X-A', 'b'); sys.set_from('Joe')\n"

@@ -90,7 +90,8 @@ async def test_everything_that_sys_offers_can_be_called(runner: MontyRunner) -> 
         'sys.dial("bob")\n'
         'print(sys.is_available(), sys.is_available("bob"), sys.account_exists("zoe"))\n'
         'print(sys.bindings()[0].user_agent, sys.is_mine("bob"), sys.canonical_domain("local"))\n'
-        'print(sys.enum("+44207"), sys.web_get("https://example.com/?q=1").body)\n'
+        'answer = sys.web_get("https://example.com/?q=1", params={"n": "a b&c"})\n'
+        'print(sys.enum("+44207"), answer.body)\n'
         'print(sys.web_post("https://example.com/", form={"a": "b"}).status)\n'
         'sys.write("k", "v"); print(sys.read("k"), sys.keys(), sys.delete("k"), sys.read("k"))\n'
         'print(sys.current_calls()[0].seconds, sys.e164("020 7946 0123", "GB"), sys.e164("x"))\n'
@@ -117,6 +118,7 @@ async def test_everything_that_sys_offers_can_be_called(runner: MontyRunner) -> 
         "(ended)",
     ]
     assert world.accounts[0] == ("alice", "example.com")
+    assert world.questions[0].url == "https://example.com/?q=1&n=a+b%26c"
     assert world.callbacks == [("bob", "carol", 2.0)]
     assert world.mails == [(("joe@example.com", "ann@example.com"), "missed", "call")]
     assert [status for status, *_ in world.responses] == [183, 302]

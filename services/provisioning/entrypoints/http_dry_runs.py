@@ -1,4 +1,4 @@
-"""/dialplans/dry-run and /dialplans/{id}/dry-run"""
+"""/dialplans/dry-run, /dialplans/{id}/dry-run and /dialplans/{id}/replay"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import Field
 
 from services.provisioning.entrypoints.http_models import Body, View, absent
 from services.provisioning.entrypoints.http_route import Caller, Cases, ProblemRoute
-from tandem.dialplan.dryrun import DryRun
+from tandem.dialplan.dryrun import DryRun, Replayed
 from tandem.dialplan.scene import CallbackComes, LegSays, SignalComes, WebSays
 from tandem.rpc.http import PROBLEM_RESPONSES
 
@@ -147,6 +147,44 @@ class DryRunView(View):
         return cls.model_validate(asdict(run) | {"dialled": run.dialled})
 
 
+class ReplayBody(Body):
+    """Past calls, and what to run them on."""
+
+    calls: list[dict[str, Any]] = Field(
+        max_length=MAX_ANSWERS, description="As `GET /calls/{id}` of the events API shows them."
+    )
+    version: int = absent("A version that is kept, in place of the published one.", 2)
+    language: str = absent("With `source`: a program that is not saved.", "python")
+    source: str = absent("The program to run in place of the stored one.")
+
+
+class ReplayedView(View):
+    """A past call on another version."""
+
+    id: str
+    differs: bool
+    unsure: bool = Field(description="It would ring or ask what nothing is known of.")
+    dialled_before: list[str]
+    dialled_now: list[str]
+    status_before: int
+    status_now: int
+    now: DryRunView
+
+
+class SkippedView(View):
+    """A call that could not be replayed."""
+
+    id: str
+    reason: str
+
+
+class ReplayView(View):
+    """What would differ."""
+
+    calls: list[ReplayedView]
+    skipped: list[SkippedView]
+
+
 @router.post("/dry-run", summary="Run a program dry")
 async def dry_run(body: DryRunBody, caller: Caller, cases: Cases) -> DryRunView:
     """One that is not saved: nothing rings, and waiting takes no time."""
@@ -157,3 +195,27 @@ async def dry_run(body: DryRunBody, caller: Caller, cases: Cases) -> DryRunView:
 async def dry_run_of(id: str, body: DryRunBody, caller: Caller, cases: Cases) -> DryRunView:
     """The published version, another one, or one that is not saved yet."""
     return DryRunView.of(await cases.dry_runs.run(caller, id, body.values()))
+
+
+@router.post("/{id}/replay", summary="Run past calls on a dialplan again")
+async def replay(id: str, body: ReplayBody, caller: Caller, cases: Cases) -> ReplayView:
+    """What the legs answered then they answer again, and nothing rings."""
+    values = {name: value for name, value in body.given().items() if name != "calls"}
+    found = await cases.dry_runs.replay(caller, id, body.calls, values)
+    return ReplayView(
+        calls=[_replayed(one) for one in found.calls],
+        skipped=[SkippedView(id=key, reason=reason) for key, reason in found.skipped],
+    )
+
+
+def _replayed(one: Replayed) -> ReplayedView:
+    return ReplayedView(
+        id=one.id,
+        differs=one.differs,
+        unsure=one.unsure,
+        dialled_before=list(one.dialled_before),
+        dialled_now=list(one.dialled_now),
+        status_before=one.status_before,
+        status_now=one.status_now,
+        now=DryRunView.of(one.now),
+    )

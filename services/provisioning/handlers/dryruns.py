@@ -1,26 +1,36 @@
-"""Dry runs: what a dialplan would do with a call, before it is published.
+"""Dry runs and replays: what a dialplan would do with a call, and with past ones, before it is
+published.
 
 The customer's own things (accounts and their phones, providers, stored values) are as they are now;
-what the outside would answer says who asks. Nothing rings and nothing is kept.
+what the outside would answer says who asks, or what it answered then. Nothing rings and nothing
+is kept.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from services.provisioning.domain.errors import Conflict, Invalid, NotFound, invalid
+from services.provisioning.domain.pastcalls import (
+    Known,
+    NotReplayable,
+    dialplan_of,
+    past_call,
+    place,
+)
 from services.provisioning.domain.rules import DIALPLAN_RULES, clean
 from services.provisioning.domain.scope import Scope
 from services.provisioning.ports import Clock, Store, Work
 from tandem.dialplan import dryrun
-from tandem.dialplan.dryrun import DryRun
+from tandem.dialplan.dryrun import DryRun, PastCall, Replayed
 from tandem.dialplan.scene import AccountIs, Scene, incoming_call
 from tandem.dialplan.script import Dialplan, Language, Runner
 from tandem.rpc.sessions import Principal
+from tandem.sip.uri import Uri
 
 Runners = Callable[[Language], Awaitable[Runner | None]]
 """The runner of a language, ready; None if there is none."""
@@ -33,8 +43,16 @@ _SCENE: Final = frozenset(field.name for field in fields(Scene))
 _PROGRAM: Final = ("language", "source")
 
 
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Past calls on another version, and those that could not be replayed: their ids and why."""
+
+    calls: list[Replayed]
+    skipped: list[tuple[str, str]]
+
+
 class DryRuns:
-    """The use case. Each customer has one at a time."""
+    """The use cases. Each customer has one at a time."""
 
     def __init__(self, store: Store, runners: Runners, clock: Clock) -> None:
         self._store = store
@@ -66,6 +84,28 @@ class DryRuns:
             raise invalid("language", "dialplans of this language can't be run dry")
         async with self._turn(dialplan.owner):
             return await dryrun.dry_run(runner, dialplan, call, scene)
+
+    async def replay(
+        self,
+        caller: Principal,
+        key: str,
+        calls: Sequence[Mapping[str, Any]],
+        values: Mapping[str, Any],
+    ) -> Replay:
+        """Run past calls, as the events API shows them, again; `values` as for `run`. Those for
+        which another dialplan ran are skipped. Raises NotFound, Invalid, Conflict."""
+        program = clean(DIALPLAN_RULES, {n: values[n] for n in _PROGRAM if n in values})
+        async with self._store.read(Scope.of(caller)) as work:
+            dialplan = await _dialplan(work, caller, key, values.get("version"), program)
+        async with self._store.read(Scope(dialplan.owner)) as work:
+            scene = await _scene(work, self._clock())
+            known = await _known(work, self._clock())
+        runner = await self._runners(dialplan.language)
+        if runner is None:
+            raise invalid("language", "dialplans of this language can't be run dry")
+        past, skipped = _past(calls, dialplan, scene, known)
+        async with self._turn(dialplan.owner):
+            return Replay(await dryrun.replay(runner, dialplan, past), skipped)
 
     @asynccontextmanager
     async def _turn(self, owner: str) -> AsyncIterator[None]:
@@ -109,6 +149,30 @@ async def _dialplan(
             raise NotFound("There is no such version, or it is not kept any more.")
         found = replace(found, version=version, language=kept.language, source=kept.source)
     return replace(found, **program)
+
+
+def _past(
+    calls: Sequence[Mapping[str, Any]], dialplan: Dialplan, scene: Scene, known: Known
+) -> tuple[list[PastCall], list[tuple[str, str]]]:
+    past: list[PastCall] = []
+    skipped: list[tuple[str, str]] = []
+    for shown in calls:
+        try:
+            ran = dialplan_of(shown)
+            if ran and ran.lower() != dialplan.name.lower():
+                raise NotReplayable(f"the dialplan {ran} ran for it")
+            past.append(past_call(shown, dialplan.owner, scene, known))
+        except NotReplayable as fault:
+            skipped.append((str(shown.get("id", "")), str(fault)))
+    return past, skipped
+
+
+async def _known(work: Work, now: float) -> Known:
+    providers = (await work.providers.page(0, MANY)).items
+    return Known(
+        hosts={p.name.lower(): place(Uri.parse(p.server)) for p in providers if p.server},
+        contacts={b.contact: b.aor.lower() for b in await work.bindings.live(now)},
+    )
 
 
 async def _scene(work: Work, now: float) -> Scene:

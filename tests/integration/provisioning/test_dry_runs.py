@@ -150,3 +150,44 @@ async def test_each_customer_has_one_at_a_time(
     gate.set()
     assert (await first).status_code == (await other).status_code == 200
     assert (await alice.post(f"{PATH}/dry-run", json=body)).status_code == 200
+
+
+async def test_past_calls_run_again_on_another_version(
+    rig: Rig, alice: httpx.AsyncClient, bob: httpx.AsyncClient
+) -> None:
+    await furnish(rig, alice, "alice")
+    body = {"name": "Out", "language": "lines", "source": "exten => _X.,1,Dial(${dst}@carrier)"}
+    made = (await alice.post(PATH, json=body)).json()
+    where = f"{PATH}/{made['id']}/replay"
+
+    def event(second: int, kind: str, **data: Any) -> dict[str, Any]:
+        return {"time": f"2026-12-24T18:00:{second:02}.000Z", "type": kind, "data": data}
+
+    call = {
+        "id": "c1",
+        "record": {
+            "caller": "sip:desk@local", "caller_name": "", "destination": "sip:123@local",
+            "created_at": "2026-12-24T18:00:00.000Z", "ended_at": "2026-12-24T18:00:03.000Z",
+            "status": 404, "direction": "out",
+        },
+        "events": [
+            event(0, "dialplan.started", dialplan="out", account="desk@local", direction="out"),
+            event(0, "dialplan.dialled", destination="${dst}@carrier", ring_seconds=0),
+            event(0, "call.forwarded", leg=1, target="sip:123@sip.example.com", next_hop="x"),
+            event(2, "call.leg_failed", leg=1, status=404, reason="No such number"),
+        ],
+    }  # fmt: skip
+    others: dict[str, Any] = {"id": "c2", "record": None, "events": []}
+    foreign = call | {"id": "c3", "events": [event(0, "dialplan.started", dialplan="other")]}
+    answer = await alice.post(where, json={"calls": [call, others, foreign]})
+    assert answer.status_code == 200, answer.text
+    (same,) = answer.json()["calls"]
+    assert (same["differs"], same["unsure"], same["status_now"]) == (False, False, 404)
+    assert same["dialled_before"] == ["123@carrier"]
+    assert [skipped["id"] for skipped in answer.json()["skipped"]] == ["c2", "c3"]
+    source = "if sys.dial('${dst}@carrier') == 'failed':\n    sys.respond(486, 'x')\n"
+    changed = {"calls": [call], "language": "python", "source": source}
+    (other,) = (await alice.post(where, json=changed)).json()["calls"]
+    assert (other["differs"], other["status_before"], other["status_now"]) == (True, 404, 486)
+    assert (await bob.post(where, json={"calls": [call]})).status_code == 404
+    assert (await alice.post(where, json={"calls": [7]})).status_code == 422

@@ -15,7 +15,7 @@ from services.appserver.adapters.http_trigger import HttpxTrigger
 from services.appserver.adapters.loopback import Loopback
 from services.appserver.adapters.web import HttpxWeb
 from services.appserver.config import AppServerConfig
-from services.appserver.dialplans import Parts, make_engine
+from services.appserver.dialplans import Parts, Used, make_engine
 from services.appserver.domain.authentication import Authenticator
 from services.appserver.domain.domains import Domains
 from services.appserver.domain.guard import Guard
@@ -32,13 +32,22 @@ from services.appserver.handlers.core import Core
 from services.appserver.handlers.hints import Hints
 from services.appserver.handlers.membership import Membership
 from services.appserver.handlers.news import News
+from services.appserver.handlers.no_transfers import NoTransfers
 from services.appserver.handlers.outside import Outside, Places
 from services.appserver.handlers.planner import Planner
 from services.appserver.handlers.programs import Ages, ProgramCache
+from services.appserver.handlers.signals import Signals
 from services.appserver.handlers.tools import Tools
 from services.appserver.handlers.traces import Traces
 from services.appserver.handlers.watch import Looks, Statistics, Watch
-from services.appserver.ports import CallHost, Calls, CallsFactory, HttpTrigger, Resolver
+from services.appserver.ports import (
+    CallHost,
+    Calls,
+    CallsFactory,
+    HttpTrigger,
+    Resolver,
+    Transfers,
+)
 from tandem import __version__
 from tandem.bus.events import NodeDraining, NodeStarted, NodeStopped
 from tandem.bus.nodes import NodeAnnounced, Nodes, NodeState
@@ -131,13 +140,12 @@ class AppServer:
         ways = Outside(resolver, self._work.spawn, clock, self.tools.proxies)
         self.calls: Calls = calls(self._call_host(wall, ways))
         self.callbacks = self._make_callbacks(http)
-        self.dialplans = make_engine(
-            self.tools, ways, resolver, self.calls, self.callbacks, self._work.arm, parts or Parts()
-        )
-        run_dialplan = self.dialplans.begin if self.dialplans is not None else None
-        planner = Planner(
-            self.tools, self.layer, ways, self.callbacks.waits, self._loops, run_dialplan
-        )
+        self.signals = Signals(self.deadlines, clock, self._work.arm)
+        self.transfers: Transfers = NoTransfers()
+        used = Used(self.calls, self.callbacks, self.signals, ways, resolver, self._work.arm)
+        self.dialplans = make_engine(self.tools, used, parts or Parts())
+        run = self.dialplans.begin if self.dialplans is not None else None
+        planner = Planner(self.tools, self.layer, ways, self.callbacks.waits, self._loops, run)
         self._core.attach(self.layer, planner, self.calls, ways.judge)
 
     def _make_tools(self, wall: Callable[[], float]) -> Tools:
@@ -210,7 +218,9 @@ class AppServer:
 
     def serve(self, server: GrpcServer) -> None:
         """Add the gRPC service, CallControl."""
-        servicer = GrpcCallControl(self.callbacks, self.calls, self.hang_up)
+        servicer = GrpcCallControl(
+            self.callbacks, self.calls, self.hang_up, self.transfers, self.signals
+        )
         server.add(add_CallControlServicer_to_server, servicer, SERVICE)
 
     def hang_up(self, call_id: str, reason: str) -> bool:
@@ -241,20 +251,11 @@ class AppServer:
         metrics.gauge(
             "tandem_draining", lambda: self.state == NodeState.DRAINING, "Whether it drains"
         )
-        callbacks = self.callbacks
-        metrics.counters("tandem_callbacks", callbacks.counters, "Calls that wait for callbacks")
-        metrics.counters("tandem_hints", callbacks.hints.counters, "Next-call hints")
-        metrics.gauge("tandem_waits", lambda: len(callbacks), "Calls that wait for callbacks")
-        engine = self.dialplans
-        if engine is not None:
-            metrics.counters("tandem_dialplans", engine.counters, "Runs of dialplans")
-            metrics.gauge("tandem_running_dialplans", lambda: len(engine), "Dialplans that run")
-        metrics.gauge("tandem_traces", lambda: len(self.traces), "Legs whose messages are kept")
-        metrics.gauge(
-            "tandem_watched_customers",
-            lambda: self.traces.watched,
-            "Customers of whom full SIP traces are wanted",
-        )
+        self.callbacks.register(metrics)
+        self.signals.register(metrics)
+        if self.dialplans is not None:
+            self.dialplans.register(metrics)
+        self.traces.register(metrics)
 
     def _responses(self) -> dict[str, int]:
         inside, outside = self.layer.answers, self.tools.answers

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from services.appserver.adapters.mailer import SmtpMailer
 from services.appserver.adapters.web import HttpxWeb
@@ -17,24 +16,13 @@ from services.appserver.handlers.dialplans.dialer import Dialer
 from services.appserver.handlers.dialplans.engine import Engine
 from services.appserver.handlers.dialplans.lookups import Lookups
 from services.appserver.handlers.dialplans.resolve import Resolver as LegResolver
-from services.appserver.handlers.dialplans.services import (
-    MailQuota,
-    NoSignals,
-    Services,
-    SignalWaits,
-)
+from services.appserver.handlers.dialplans.services import MailQuota, Services
 from services.appserver.handlers.outside import Outside
 from services.appserver.handlers.tools import Tools
-from services.appserver.ports import Calls, Mailer, Resolver, Web
+from services.appserver.ports import Calls, Mailer, Resolver, Signals, Web
 from tandem.dialplan.linerunner import LineRunner
 from tandem.dialplan.monty import MontyRunner
 from tandem.dialplan.script import Language, Runner
-
-
-class Arm(Protocol):
-    """Has deadlines that were added from outside of the path of messages met."""
-
-    def __call__(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,25 +31,30 @@ class Parts:
 
     web: Web | None = None
     mailer: Mailer | None = None
-    signals: SignalWaits | None = None
     runners: Mapping[Language, Runner] | None = None
 
 
-def make_engine(
-    tools: Tools,
-    ways: Outside,
-    resolver: Resolver,
-    calls: Calls,
-    callbacks: Callbacks,
-    arm: Arm,
-    parts: Parts,
-) -> Engine | None:
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What of the appserver the engine works with."""
+
+    calls: Calls
+    callbacks: Callbacks
+    signals: Signals
+    ways: Outside
+    resolver: Resolver
+    arm: Callable[[], None]
+    """Has deadlines met that were added from outside of the path of messages."""
+
+
+def make_engine(tools: Tools, used: Used, parts: Parts) -> Engine | None:
     """The engine; None with calls that nobody can steer (of a test)."""
+    calls = used.calls
     if not isinstance(calls, B2bua):
         return None
     config = tools.config
     programs = tools.programs
-    lookups = Lookups(tools.accounts, ways, programs.providers, tools.clock)
+    lookups = Lookups(tools.accounts, used.ways, programs.providers, tools.clock)
     services = Services(
         tools=tools,
         calls=calls,
@@ -69,12 +62,12 @@ def make_engine(
         lookups=lookups,
         dialer=Dialer(LegResolver(tools, lookups, to_self)),
         programs=programs,
-        callbacks=callbacks,
+        callbacks=used.callbacks,
         web=parts.web or HttpxWeb(private=config.trigger_private),
-        resolver=resolver,
-        arm=arm,
+        resolver=used.resolver,
+        arm=used.arm,
         mailer=parts.mailer or _mailer(config),
-        signals=parts.signals or NoSignals(),
+        signals=used.signals,
         quota=MailQuota(tools.clock),
     )
     return Engine(services, parts.runners or _runners(config), programs.dialplan)

@@ -43,6 +43,7 @@ from tandem.bus.events import (
 from tandem.bus.hints import MAX_USERS, Hint
 from tandem.bus.ports import Topic
 from tandem.rpc.directory import Account
+from tandem.runtime.metrics import Metrics
 
 NO_CALLBACK: Final = "no callback"
 GIVEN_UP: Final = "callback given up"
@@ -92,6 +93,12 @@ class Callbacks:
 
     def __len__(self) -> int:
         return self._customers.total()
+
+    def register(self, metrics: Metrics) -> None:
+        """Show what happened, and how many wait."""
+        metrics.counters("tandem_callbacks", self.counters, "Calls that wait for callbacks")
+        metrics.counters("tandem_hints", self.hints.counters, "Next-call hints")
+        metrics.gauge("tandem_waits", lambda: len(self), "Calls that wait for callbacks")
 
     # -- the story of one ----------------------------------------------------------------------
 

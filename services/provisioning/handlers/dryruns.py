@@ -39,6 +39,8 @@ RUN_SECONDS: Final = 30.0
 """How long a dry run may take; nothing in it waits, so a second is much."""
 MANY: Final = 10_000
 """Accounts, domains and values that a scene may hold."""
+LOCAL: Final = "local"
+"""What stands for the default domain in dial strings, unless a domain has that name."""
 _SCENE: Final = frozenset(field.name for field in fields(Scene))
 _PROGRAM: Final = ("language", "source")
 
@@ -180,8 +182,9 @@ async def _scene(work: Work, now: float) -> Scene:
     phones: dict[str, int] = {}
     for binding in await work.bindings.live(now):
         phones[binding.aor.lower()] = phones.get(binding.aor.lower(), 0) + 1
-    domains: dict[str, str] = {}
-    for domain in (await work.domains.page(0, MANY)).items:
+    served = (await work.domains.page(0, MANY)).items
+    domains = {LOCAL: served[0].name} if served else {}
+    for domain in served:
         domains |= dict.fromkeys((domain.name, *domain.aliases), domain.name)
     return Scene(
         at=now,

@@ -27,6 +27,7 @@ from tandem.dialplan.script import Dialplan, Language, Limits, Problem, Runner, 
 from tandem.dialplan.sysapi import Sys
 from tandem.dialplan.world import DialplanError, Ended, Incoming
 from tandem.rpc.directory import DirectoryUnavailable
+from tandem.runtime.metrics import Metrics
 from tandem.sip.transaction import ServerTransaction
 
 logger = logging.getLogger(__name__)
@@ -247,6 +248,11 @@ class Engine:
             counters.gone += 1
 
     # -- life ----------------------------------------------------------------------------------
+
+    def register(self, metrics: Metrics) -> None:
+        """Show what it did, and what runs."""
+        metrics.counters("tandem_dialplans", self.counters, "Runs of dialplans")
+        metrics.gauge("tandem_running_dialplans", lambda: len(self), "Dialplans that run")
 
     async def _runner(self, language: Language) -> Runner:
         """The runner of a language, started when it is first needed."""

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from dataclasses import dataclass
+from typing import Final
 
 from services.appserver.handlers.callbacks import Callbacks
 from services.appserver.handlers.dialplans.dialer import Dialer
 from services.appserver.handlers.dialplans.lookups import Lookups
 from services.appserver.handlers.programs import ProgramCache
 from services.appserver.handlers.tools import Tools
-from services.appserver.ports import Calls, Mailer, Resolver, Steering, Web
+from services.appserver.ports import Calls, Mailer, Resolver, Signals, Steering, Web
 
 MAILS_AN_HOUR: Final = 60
 """Mails of one customer's dialplans, from one appserver."""
 HOUR: Final = 3_600.0
-
-
-class SignalWaits(Protocol):
-    """What voice applications hand back to dialplans that wait."""
-
-    async def wait(self, customer: str, key: str, seconds: float) -> str | None:
-        """The next signal under this key; None if none came in time."""
-
-
-class NoSignals:
-    """Where nobody hands anything back."""
-
-    async def wait(self, customer: str, key: str, seconds: float) -> str | None:
-        """None, when the time is over."""
-        await asyncio.sleep(seconds)
-        return None
 
 
 class MailQuota:
@@ -70,12 +53,12 @@ class Services:
     dialer: Dialer
     programs: ProgramCache
     callbacks: Callbacks
+    signals: Signals
     web: Web
     resolver: Resolver
     arm: Callable[[], None]
     mailer: Mailer | None = None
     """None: no mails are sent."""
-    signals: SignalWaits = field(default_factory=NoSignals)
     quota: MailQuota | None = None
 
     def may_mail(self, customer: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 from services.appserver.domain.callbacks import InvalidCallback, Trigger
+from services.appserver.domain.signals import TooManyWaits
 from services.appserver.handlers.dialplans import providercalls
 from services.appserver.handlers.dialplans.flight import Flight
 from services.appserver.handlers.dialplans.originate import originate
@@ -29,6 +30,7 @@ from tandem.dialplan.world import (
     Outcome,
     RunningCall,
 )
+from tandem.rpc.callcontrol import signal_key
 from tandem.rpc.directory import Account, DirectoryUnavailable
 
 UNKNOWN_NOW: Final = "the directory does not answer; try again later"
@@ -100,7 +102,13 @@ class LiveWorld:
     async def wait_for_signal(self, key: str, seconds: float) -> str | None:
         """See `World`."""
         self.uses += 1
-        return await self._services.signals.wait(self._req.customer, key, seconds)
+        try:
+            name = signal_key(key)
+            return await self._services.signals.wait(self._req.customer, name, seconds)
+        except ValueError as error:
+            raise DialplanError(f"the key: {error}") from None
+        except TooManyWaits as error:
+            raise DialplanError(str(error)) from None
 
     # -- accounts ------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from services.provisioning.domain.pastcalls import (
 )
 from services.provisioning.domain.rules import DIALPLAN_RULES, clean
 from services.provisioning.domain.scope import Scope
+from services.provisioning.handlers.owning import LOCAL
 from services.provisioning.ports import Clock, Store, Work
 from tandem.dialplan import dryrun
 from tandem.dialplan.dryrun import DryRun, PastCall, Replayed
@@ -39,8 +40,6 @@ RUN_SECONDS: Final = 30.0
 """How long a dry run may take; nothing in it waits, so a second is much."""
 MANY: Final = 10_000
 """Accounts, domains and values that a scene may hold."""
-LOCAL: Final = "local"
-"""What stands for the default domain in dial strings, unless a domain has that name."""
 _SCENE: Final = frozenset(field.name for field in fields(Scene))
 _PROGRAM: Final = ("language", "source")
 

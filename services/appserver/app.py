@@ -30,6 +30,7 @@ from services.appserver.handlers.membership import Membership
 from services.appserver.handlers.news import News
 from services.appserver.handlers.outside import Outside
 from services.appserver.handlers.planner import Planner
+from services.appserver.handlers.registrations import Registrations
 from services.appserver.handlers.tools import Tools
 from services.appserver.handlers.traces import Traces
 from services.appserver.handlers.watch import Looks, Statistics, Watch
@@ -39,6 +40,7 @@ from tandem.bus.events import NodeDraining, NodeStarted, NodeStopped
 from tandem.bus.nodes import NodeAnnounced, Nodes, NodeState
 from tandem.bus.ports import Bus, Keep, Topic
 from tandem.rpc.directory import Account, Directory, DirectoryUnavailable
+from tandem.rpc.programs import Programs
 from tandem.rpc.server import GrpcServer
 from tandem.runtime.ids import RandomIds
 from tandem.runtime.metrics import Metrics
@@ -74,7 +76,9 @@ class AppServer:
         wall: Callable[[], float] = time.time,
         tracing: Tracing | None = None,
         http: HttpTrigger | None = None,
+        programs: Programs | None = None,
     ) -> None:
+        """Without `programs` it registers at no providers."""
         self.config = config
         self._bus = bus
         self.statistics = Statistics()
@@ -122,6 +126,9 @@ class AppServer:
         self.callbacks = self._make_callbacks(http)
         planner = Planner(self.tools, self.layer, ways, self.callbacks.waits)
         self._core.attach(self.layer, planner, self.calls, ways.judge)
+        self._registrations = Registrations(
+            self.tools, programs, self.layer, ways, self._work.spawn, link.reliable
+        )
 
     def _make_tools(self, wall: Callable[[], float]) -> Tools:
         config = self.config
@@ -221,6 +228,7 @@ class AppServer:
         callbacks = self.callbacks
         metrics.counters("tandem_callbacks", callbacks.counters, "Calls that wait for callbacks")
         metrics.counters("tandem_hints", callbacks.hints.counters, "Next-call hints")
+        self._registrations.register(metrics)
         metrics.gauge("tandem_waits", lambda: len(callbacks), "Calls that wait for callbacks")
         metrics.gauge("tandem_traces", lambda: len(self.traces), "Legs whose messages are kept")
         metrics.gauge(
@@ -272,6 +280,7 @@ class AppServer:
         self.bindings.start(now)
         if self._membership is not None:
             self._membership.start(now)
+        self._registrations.start(now)
         self._work.arm()
         self._bus.publish(Topic.EVENTS, NodeStarted(what="appserver", version=__version__))
         if self._nodes is not None:
@@ -301,6 +310,7 @@ class AppServer:
             return
         self.state = NodeState.DRAINING if draining else NodeState.ACTIVE
         self._core.draining = draining
+        self._registrations.drain(draining)
         self._bus.publish(Topic.EVENTS, NodeDraining(what="appserver", draining=draining))
         if self._nodes is not None:
             self._nodes.announce()
@@ -317,6 +327,7 @@ class AppServer:
 
     async def stop(self) -> None:
         """Say good-bye and take no more messages; bindings and calls stay as they are."""
+        await self._registrations.stop()
         if self._nodes is not None:
             await self._nodes.stop()
         self._link.receiver = lambda data, peer: None

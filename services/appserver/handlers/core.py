@@ -20,6 +20,7 @@ from services.appserver.handlers.bindings import Bindings
 from services.appserver.handlers.forward import Copy, Forwarder
 from services.appserver.handlers.planner import Planner
 from services.appserver.handlers.registrar import Registrar
+from services.appserver.handlers.registrations.attempt import Attempt
 from services.appserver.handlers.tools import Tools
 from services.appserver.handlers.traces import Traces
 from services.appserver.ports import Calls, Judge
@@ -203,6 +204,8 @@ class Core:
         """A response to a copy of ours or to a request of the calls."""
         if isinstance(tx.context, Copy):
             self._forwarder.on_response(tx.context, response, now)
+        elif isinstance(tx.context, Attempt):
+            tx.context.on_response(tx, response, now)
         else:
             self._calls.on_response(tx, response, now)
 
@@ -210,6 +213,8 @@ class Core:
         """No response."""
         if isinstance(tx.context, Copy):
             self._forwarder.on_failure(tx.context, status, now)
+        elif isinstance(tx.context, Attempt):
+            tx.context.on_failure(tx, status, now)
         else:
             self._calls.on_client_failure(tx, status, now)
 

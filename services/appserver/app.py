@@ -30,6 +30,7 @@ from services.appserver.handlers.membership import Membership
 from services.appserver.handlers.news import News
 from services.appserver.handlers.outside import Outside
 from services.appserver.handlers.planner import Planner
+from services.appserver.handlers.programs import Ages, ProgramCache
 from services.appserver.handlers.registrations import Registrations
 from services.appserver.handlers.tools import Tools
 from services.appserver.handlers.traces import Traces
@@ -40,7 +41,7 @@ from tandem.bus.events import NodeDraining, NodeStarted, NodeStopped
 from tandem.bus.nodes import NodeAnnounced, Nodes, NodeState
 from tandem.bus.ports import Bus, Keep, Topic
 from tandem.rpc.directory import Account, Directory, DirectoryUnavailable
-from tandem.rpc.programs import Programs
+from tandem.rpc.programs import NoPrograms, Programs
 from tandem.rpc.server import GrpcServer
 from tandem.runtime.ids import RandomIds
 from tandem.runtime.metrics import Metrics
@@ -80,6 +81,7 @@ class AppServer:
     ) -> None:
         """Without `programs` it registers at no providers."""
         self.config = config
+        self._programs = programs or NoPrograms()
         self._bus = bus
         self.statistics = Statistics()
         self.traces = Traces(bus, wall, self._owners_of)
@@ -141,10 +143,12 @@ class AppServer:
             missing_seconds=config.missing_seconds,
             limit=config.max_accounts,
         )
+        ages = Ages(config.account_seconds, config.account_max_seconds, config.missing_seconds)
         return Tools(
             config=config,
             domains=self.domains,
             accounts=accounts,
+            programs=ProgramCache(self._programs, self._work.spawn, self._clock, ages),
             authenticator=_authenticator(config),
             table=self.location,
             ownership=Ownership(config.node_id),
@@ -222,6 +226,8 @@ class AppServer:
         metrics.gauge("tandem_own_bindings", lambda: self.location.own, "Bindings taken here")
         accounts = self.tools.accounts
         metrics.gauge("tandem_cached_accounts", lambda: len(accounts), "Accounts at hand")
+        programs = self.tools.programs
+        metrics.gauge("tandem_cached_dialplans", lambda: len(programs), "Dialplans at hand")
         metrics.gauge(
             "tandem_draining", lambda: self.state == NodeState.DRAINING, "Whether it drains"
         )

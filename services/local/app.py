@@ -150,6 +150,7 @@ class Local:
             ProvisioningConfig(
                 node_id=PROVISIONING_NODE,
                 database_url=_sqlite(config.data_dir / "provisioning.db"),
+                secret_key=secret(config.data_dir / "secret.key").hex(),
             ),
             bus,
             security=self._security,
@@ -194,6 +195,7 @@ class Local:
             MemoryLink(LINK_APPSERVER, hub),
             OutsideResolver(Resolver()),
             calls=Calls,
+            programs=provisioning.programs,
         )
 
     async def _start_switch(

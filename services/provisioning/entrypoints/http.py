@@ -9,9 +9,12 @@ from services.provisioning.entrypoints import (
     http_api_keys,
     http_bindings,
     http_customers,
+    http_dialplans,
     http_domains,
     http_nodes,
+    http_providers,
     http_session,
+    http_values,
 )
 from services.provisioning.entrypoints.http_route import UseCases, provider
 from tandem.rpc.http import PROBLEM_RESPONSES
@@ -24,6 +27,9 @@ _RESOURCES = (
     http_api_keys,
     http_bindings,
     http_nodes,
+    http_dialplans,
+    http_providers,
+    http_values,
 )
 
 

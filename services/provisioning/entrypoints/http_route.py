@@ -20,15 +20,19 @@ from services.provisioning.domain.errors import (
     TooManyLogins,
     Unanswered,
     WrongCredentials,
+    WrongSource,
 )
 from services.provisioning.handlers.accounts import Accounts
 from services.provisioning.handlers.api_keys import ApiKeys
 from services.provisioning.handlers.customers import Customers
+from services.provisioning.handlers.dialplans import Dialplans
 from services.provisioning.handlers.domains import Domains
 from services.provisioning.handlers.location import LocationCopy
 from services.provisioning.handlers.login import Login
 from services.provisioning.handlers.nodes import Operations
+from services.provisioning.handlers.providers import Providers
 from services.provisioning.handlers.sessions import StoredSessions
+from services.provisioning.handlers.values import Values
 from tandem.rpc.http import Problem, authenticate, bearer_token, unavailable
 from tandem.rpc.sessions import Principal
 
@@ -39,6 +43,7 @@ MAX_OFFSET: Final = 1_000_000_000
 
 _STATUS: Final = {
     Invalid: 422,
+    WrongSource: 422,
     Conflict: 409,
     NotFound: 404,
     Forbidden: 403,
@@ -56,11 +61,14 @@ class UseCases:
     accounts: Accounts
     api_keys: ApiKeys
     customers: Customers
+    dialplans: Dialplans
     domains: Domains
     location: LocationCopy
     login: Login
     operations: Operations
+    providers: Providers
     sessions: StoredSessions
+    values: Values
 
 
 class ProblemRoute(APIRoute):
@@ -88,8 +96,19 @@ def _problem(fault: ProvisioningError) -> Problem:
         headers["WWW-Authenticate"] = 'Bearer realm="tandem"'
     errors = fault.errors if isinstance(fault, Invalid) else ()
     return Problem(
-        _STATUS[type(fault)], fault.detail, field=fault.field, errors=errors, headers=headers
+        _STATUS[type(fault)],
+        fault.detail,
+        field=fault.field,
+        errors=errors,
+        places=_places(fault),
+        headers=headers,
     )
+
+
+def _places(fault: ProvisioningError) -> list[tuple[int, int]]:
+    """Line and column of each error, for faults of a program."""
+    problems = fault.problems if isinstance(fault, WrongSource) else ()
+    return [(problem.line, problem.column) for problem in problems]
 
 
 def provider(use_cases: UseCases) -> Callable[[Request], Awaitable[None]]:

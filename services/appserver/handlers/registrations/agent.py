@@ -31,7 +31,7 @@ from tandem.sip.transaction import TransactionLayer
 
 ASK_SECONDS: Final = 2.0
 """Between two questions for leases, which last three times as long."""
-ANSWER_SECONDS: Final = 5.0
+ANSWER_SECONDS: Final = 3.5
 """Longest wait for an answer."""
 LEAVE_SECONDS: Final = 1.5
 """How long a node that drains or stops waits for the attempts that are under way. What a slower
@@ -71,6 +71,7 @@ class Registrations:
         """Providers of which there is something to report, in the order in which it came up."""
         self._tick_at: Deadline | None = None
         self._calling = asyncio.Lock()
+        self._asking = False
         self._leaving = self._left = False
         self._rested_at = 0.0
         self._quiet = asyncio.Event()
@@ -135,27 +136,34 @@ class Registrations:
 
     def _tick(self, now: float) -> None:
         self._tick_at = self._tools.deadlines.at(now + ASK_SECONDS, self._tick)
-        if self._calling.locked() or self._left:
+        if self._asking or self._left:
             return
         if not self._leaving:
+            self._asking = True
             self._spawn(self._ask())
         elif self._quiet.is_set() or now >= self._rested_at + LEAVE_SECONDS:
+            self._asking = True
             self._spawn(self._hand_over())
 
     async def _ask(self) -> None:
-        async with self._calling:
-            leases = await self._lease(leaving=False)
-            if leases is not None and not self._leaving:
-                await self._take(leases)
+        try:
+            async with self._calling:
+                leases = await self._lease(leaving=False)
+                if leases is not None and not self._leaving:
+                    await self._take(leases)
+        finally:
+            self._asking = False
 
     async def _hand_over(self) -> None:
         """Tried again with the next tick if provisioning is away."""
-        async with self._calling:
-            if not self._leaving or self._left:
-                return
-            if await self._lease(leaving=True) is not None and self._leaving:
-                self._left = True
-                self._forget()
+        try:
+            async with self._calling:
+                if self._leaving and not self._left:
+                    if await self._lease(leaving=True) is not None and self._leaving:
+                        self._left = True
+                        self._forget()
+        finally:
+            self._asking = False
 
     async def _lease(self, *, leaving: bool) -> Sequence[Lease] | None:
         """What this node holds; None if nobody can say. What was reported is done with when there

@@ -25,6 +25,7 @@ class Pace:
         self._gap = 1.0 / per_second
         self._free_at = float("-inf")
         self._waiting: deque[Turn] = deque()
+        self._armed = False
 
     def __len__(self) -> int:
         """How many wait."""
@@ -36,14 +37,18 @@ class Pace:
             self._take(turn, now)
             return
         self._waiting.append(turn)
-        if len(self._waiting) == 1:
+        self._arm(now)
+
+    def _arm(self, now: float) -> None:
+        if self._waiting and not self._armed:
+            self._armed = True
             self._deadlines.at(max(now, self._free_at), self._next)
 
     def _next(self, now: float) -> None:
+        self._armed = False
         while self._waiting and not self._take(self._waiting.popleft(), now):
             pass
-        if self._waiting:
-            self._deadlines.at(self._free_at, self._next)
+        self._arm(now)
 
     def _take(self, turn: Turn, now: float) -> bool:
         # before the turn, for it may enter another one

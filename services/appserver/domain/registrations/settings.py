@@ -49,15 +49,16 @@ class Settings:
     expires: int
 
     @classmethod
-    def of(cls, provider: Provider, domains: Domains) -> Settings:
-        """Those of a provider. Raises Unusable."""
+    def of(cls, provider: Provider, domains: Domains, contact_host: str = "") -> Settings:
+        """Those of a provider; `contact_host` takes the place of the default domain. Raises
+        Unusable."""
         registrar = _server(provider.register_server or provider.server, "server", domains)
         if not provider.username:
             raise Unusable("There is no user name to register")
         return cls(
             registrar=registrar,
             aor=replace(registrar.bare(), user=in_uri(provider.username)),
-            contact=_contact(provider.register_contact, domains),
+            contact=_contact(provider.register_contact, domains, contact_host),
             edge=_edge(provider.outbound_proxy, domains),
             username=provider.auth_username or provider.username,
             password=provider.password,
@@ -100,12 +101,14 @@ def _edge(text: str, domains: Domains) -> Uri | None:
     return _server(text, "outbound proxy", domains) if text else None
 
 
-def _contact(text: str, domains: Domains) -> Uri:
+def _contact(text: str, domains: Domains, contact_host: str) -> Uri:
     if not text:
         raise Unusable("There is no contact for the provider to call")
     user, at, host = text.rpartition("@")
     if not at:
         user, host = text, domains.default or ""
+    if contact_host and host.lower() == domains.default:
+        host = contact_host
     return _uri(f"sip:{in_uri(user)}@{host}", "register contact")
 
 

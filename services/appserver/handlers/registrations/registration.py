@@ -126,7 +126,8 @@ class Registration:
 
     def _settings(self) -> Settings | None:
         try:
-            return Settings.of(self.provider, self._means.tools.domains)
+            tools = self._means.tools
+            return Settings.of(self.provider, tools.domains, tools.config.contact_host)
         except Unusable as why:
             self._status, self._reason = 0, str(why)
             return None

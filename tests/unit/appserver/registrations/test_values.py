@@ -54,6 +54,17 @@ def test_the_contact_is_what_the_provider_is_to_call(given: str, contact: str) -
     assert str(settings(register_contact=given).contact) == contact
 
 
+def test_an_address_may_stand_for_the_default_domain() -> None:
+    domains = Domains(("example.com", "second.example"))
+    for given, contact in [
+        ("alice", "sip:alice@192.0.2.1:5080"),
+        ("alice@Example.com", "sip:alice@192.0.2.1:5080"),
+        ("alice@second.example", "sip:alice@second.example"),
+    ]:
+        found = Settings.of(provider(register_contact=given), domains, "192.0.2.1:5080")
+        assert str(found.contact) == contact
+
+
 @pytest.mark.parametrize(("asked", "used"), [(1, 60), (60, 60), (900, 900), (86_400, 3600)])
 def test_the_interval_is_kept_within_bounds(asked: int, used: int) -> None:
     assert settings(register_expires=asked).expires == used

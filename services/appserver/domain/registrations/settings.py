@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 from typing import Final
 
 from services.appserver.domain.domains import Domains
@@ -90,11 +91,19 @@ def with_instance(contact: Uri, instance: str) -> Uri:
 
 def _server(text: str, what: str, domains: Domains) -> Uri:
     uri = _uri(text, what)
-    if domains.serviced(uri.host, uri.port) is not None:
-        # its calls would come from us to us, round and round
+    if not _is_address(uri.host) and domains.serviced(uri.host, uri.port) is not None:
+        # its calls would come from us to us, round and round; at an address of ours may be others
         raise Unusable(f"The {what} {uri.host} is this switch itself")
     kept = tuple(each for each in uri.params if each[0].lower() != "lr")
     return replace(uri, user=None, password=None, params=kept, headers="")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _edge(text: str, domains: Domains) -> Uri | None:

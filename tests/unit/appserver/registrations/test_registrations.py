@@ -119,7 +119,7 @@ async def test_another_realm_than_the_providers_gets_no_password() -> None:
     ("more", "word"),
     [
         ({"server": "sip:example.com"}, "this switch itself"),
-        ({"server": "sip:192.0.2.1:5060"}, "this switch itself"),
+        ({"server": "sip:Alias.Example"}, "this switch itself"),
         ({"server": "mailto:x@y"}, "no SIP URI"),
         ({"server": "sip:b@d@x"}, "no SIP URI"),
         ({"register_contact": ""}, "no contact"),

@@ -56,12 +56,12 @@ def test_the_contact_is_what_the_provider_is_to_call(given: str, contact: str) -
 
 def test_an_address_may_stand_for_the_default_domain() -> None:
     domains = Domains(("example.com", "second.example"))
-    for given, contact in [
+    for said, contact in [
         ("alice", "sip:alice@192.0.2.1:5080"),
         ("alice@Example.com", "sip:alice@192.0.2.1:5080"),
         ("alice@second.example", "sip:alice@second.example"),
     ]:
-        found = Settings.of(provider(register_contact=given), domains, "192.0.2.1:5080")
+        found = Settings.of(provider(register_contact=said), domains, "192.0.2.1:5080")
         assert str(found.contact) == contact
 
 

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from services.appserver.adapters.clockwork import Clockwork
 from services.appserver.adapters.http_trigger import HttpxTrigger
+from services.appserver.adapters.loopback import Loopback
 from services.appserver.config import AppServerConfig
 from services.appserver.domain.authentication import Authenticator
 from services.appserver.domain.domains import Domains
 from services.appserver.domain.guard import Guard
 from services.appserver.domain.location import LocationTable
+from services.appserver.domain.loops import Loops
 from services.appserver.domain.ownership import Ownership
 from services.appserver.domain.proxies import Proxies
 from services.appserver.entrypoints.grpc_callcontrol import SERVICE, GrpcCallControl
@@ -28,7 +30,7 @@ from services.appserver.handlers.core import Core
 from services.appserver.handlers.hints import Hints
 from services.appserver.handlers.membership import Membership
 from services.appserver.handlers.news import News
-from services.appserver.handlers.outside import Outside
+from services.appserver.handlers.outside import Outside, Places
 from services.appserver.handlers.planner import Planner
 from services.appserver.handlers.programs import Ages, ProgramCache
 from services.appserver.handlers.registrations import Registrations
@@ -86,7 +88,9 @@ class AppServer:
         self.statistics = Statistics()
         self.traces = Traces(bus, wall, self._owners_of)
         looks: list[Looks] = [self.statistics, self.traces]
-        self._send = self.traces.sending(link.send)
+        self._loopback = Loopback(link.send, self.receive)
+        self._loops = Loops()
+        self._send = self.traces.sending(self._loopback.send)
         registers = None
         if tracing is not None:
             # not at the top: most switches are not traced, and OpenTelemetry takes time to load
@@ -127,7 +131,7 @@ class AppServer:
         ways = Outside(resolver, self._work.spawn, clock, self.tools.proxies)
         self.calls: Calls = calls(self._call_host(wall, ways))
         self.callbacks = self._make_callbacks(http)
-        planner = Planner(self.tools, self.layer, ways, self.callbacks.waits)
+        planner = Planner(self.tools, self.layer, ways, self.callbacks.waits, self._loops)
         self._core.attach(self.layer, planner, self.calls, ways.judge)
         self._registrations = Registrations(
             self.tools, programs, self.layer, ways, self._work.spawn, link.reliable
@@ -175,8 +179,10 @@ class AppServer:
             wall=wall,
             new_token=self._new_token,
             next_hops=ways.next_hops,
+            places=Places(ways, self.domains),
             judge=ways.judge,
             proxies=self.tools.proxies,
+            loops=self._loops,
         )
 
     def _make_callbacks(self, http: HttpTrigger | None) -> Callbacks:
@@ -338,6 +344,7 @@ class AppServer:
         if self._nodes is not None:
             await self._nodes.stop()
         self._link.receiver = lambda data, peer: None
+        self._loopback.close()
         await self.calls.stop()
         await self._work.stop()
         self._bus.publish(Topic.EVENTS, NodeStopped(what="appserver"))

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.appserver.config import AppServerConfig
+from services.appserver.domain.best_response import passed_status
 from services.appserver.domain.call import Call
 from services.appserver.domain.callbacks import Trigger
+from services.appserver.domain.loops import Loops
 from services.appserver.domain.plan import CallPlan, Fork, NextHop, Target
 from services.appserver.domain.proxies import Proxies
 from tandem.bus.ports import Publisher
@@ -118,6 +120,10 @@ class Calls(Protocol):
         """Have an unanswered call wait for a callback: what rings is cancelled, the caller hears
         ringing. False if there is no such call, or it is answered or waits already."""
 
+    def stop_waiting(self, call_id: str, now: float) -> bool:
+        """The callback did not come: the call is its pilot's again, and its waiter hears no more.
+        False if it does not wait, or nobody steers it."""
+
     def dial_out(
         self, account: Account, targets: tuple[Target, ...], waiter: Waiter, now: float
     ) -> str | None:
@@ -152,6 +158,12 @@ class LegFailure:
     contacts: tuple[str, ...] = ()
     """The URIs of a 3xx."""
 
+    @property
+    def passed(self) -> int:
+        """The status under which the caller may hear of it: 401 and 407 are for us to answer, 503
+        and 430 say nothing of the way to us."""
+        return passed_status(self.status)
+
 
 class Pilot(Protocol):
     """Who steers a call until it is answered: a run of a dialplan. No method waits; after
@@ -170,31 +182,37 @@ class Pilot(Protocol):
 
 class Steering(Protocol):
     """What a pilot may do with its call, which `Calls` implements. Methods that return a bool say
-    whether there is still such a call."""
+    whether there is still such a call, unanswered. None of them calls the pilot before it returns,
+    but for `refuse`, after which it hears no more. Who calls them from a task, and not from a SIP
+    message or a deadline, has the loop's timer moved afterwards (`Clockwork.arm`)."""
 
     def begin(self, tx: ServerTransaction, plan: CallPlan, pilot: Pilot, now: float) -> str | None:
         """Open the call of this INVITE without ringing anybody: the plan has no targets. The id of
         the call; None if it was refused, which has been answered."""
 
     def ring(self, call_id: str, fork: Fork, now: float) -> bool:
-        """Ring these legs; nothing may ring at that time."""
+        """Ring these legs. False, too, if something rings already, or the call waits for a
+        callback. A call has 20 legs over all its forks; those beyond have failed."""
 
     def progress(
         self, call_id: str, status: int, reason: str, lines: Sequence[str], now: float
     ) -> bool:
-        """Send the caller a provisional answer (above 100)."""
+        """Send the caller a provisional answer (above 100; another status is not sent). Lines that
+        belong to a hop or a dialog are left out."""
 
     def refuse(
         self, call_id: str, status: int, reason: str, lines: Sequence[str], now: float
     ) -> bool:
-        """End the call with this final answer (300 and above), and its record."""
+        """End the call with this final answer (300 and above; another is not sent), and its
+        record. `gone` is not called. 401 and 407 go as 403: nobody could answer them."""
 
     def connect(
         self, owner: str, first: Fork, second: Callable[[float], None], pilot: Pilot, now: float
     ) -> str | None:
         """A call that begins with us (web callback, `sys.callback`): ring `first` with a held
         offer; when somebody answers, `second(now)` is called, and the next `ring` of this call
-        rings the other end, which is joined to it. None if there are too many calls."""
+        rings the other end, which is joined to it: then `answered` is called. `failed` comes for
+        either end. None if there are too many calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,10 +260,15 @@ class CallHost:
     """Random text for tags and Call-IDs."""
     next_hops: NextHops | None = None
     """For requests inside dialogs whose far end is not pinned to a flow; None: all are."""
+    places: NextHops | None = None
+    """For the contacts of redirections: to ourselves for who is in a domain of ours, else as
+    `next_hops`; None: as that."""
     judge: Judge | None = None
     """Hears of every hop whether it works."""
     proxies: Proxies = field(default_factory=Proxies)
     """Which proxies are there, for flows whose proxy may be away."""
+    loops: Loops = field(default_factory=Loops)
+    """Where routing looks for what is told of INVITEs to ourselves."""
 
 
 CallsFactory = Callable[[CallHost], Calls]

@@ -119,7 +119,7 @@ class CallForwarded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallProgress(Event):
-    """A leg answered provisionally (above 100)."""
+    """A leg answered provisionally (above 100), or with `leg` 0 a dialplan told the caller so."""
 
     service = "appserver"
     type = "call.progress"
@@ -128,7 +128,8 @@ class CallProgress(Event):
     reason: str
 
     def text(self) -> str:
-        return f"Leg {self.leg}: {self.status} {self.reason}"
+        who = f"Leg {self.leg}" if self.leg else "To the caller"
+        return f"{who}: {self.status} {self.reason}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

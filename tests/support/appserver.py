@@ -220,6 +220,9 @@ class FakeCalls:
     def wait(self, call_id: str, waiter: Waiter, now: float) -> bool:
         return False
 
+    def stop_waiting(self, call_id: str, now: float) -> bool:
+        return False
+
     def dial_out(
         self, account: Account, targets: tuple[Target, ...], waiter: Waiter, now: float
     ) -> str | None:

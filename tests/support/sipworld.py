@@ -16,7 +16,7 @@ from typing import Any, Final
 from services.appserver.config import AppServerConfig
 from services.appserver.domain.plan import CallPlan, NextHop, Target
 from services.appserver.handlers.calls import CallLimits, Calls
-from services.appserver.ports import CallHost, NextHops
+from services.appserver.ports import CallHost, NextHops, Pilot
 from tandem.bus.events import CallRecord, Event
 from tandem.bus.ports import Topic
 from tandem.rpc.directory import Account
@@ -77,6 +77,8 @@ class World:
         self.deadlines = Deadlines()
         self.events: list[Event] = []
         self.phones: dict[str, Phone] = {}
+        self.addresses: dict[str, str] = {}
+        """Where the proxy sees requests of a phone come from, if not where their Via says."""
         self.dead: set[str] = set()
         """Phones that hear and say nothing any more."""
         self.flow_gone: set[str] = set()
@@ -190,6 +192,8 @@ class SwitchCore:
     def __init__(self, world: World, limits: CallLimits | None, next_hops: NextHops | None) -> None:
         self._world = world
         self.plan = CallPlan("in", ("owner",), None, None, ())
+        self.pilot: Pilot | None = None
+        """Who steers new calls; None: they ring what the plan says."""
         self.layer = TransactionLayer(
             self._from_switch, self, world.deadlines, sent_by=SWITCH, new_token=world.token
         )
@@ -219,6 +223,10 @@ class SwitchCore:
             while (route := message.first("route")) and (PROXY in route or PUBLIC in route):
                 message.pop_item("route")
             branch = f"z9hG4bKp{message.via.branch[7:]}"
+            if name in self._world.addresses:
+                top = message.pop_item("via")
+                received = self._world.addresses[name]
+                message.add("Via", f"{top};received={received};rport=5060", top=True)
             if message.method != "ACK" and not message.to.tag:
                 message.add("Record-Route", f"<sip:{PUBLIC};lr>", top=True)
                 message.add("Record-Route", f"<sip:{name}@{PROXY};lr>", top=True)
@@ -254,6 +262,8 @@ class SwitchCore:
         """In a dialog or a new call."""
         if tx.request.to.tag:
             self.calls.in_dialog(tx, now)
+        elif self.pilot is not None and not self.plan.joins:
+            self.calls.begin(tx, self.plan, self.pilot, now)
         else:
             self.calls.start(tx, self.plan, now)
 

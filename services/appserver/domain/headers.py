@@ -12,7 +12,9 @@ from typing import Final
 
 from tandem.sip.address import Address
 from tandem.sip.build import clean
+from tandem.sip.grammar import TOKEN_RE
 from tandem.sip.message import Message, Response
+from tandem.sip.names import header_key
 
 BOUND: Final = frozenset({
     # the transaction and the dialog
@@ -33,6 +35,8 @@ OF_THE_BODY: Final = frozenset({
 })  # fmt: skip
 """What says something about a body, for where lines pass without it."""
 
+NONE: Final[frozenset[str]] = frozenset()
+
 _TAG_RE: Final = re.compile(r"\s*;\s*tag\s*=\s*[^;,\s]*", re.IGNORECASE)
 
 
@@ -45,6 +49,18 @@ def passed(message: Message, *, without: Iterable[str] = ()) -> list[str]:
             for number in numbers:
                 lines.append(all_lines[number])
     return lines
+
+
+def own_lines(lines: Iterable[str], *, also: frozenset[str] = NONE) -> list[str]:
+    """The lines that a dialplan may add to a message, fit to be sent. Left out is what is no header
+    line, and what belongs to a hop or a dialog, but for the keys in `also`."""
+    kept = []
+    for line in lines:
+        name, colon, _ = line.partition(":")
+        key = header_key(name)
+        if colon and TOKEN_RE.fullmatch(name.rstrip()) and (key not in BOUND or key in also):
+            kept.append(clean(line))
+    return kept
 
 
 def retagged(value: str, tag: str) -> str:

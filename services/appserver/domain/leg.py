@@ -3,11 +3,14 @@ numbers, so that it can be stored, sent and taken up by another appserver (DESIG
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
+from services.appserver.domain.mangle import public
+from services.appserver.domain.plan import Transfer
 from tandem.sip.dialog import Dialog
+from tandem.sip.digest_client import DigestClient
 from tandem.sip.message import Request
 from tandem.sip.transaction import Hop, hop
 
@@ -49,6 +52,15 @@ class Leg:
     """The AOR of the account at its end, "" for an end outside."""
     text: str
     """`udp:203.0.113.7:5060`, for people."""
+    transfer: Transfer = Transfer.PASS
+    """What becomes of a REFER in this call, as the one who was called is concerned."""
+    provider: str = ""
+    """The name of the provider at its end, whose credentials it may ask for again."""
+    sdp_host: str = ""
+    """What private addresses in its end's session descriptions are replaced by; empty: they pass
+    as they are."""
+    digest: DigestClient | None = field(default=None, repr=False, compare=False)
+    """Answers its challenges. It knows a password, and so does not travel with the value."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -83,8 +95,14 @@ class Leg:
             request.set("Max-Forwards", str(max_forwards))
         if way.prefix:
             request.lines[:0] = [f"Route: {route}" for route in way.prefix]
+        if self.digest is not None:
+            request.lines += self.digest.lines(method, request.uri)
         request.unsized = True
         return request
+
+    def said(self, body: bytes) -> bytes:
+        """What its end says, as the other end is to hear it."""
+        return public(body, self.sdp_host) if body and self.sdp_host else body
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types only."""
@@ -96,9 +114,14 @@ class Leg:
             "pinned": self.pinned,
             "account": self.account,
             "text": self.text,
+            "transfer": self.transfer.value,
+            "provider": self.provider,
+            "sdp_host": self.sdp_host,
         }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Leg:
-        """The inverse of `to_dict`."""
-        return cls(**(data | {"dialog": Dialog.from_dict(data["dialog"])}))
+        """The inverse of `to_dict`; what an older version did not know has its default."""
+        values = data | {"dialog": Dialog.from_dict(data["dialog"])}
+        values["transfer"] = Transfer(data.get("transfer", Transfer.PASS))
+        return cls(**values)

@@ -6,7 +6,11 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
+from services.appserver.domain.loops import Looped
 from tandem.rpc.directory import Account
+
+SELF: Final = "self"
+"""The peer by which we send to ourselves: no link address is one without a port."""
 
 BAD_WAY: Final = frozenset({430, 503})
 """Answers that speak of the way and not of who is called: it is tried last for a while."""
@@ -145,3 +149,6 @@ class CallPlan:
     """Longest duration after the answer in seconds; 0: no limit."""
     joins: str = ""
     """The id of the waiting call that this is the callback for: it rings nobody."""
+    looped: Looped | None = None
+    """What is known of a call that we sent to ourselves, for `callee` and its incoming dialplan;
+    None for one that a proxy brought."""

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from services.appserver.domain.domains import Domains
 from services.appserver.domain.location import proxy_of
-from services.appserver.domain.plan import CallPlan, NextHop, Target
+from services.appserver.domain.plan import SELF, CallPlan, NextHop, Target
 from services.appserver.domain.proxies import Proxies
 from tandem.bus.location import Binding
 from tandem.rpc.directory import Account
@@ -128,6 +128,11 @@ def to_outside(address: Address, proxy: str) -> NextHop:
     text = f"{address.transport}:{host}:{address.port}"
     route = f"<sip:{proxy};lr;dst={text}>"
     return NextHop(proxy, (route,), address.transport in RELIABLE, False, text)
+
+
+def to_self() -> NextHop:
+    """The way back to ourselves, for a leg to an account whose own dialplan is to be run."""
+    return NextHop(SELF, (), True, True, SELF)
 
 
 def outside(uri: Uri, hops: Sequence[Address], proxy: str) -> Target:

@@ -16,6 +16,16 @@ HELD: Final = (
 """An offer of sound that nobody sends yet (RFC 3725 §4.4 "black hole"). The port is not 0: that
 would refuse the stream."""
 
+HELD_WIDE: Final = (
+    b"v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n"
+    b"m=audio 9 RTP/AVP 9 0 8 18 3 101\r\na=rtpmap:9 G722/8000\r\na=rtpmap:0 PCMU/8000\r\n"
+    b"a=rtpmap:8 PCMA/8000\r\na=rtpmap:18 G729/8000\r\na=fmtp:18 annexb=no\r\n"
+    b"a=rtpmap:3 GSM/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\n"
+    b"a=inactive\r\n"
+)
+"""The same with all codecs that two phones are likely to agree on, for a phone whose answer another
+is to be offered, and with tones, which voice menus need."""
+
 MAX_STREAMS: Final = 32
 """Streams of an offer that is matched with another: each is compared with each."""
 
@@ -90,6 +100,32 @@ def held_answer(offer: bytes) -> bytes:
             lines += [line for line in stream.lines if line.startswith(b"a=rtpmap:")]
             lines.append(b"a=inactive")
     return b"\r\n".join(lines) + b"\r\n"
+
+
+def opened(answer: bytes) -> bytes | None:
+    """What answered a held offer, as an offer to talk. None if it takes no sound, or names no
+    address to send it to."""
+    _, streams = _split(answer)
+    if not any(stream.port != "0" for stream in streams):
+        return None
+    lines = [line for line in _lines(answer) if line not in _WAYS]
+    if any(line in (b"c=IN IP4 0.0.0.0", b"c=IN IP6 ::") for line in lines):
+        return None
+    return b"\r\n".join(lines) + b"\r\n"
+
+
+def places_of(body: bytes) -> list[bytes]:
+    """Where sound is to be sent to: the c= and m= lines, without what may be sent."""
+    lines = _lines(body)
+    return [
+        b" ".join(line.split(b" ")[:2]) if line[:2] == b"m=" else line
+        for line in lines
+        if line[:2] in (b"c=", b"m=")
+    ]
+
+
+def _lines(body: bytes) -> list[bytes]:
+    return [line for line in body.replace(b"\r\n", b"\n").split(b"\n") if line]
 
 
 def _mates(ones: Sequence[_Stream], twos: Sequence[_Stream]) -> dict[int, int]:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from services.appserver.domain.plan import CallPlan
+from services.appserver.domain.plan import SELF, CallPlan
 from services.appserver.domain.recent import Recent
 from services.appserver.domain.routing import BAD_SCHEME, NOT_SERVICED
 from services.appserver.handlers.bindings import Bindings
@@ -115,6 +115,9 @@ class Core:
     def _receive(self, data: bytes, peer: str, now: float) -> None:
         message = parse_message(data)
         message.check()
+        if peer == SELF:  # the traces saw it leave
+            self._layer.receive(message, hop(SELF, True), now)
+            return
         if data.startswith(_OPTIONS) and isinstance(message, Request) and len(message.vias) == 1:
             self._on_probe(message, peer, now)
             return

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
+from services.appserver.domain.domains import Domains
 from services.appserver.domain.plan import NextHop
 from services.appserver.domain.proxies import Proxies
-from services.appserver.domain.routing import to_outside
+from services.appserver.domain.routing import to_outside, to_self
 from services.appserver.ports import Done, OutsideHop, Resolver
 from tandem.sip.uri import Uri
 
@@ -64,6 +65,21 @@ class Outside:
         """`services.appserver.ports.Judge`."""
         if not hop.pinned:
             self._resolver.judge(hop.text, good, now)
+
+
+class Places:
+    """Where somebody is to be rung whom nobody has looked up: `services.appserver.ports.NextHops`.
+    Who is in a domain of ours is rung by way of ourselves, as an incoming call."""
+
+    def __init__(self, ways: Outside, domains: Domains) -> None:
+        self._ways = ways
+        self._domains = domains
+
+    def __call__(self, uri: Uri, proxy: str, now: float, done: Done) -> None:
+        if self._domains.serviced(uri.host, uri.port) is not None:
+            done((to_self(),), now)
+        else:
+            self._ways.next_hops(uri, proxy, now, done)
 
 
 class _Later:

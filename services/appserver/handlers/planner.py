@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -22,12 +22,14 @@ from services.appserver.domain.authentication import (
     credentials_of,
     user_of,
 )
-from services.appserver.domain.plan import CallPlan, Target
+from services.appserver.domain.loops import MAX_LOOPS, Looped, Loops
+from services.appserver.domain.plan import SELF, CallPlan, Target
 from services.appserver.domain.routing import (
     NO_SUCH_USER,
     NO_USER_PART,
     NOT_REGISTERED,
     NOT_RESOLVED,
+    NOT_SERVICED,
     Parties,
     Refusal,
     candidates,
@@ -54,6 +56,7 @@ from tandem.sip.transaction import ServerTransaction, TransactionLayer
 BUSY: Final = Refusal(503, "Too many requests wait", ("Retry-After: 5",))
 NO_DIRECTORY: Final = Refusal(503, "Directory does not answer", ("Retry-After: 30",))
 CANCELLED: Final = Refusal(487, "Request Terminated")
+LOOP: Final = Refusal(482, "Loop Detected")
 NOT_YOURS: Final = Refusal(403, "Not the account in From")
 
 Then = Callable[[ServerTransaction, CallPlan, float], None]
@@ -70,14 +73,22 @@ class Inquiry:
     caller: Account | None = None
     """Who proved to be the caller."""
     callee: Account | None = None
+    looped: Looped | None = None
+    """What is known of it if we sent it to ourselves: then nobody is asked who they are."""
 
 
 class Planner:
     """Makes plans, or answers in their place."""
 
     def __init__(
-        self, tools: Tools, layer: TransactionLayer, ways: Outside, waits: Waits | None = None
+        self,
+        tools: Tools,
+        layer: TransactionLayer,
+        ways: Outside,
+        waits: Waits | None = None,
+        loops: Loops | None = None,
     ) -> None:
+        self._loops = loops or Loops()
         self._waits = waits or Waits()
         self._waiting = self._waits.users
         self._tools = tools
@@ -91,8 +102,25 @@ class Planner:
         found = parties(request.from_.uri, request.request_uri, self._tools.domains)
         if isinstance(found, Refusal):
             self._answer(tx, found, now)
+        elif tx.hop.peer == SELF:
+            self._plan_looped(tx, found, then, now)
+        else:
+            self._go_on(Inquiry(tx, found, source_of(request), then), now)
+
+    def _plan_looped(self, tx: ServerTransaction, found: Parties, then: Then, now: float) -> None:
+        """Our own INVITE: an incoming call of the account that it is for, whoever calls. It must
+        not get out by this way, nor come back for ever."""
+        looped = self._loops.take(tx.request.top[0])
+        if looped is None or found.to_domain is None:
+            self._answer(tx, NOT_SERVICED, now)
             return
-        self._go_on(Inquiry(tx, found, source_of(request), then), now)
+        found = replace(found, from_domain=None)
+        source = Source(looped.source, _host_of(looped.source))
+        inquiry = Inquiry(tx, found, source, then, looped=looped)
+        if looped.times > MAX_LOOPS:
+            self._refuse(inquiry, LOOP, now)
+        else:
+            self._go_on(inquiry, now)
 
     def cancel(self, tx: ServerTransaction, now: float) -> bool:
         """Give up a request that still waits; False if this one doesn't."""
@@ -214,7 +242,7 @@ class Planner:
         if request.method != "INVITE":
             return False
         host, user = request.request_uri.host, inquiry.parties.to_user
-        inside = inquiry.caller is not None
+        inside = inquiry.caller is not None or inquiry.looped is not None
         wait = self._waits.expected(request, user, host, owner, inside=inside)
         if wait is None:
             return False
@@ -299,12 +327,20 @@ class Planner:
             self._layer.reply(inquiry.tx, 100, now)
 
     def _finish(self, inquiry: Inquiry, made: CallPlan, now: float) -> None:
+        if inquiry.looped is not None:
+            made = replace(made, caller=inquiry.looped.caller, looped=inquiry.looped)
         inquiry.then(inquiry.tx, limited(made, self._tools.config.max_call_seconds), now)
 
     def _refuse(self, inquiry: Inquiry, refusal: Refusal, now: float) -> None:
         self._answer(inquiry.tx, refusal, now)
         request = inquiry.tx.request
-        record_refusal(self._tools, request, inquiry.caller, inquiry.callee, refusal)
+        source = inquiry.source.text
+        record_refusal(self._tools, request, source, inquiry.caller, inquiry.callee, refusal)
 
     def _answer(self, tx: ServerTransaction, refusal: Refusal, now: float) -> None:
         self._layer.reply(tx, refusal.status, now, refusal.reason, refusal.headers)
+
+
+def _host_of(source: str) -> str:
+    """The address in `udp:203.0.113.7:5060`, without brackets."""
+    return source.partition(":")[2].rpartition(":")[0].strip("[]")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from services.appserver.domain.best_response import Failure, end_reason
 from services.appserver.domain.routing import Refusal
-from services.appserver.handlers.sources import source_of
 from services.appserver.handlers.tools import Tools
 from tandem.bus.events import CallEnded, CallRecord, CallStarted, Event
 from tandem.bus.ports import Topic
@@ -19,16 +18,18 @@ from tandem.sip.message import Request
 def record_refusal(
     tools: Tools,
     request: Request,
+    source: str,
     caller: Account | None,
     callee: Account | None,
     refusal: Refusal,
 ) -> None:
-    """Publish the events and the record of an INVITE that was answered with `refusal`."""
+    """Publish the events and the record of an INVITE from `source` that was answered with
+    `refusal`."""
     owners = tuple(dict.fromkeys(a.owner for a in (caller, callee) if a is not None))
     if not owners or request.method != "INVITE":
         return
     reason = end_reason(Failure(refusal.status, None))
-    record = _record(tools, request, owners, "out" if caller else "in", refusal, reason)
+    record = _record(tools, request, source, owners, "out" if caller else "in", refusal, reason)
     events: tuple[Event, ...] = (
         CallStarted(
             owners=owners,
@@ -55,6 +56,7 @@ def record_refusal(
 def _record(
     tools: Tools,
     request: Request,
+    source: str,
     owners: tuple[str, ...],
     direction: str,
     refusal: Refusal,
@@ -68,7 +70,7 @@ def _record(
         caller=str(request.from_.uri),
         caller_name=request.from_.display,
         destination=request.uri,
-        source=source_of(request).text,
+        source=source,
         sip_call_id=request.call_id,
         answered_by="",
         created_at=now,

@@ -8,7 +8,7 @@ import pytest
 
 from tandem.sip.build import response_to
 from tandem.sip.digest import Challenge, Credentials, ha1, verify
-from tandem.sip.digest_client import MAX_REALMS, DigestClient
+from tandem.sip.digest_client import MAX_CHAINS, MAX_REALMS, DigestClient
 from tandem.sip.message import Request, Response
 
 REALM = "provider.example"
@@ -214,3 +214,24 @@ def test_what_others_wrote_into_the_request_does_not_matter() -> None:
     again = client().again(first, refusal(first, ask()))
     assert again is not None
     assert proven(again).nonce == "n1"
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    agent, last = client(), None
+    for number in range(MAX_CHAINS + 2):
+        first = request("INFO", 100 * number + 1)
+        asked = ask(f"n{number}", realm=f"realm{number % 6}")
+        last = agent.again(first, refusal(first, asked))
+        assert last is not None
+    assert last is not None
+    assert len(last.values("authorization")) == MAX_REALMS
+
+
+def test_two_realms_that_ask_one_after_the_other_are_told_apart() -> None:
+    agent, first = client(), request("INVITE")
+    second = agent.again(first, refusal(first, ask("a", realm="one")))
+    assert second is not None
+    third = agent.again(second, refusal(second, ask("b", realm="two")))
+    assert third is not None
+    assert [Credentials.parse(v).realm for v in third.values("authorization")] == ["one", "two"]
+    assert agent.again(third, refusal(third, ask("b", realm="two"))) is None

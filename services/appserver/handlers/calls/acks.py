@@ -57,7 +57,8 @@ class InviteContext:
     def on_their_ack(self, board: Board, party: Party, ack: Request, now: float) -> None:
         """Our own 2xx can be ACKed now, with the same body."""
         lines = passed(ack) if ack.body else None
-        send_ack(board, party.leg, self.seq, now, lines=lines, body=ack.body, keep=self)
+        body = party.other.leg.said(ack.body) if party.other is not None else ack.body
+        send_ack(board, party.leg, self.seq, now, lines=lines, body=body, keep=self)
 
     def on_no_ack(self, board: Board, party: Party, now: float) -> None:
         """Our own 2xx must have its ACK all the same."""

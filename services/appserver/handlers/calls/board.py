@@ -12,12 +12,13 @@ from services.appserver.domain.plan import NextHop
 from services.appserver.domain.replaces import Replaces
 from services.appserver.handlers.calls.limits import CallLimits
 from services.appserver.handlers.calls.live import LiveCall, Party
-from services.appserver.ports import CallHost
+from services.appserver.ports import CallHost, Done
 from tandem.bus.events import Event
 from tandem.bus.ports import Topic
 from tandem.sip.address import Address
 from tandem.sip.message import Request
 from tandem.sip.transaction import Hop
+from tandem.sip.uri import Uri
 
 if TYPE_CHECKING:
     from services.appserver.handlers.calls.branch import Branch
@@ -44,7 +45,9 @@ class Board:
         self.ringing: dict[str, set[Branch]] = {}
         """What rings over a connection, by the flow's token."""
         self._next_hops = host.next_hops
+        self.places = host.places or host.next_hops or _nowhere
         self.proxies = host.proxies
+        self.loops = host.loops
         self._parties: dict[tuple[str, str], Party] = {}
 
     def publish(self, event: Event) -> None:
@@ -116,6 +119,10 @@ class Board:
         if not self.proxies.away(leg.proxy, now):
             return leg.pinned_way()
         return leg.way_by(self.proxies.through(leg.proxy, now, leg.text)) if leg.movable else None
+
+
+def _nowhere(uri: Uri, proxy: str, now: float, done: Done) -> None:
+    done((), now)
 
 
 def _use_best(use: Use, hops: tuple[NextHop, ...], now: float) -> None:

@@ -1,18 +1,24 @@
 """The B2BUA: every call is a dialog with each end, and what one says the other hears.
 
-INVITE ─► start ─► Setup, one Branch for each target ──2xx──► two parties of a call that is up
+INVITE ─► start, begin ─► Setup ─► Attempt, a Branch for each target ──2xx──► two parties
 requests with a To-tag ─► dialogs.receive ─► Relay ─► the other party
 BYE, the timers, hang_up ─► ending.end_call ─► one CallRecord
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from services.appserver.domain.best_response import Failure, end_reason, passed_status
 from services.appserver.domain.call import Call, CallState
+from services.appserver.domain.headers import NONE, own_lines
 from services.appserver.domain.leg import Leg
-from services.appserver.domain.plan import CallPlan, Target
+from services.appserver.domain.plan import CallPlan, Fork, Target
 from services.appserver.handlers.calls import dialogs, records, timers
 from services.appserver.handlers.calls.acks import Outgoing, send_ack
 from services.appserver.handlers.calls.board import Board
+from services.appserver.handlers.calls.connect import Connect
 from services.appserver.handlers.calls.dialout import Dialout
 from services.appserver.handlers.calls.ending import end_call, reason_line, send_bye
 from services.appserver.handlers.calls.limits import (
@@ -22,12 +28,20 @@ from services.appserver.handlers.calls.limits import (
 from services.appserver.handlers.calls.live import LiveCall, Party
 from services.appserver.handlers.calls.meeting import meet
 from services.appserver.handlers.calls.setup import Setup, breadth_of
-from services.appserver.ports import CallHost, Waiter
+from services.appserver.handlers.calls.side import Side
+from services.appserver.ports import CallHost, Pilot, Waiter
 from tandem.rpc.directory import Account
 from tandem.sip.dialog import Dialog
+from tandem.sip.digest_client import CHALLENGED
 from tandem.sip.errors import BadMessage, RemoteFault
 from tandem.sip.message import Request, Response
 from tandem.sip.transaction import ClientTransaction, Hop, ServerTransaction
+
+NOBODY: Final = "sip:callback@anonymous.invalid"
+"""Who calls the first end of a call that begins with us, unless its leg says."""
+
+REDIRECTS: Final = frozenset({"contact"})
+"""What a redirection says itself."""
 
 SERVER_STOPPED = "server stopped"
 """The end reason of calls that a stopping server could not go on with."""
@@ -56,37 +70,46 @@ class Calls:
 
     def start(self, tx: ServerTransaction, plan: CallPlan, now: float) -> None:
         """Begin the call of this INVITE. Malformed headers are answered."""
+        if plan.joins:
+            self._now = now
+            self._join(tx, plan.joins, now)
+        else:
+            self._open(tx, plan, None, now)
+
+    def _open(
+        self, tx: ServerTransaction, plan: CallPlan, pilot: Pilot | None, now: float
+    ) -> str | None:
+        """The id of the call; None: the INVITE was answered."""
         self._now = now
         board = self._board
-        if plan.joins:
-            self._join(tx, plan.joins, now)
-            return
         try:
             if dialogs.too_brief(board, tx, now):
-                return
+                return None
             tx.tag = tx.tag or board.new_token()
             call = LiveCall(records.new_call(board, tx.request, plan))
-            setup = Setup(board, call, tx, plan)
+            setup = Setup(board, call, tx, plan, pilot)
             refusal = self._refusal(tx.request, plan)
         except RemoteFault as fault:
             board.layer.reply(tx, fault.status, now, fault.reason)
-            return
+            return None
         board.open(call)
         records.started(board, call.value)
         if refusal is not None:
             status, reason, headers = refusal
-            setup.finish(status, now, reason, headers=headers)
-            return
+            setup.refuse(status, "", headers, reason, now)
+            return None
         if not tx.last:
             board.layer.reply(tx, 100, now)
         setup.start(now)
+        return call.value.id
 
     def _refusal(self, request: Request, plan: CallPlan) -> tuple[int, str, tuple[str, ...]] | None:
         """Why this call may not be, as a status, an end reason and header lines."""
         board = self._board
         if len(board.calls) >= board.limits.max_calls:
             return 503, "too many calls", (f"Retry-After: {OVERLOAD_RETRY_SECONDS}",)
-        for account, status in ((plan.caller, 480), (plan.callee, 486)):
+        # a call that came back to us is counted for its caller already
+        for account, status in ((None if plan.looped else plan.caller, 480), (plan.callee, 486)):
             most = account.max_calls if account is not None else 0
             if account is not None and 0 < most <= board.owners[account.owner]:
                 return status, "too many calls of one customer", ()
@@ -95,6 +118,62 @@ class Calls:
         if breadth_of(request) < len(plan.targets):
             return 440, "too many branches", ()
         return None
+
+    # -- calls that a pilot steers --------------------------------------------------------------
+
+    def begin(self, tx: ServerTransaction, plan: CallPlan, pilot: Pilot, now: float) -> str | None:
+        """Open a call without ringing anybody: see `ports.Steering`."""
+        return self._open(tx, plan, pilot, now)
+
+    def ring(self, call_id: str, fork: Fork, now: float) -> bool:
+        """Ring these legs."""
+        self._now = now
+        side = self._side(call_id)
+        return side is not None and side.ring(fork, now)
+
+    def connect(
+        self, owner: str, first: Fork, second: Callable[[float], None], pilot: Pilot, now: float
+    ) -> str | None:
+        """Begin a call with us: see `ports.Steering`."""
+        self._now = now
+        board = self._board
+        if len(board.calls) >= board.limits.max_calls:
+            return None
+        uri = first.targets[0].uri if first.targets else ""
+        call = LiveCall(records.new_connect(board, owner, uri))
+        board.open(call)
+        records.started(board, call.value)
+        Connect(board, call, NOBODY, second, pilot).begin(first, now)
+        return call.value.id
+
+    def progress(
+        self, call_id: str, status: int, reason: str, lines: Sequence[str], now: float
+    ) -> bool:
+        """Send the caller a provisional answer."""
+        self._now = now
+        side = self._side(call_id)
+        if side is not None and 100 < status < 200:
+            side.progress(status, reason, tuple(lines), now)
+        return side is not None
+
+    def refuse(
+        self, call_id: str, status: int, reason: str, lines: Sequence[str], now: float
+    ) -> bool:
+        """End the call with this final answer."""
+        self._now = now
+        side = self._side(call_id)
+        if side is not None and 300 <= status < 700:
+            if status in CHALLENGED:  # whose challenge would the caller answer?
+                status, reason = passed_status(status), ""
+            also = REDIRECTS if status < 400 else NONE
+            headers = tuple(own_lines(lines, also=also))
+            side.refuse(status, reason, headers, end_reason(Failure(status, None)), now)
+        return side is not None
+
+    def _side(self, call_id: str) -> Side | None:
+        """The side that calls, of a call that is not answered yet."""
+        call = self._board.calls.get(call_id)
+        return call.setup if call is not None else None
 
     # -- calls that wait for a callback --------------------------------------------------------
 
@@ -136,8 +215,16 @@ class Calls:
         call.waiter = waiter
         board.open(call)
         records.started(board, call.value)
-        Dialout(board, call, account).start(targets, now)
+        Dialout(board, call, f"sip:{account.aor}", (account,)).start(targets, now)
         return call.value.id
+
+    def stop_waiting(self, call_id: str, now: float) -> bool:
+        """Give a call that waits back to its pilot: see the port."""
+        self._now = now
+        call = self._board.calls.get(call_id)
+        if call is None or call.waiter is None or not isinstance(call.setup, Setup):
+            return False
+        return call.setup.stop_waiting(now)
 
     def _join(self, tx: ServerTransaction, call_id: str, now: float) -> None:
         try:

@@ -14,6 +14,7 @@ from zlib import crc32
 
 from services.appserver.domain.call import CallState
 from services.appserver.domain.headers import OF_THE_BODY, passed
+from services.appserver.domain.plan import Transfer
 from services.appserver.domain.session import asked_interval
 from services.appserver.handlers.calls.alone import alone
 from services.appserver.handlers.calls.board import Board
@@ -94,6 +95,9 @@ def _relay(board: Board, party: Party, tx: ServerTransaction, now: float) -> Non
         return
     if request.method == "INVITE" and not _may_invite(board, party, tx, now):
         return
+    if request.method == "REFER" and _may_not_refer(party):
+        board.layer.reply(tx, 603, now, "Transfers are not allowed")
+        return
     if request.method == "UPDATE" and too_brief(board, tx, now):
         return
     Relay(board, tx, party, other).send(now)
@@ -108,12 +112,21 @@ def _may_invite(board: Board, party: Party, tx: ServerTransaction, now: float) -
         wait = crc32(board.new_token().encode()) % (GLARE_RETRY_SECONDS + 1)
         board.layer.reply(tx, 500, now, headers=(f"Retry-After: {wait}",))
         return False
+    if party.other is not None and party.other.inviting is not None:
+        board.layer.reply(tx, 491, now)  # it would pass on into an INVITE of our own
+        return False
     if too_brief(board, tx, now):
         return False
     board.layer.reply(tx, 100, now)
     tx.context = party
     party.invited = tx
     return True
+
+
+def _may_not_refer(party: Party) -> bool:
+    """The option `tr=n` of the leg that was called."""
+    called = party.call.b
+    return called is not None and called.leg.transfer is Transfer.REFUSE
 
 
 def too_brief(board: Board, tx: ServerTransaction, now: float) -> bool:

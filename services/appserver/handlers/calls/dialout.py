@@ -10,20 +10,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.appserver.domain.best_response import Failure, best, end_reason, passed_status
+from services.appserver.domain.best_response import Failure, end_reason, passed_status
 from services.appserver.domain.call import CallState
 from services.appserver.domain.headers import passed
 from services.appserver.domain.leg import Leg
+from services.appserver.domain.loops import Looped
 from services.appserver.domain.plan import Target
 from services.appserver.domain.sdp import CONTENT_TYPE, HELD
 from services.appserver.handlers.calls import meeting, records
 from services.appserver.handlers.calls.acks import send_ack
 from services.appserver.handlers.calls.board import Board
-from services.appserver.handlers.calls.branch import Branch
 from services.appserver.handlers.calls.ending import end_call, reason_line, say_bye
 from services.appserver.handlers.calls.limits import MAX_LEGS
 from services.appserver.handlers.calls.live import LiveCall, Party
+from services.appserver.handlers.calls.offering import ALLOW
 from services.appserver.handlers.calls.relay import Relay
+from services.appserver.handlers.calls.side import Side
+from services.appserver.ports import Pilot
 from tandem.rpc.directory import Account
 from tandem.sip.build import reason_phrase, record_routes, response_to
 from tandem.sip.dialog import DialogState
@@ -32,32 +35,30 @@ from tandem.sip.transaction import ClientTransaction
 
 if TYPE_CHECKING:
     from services.appserver.domain.leg import Way
-    from tandem.sip.deadlines import Deadline
+    from services.appserver.handlers.calls.branch import Branch
 
 HUNG_UP = "caller hung up"
 
 
-class Dialout:
+class Dialout(Side):
     """A call that begins with us, until its callback is there (compare `setup.Setup`)."""
 
-    def __init__(self, board: Board, call: LiveCall, account: Account) -> None:
-        self._board = board
-        self._account = account
-        self._branches: list[Branch] = []
-        self._failures: list[Failure] = []
-        self._deadline: Deadline | None = None
-        self.call = call
-        self.caller: Party | None = None
-        """The phone that has answered."""
-        self.from_value = f'"Callback" <sip:{account.aor}>'
-        self.to_value = f"<sip:{account.aor}>"
-        self.lines = [
-            "Max-Forwards: 70",
-            board.contact,
-            "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, MESSAGE, NOTIFY, REFER",
-            CONTENT_TYPE,
-        ]
-        self.body = HELD
+    def __init__(
+        self,
+        board: Board,
+        call: LiveCall,
+        caller: str,
+        accounts: tuple[Account, ...] = (),
+        *,
+        body: bytes = HELD,
+        pilot: Pilot | None = None,
+    ) -> None:
+        super().__init__(board, call, pilot)
+        self._accounts = accounts
+        self.from_value = f'"Callback" <{caller}>'
+        self.to_value = f"<{caller}>"
+        self.lines = ["Max-Forwards: 70", board.contact, ALLOW, CONTENT_TYPE]
+        self.body = body
 
     @property
     def full(self) -> bool:
@@ -65,20 +66,19 @@ class Dialout:
         return True
 
     @property
+    def looped(self) -> Looped:
+        """Nobody called."""
+        return Looped(None, "", "")
+
+    @property
     def accounts(self) -> tuple[Account, ...]:
         """The accounts at its ends."""
-        return (self._account,)
+        return self._accounts
 
     def start(self, targets: tuple[Target, ...], now: float) -> None:
         """Ring them all."""
-        board, call = self._board, self.call
-        call.setup = self
-        self._deadline = board.deadlines.at(now + board.limits.ring_seconds, self._rang_enough)
-        for number, target in enumerate(targets[:MAX_LEGS], start=1):
-            self._branches.append(Branch(board, self, target, number))
-        call.value.legs = len(self._branches)
-        for branch in self._branches:
-            branch.send(now)
+        self.call.setup = self
+        self.attempt(list(targets[:MAX_LEGS]), 0.0, now)
 
     # -- from the branches ---------------------------------------------------------------------
 
@@ -93,7 +93,7 @@ class Dialout:
 
     def on_answer(self, branch: Branch, party: Party, response: Response, now: float) -> None:
         """The first 2xx: this is the caller from now on."""
-        self._stop_ringing(now)
+        self._attempt = None
         party.inviting = None
         party.leg.number = 0
         self.caller = party
@@ -104,35 +104,18 @@ class Dialout:
         if self.call.waiter is not None:
             self.call.waiter.ready(now)
 
-    def on_failure(self, failure: Failure, now: float) -> None:
-        """A branch failed for good."""
-        self._failures.append(failure)
-        if failure.status < 600 and not all(branch.over for branch in self._branches):
-            return
-        chosen = best(self._failures)
-        self.finish(passed_status(chosen.status), now, end_reason(chosen))
-
-    def proxy_lost(self, proxy: str, now: float) -> None:
-        """A proxy is away."""
-        for branch in list(self._branches):
-            branch.proxy_lost(proxy, now)
-
     # -- the callback --------------------------------------------------------------------------
 
     def join(self, party: Party, now: float) -> None:
         """It is here: what it offers goes to the phone."""
         assert self.caller is not None
         assert party.invited is not None
-        self._stop_ringing(now)
-        self.call.setup = None
+        self._end(now)
         if not party.invited.last:
             self._board.layer.reply(party.invited, 100, now)
         Joining(self._board, party.invited, party, self.caller).send(now)
 
     # -- ends ----------------------------------------------------------------------------------
-
-    def _rang_enough(self, now: float) -> None:
-        self.finish(480, now, "no answer")
 
     def cancelled(self, now: float) -> None:
         """The phone that waited has hung up."""
@@ -141,25 +124,25 @@ class Dialout:
             self._board.leave(caller)
         self.finish(487, now, HUNG_UP)
 
-    def finish(self, status: int, now: float, reason: str) -> None:
+    def finish(
+        self,
+        status: int,
+        now: float,
+        reason: str,
+        response: Response | None = None,
+        headers: tuple[str, ...] = (),
+        phrase: str = "",
+    ) -> None:
         """End it without a callback: CANCEL to what rings, BYE to who waits, the record."""
         if self.call.value.state is not CallState.SETUP:
             return
         board, caller = self._board, self.caller
-        self._stop_ringing(now)
-        self.call.setup = None
+        self._end(now)
         if caller is not None:
             say_bye(board, caller, [reason_line(status, reason)], now)
         board.close(self.call)
-        self.call.gone(reason, now)
-        records.ended(board, self.call, status, reason_phrase(status), reason)
-
-    def _stop_ringing(self, now: float) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        branches, self._branches = self._branches, []
-        for branch in branches:
-            branch.give_up(now)
+        self._gone(reason, now)
+        records.ended(board, self.call, status, phrase or reason_phrase(status), reason)
 
 
 class Joining(Relay):
@@ -194,6 +177,7 @@ class Joining(Relay):
         request = self._tx.request
         lines = [*record_routes(request), self._board.contact, *passed(response)]
         tag = self._source.leg.dialog.local_tag
-        answer = response_to(request, response.status, tag=tag, headers=lines, body=response.body)
+        body = self._target.leg.said(response.body)
+        answer = response_to(request, response.status, tag=tag, headers=lines, body=body)
         answer.unsized = True
         self._board.layer.respond(self._tx, answer, now)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from services.appserver.domain.leg import Leg, Way
 from services.appserver.handlers.calls import records
 from services.appserver.handlers.calls.board import Board
+from services.appserver.handlers.calls.challenges import sent_again
 from services.appserver.handlers.calls.live import LiveCall, Party
 from tandem.sip.build import reason_phrase
 from tandem.sip.dialog import DialogState
@@ -38,7 +39,11 @@ class Bye:
 
     def on_response(self, tx: ClientTransaction, response: Response, now: float) -> None:
         """Whatever the answer is, the dialog is over (RFC 3261 §15.1.1)."""
-        if response.status >= 200 and self._party is not None:
+        if response.status < 200:
+            return
+        if self._leg.digest is not None and sent_again(self._board, self._leg, tx, response, now):
+            return
+        if self._party is not None:
             self._board.leave(self._party)
 
     def on_failure(self, tx: ClientTransaction, status: int, now: float) -> None:

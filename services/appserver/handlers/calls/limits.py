@@ -10,6 +10,10 @@ from services.appserver.config import AppServerConfig
 MAX_LEGS: Final = 20
 """Legs that one call may ring: more phones than a household has, no flood."""
 
+STEERED_SECONDS: Final = 900.0
+"""Longest that a steered call goes without an answer, all forks and what its pilot does between
+them included: five that ring to the end. A pilot that never comes back holds no caller longer."""
+
 DEFAULT_BREADTH: Final = 60
 """Max-Breadth of a request without one (RFC 5393 §5.3.3)."""
 
@@ -18,6 +22,10 @@ MAX_FLOW_FAILURES: Final = 3
 
 GLARE_RETRY_SECONDS: Final = 10
 """Retry-After of a 500 to an overlapping INVITE is random up to this (RFC 3261 §14.2)."""
+
+GLARE_SECONDS: Final = 3.0
+"""Before an INVITE of ours that met one of theirs is sent again: between 2.1 and 4 s for who made
+the dialog (RFC 3261 §14.1)."""
 
 RING_AGAIN_SECONDS: Final = 60.0
 """Between two 180s to a caller who waits for a callback."""

@@ -12,9 +12,9 @@ from tandem.sip.transaction import ClientTransaction, ServerTransaction, State
 
 if TYPE_CHECKING:
     from services.appserver.handlers.calls.acks import Awaiting
-    from services.appserver.handlers.calls.dialout import Dialout
-    from services.appserver.handlers.calls.setup import Setup
-    from services.appserver.ports import Waiter
+    from services.appserver.handlers.calls.side import Side
+    from services.appserver.ports import Pilot, Waiter
+    from tandem.sip.message import Request
 
 
 class Party:
@@ -59,6 +59,35 @@ class Party:
         return self.invited is not None and self.invited.state is State.PROCEEDING
 
 
+class Steered:
+    """A waiter for a call that is steered, and is being joined to another: whoever waits with it
+    hears of it, and so does the pilot (`services.appserver.ports.Waiter`)."""
+
+    __slots__ = ("_pilot", "_waiter")
+
+    def __init__(self, pilot: Pilot, waiter: Waiter | None) -> None:
+        self._pilot = pilot
+        self._waiter = waiter
+
+    def ready(self, now: float) -> None:
+        """It is long past that."""
+
+    def matched(self, request: Request, now: float) -> None:
+        """It is past that, too."""
+
+    def joined(self, now: float) -> None:
+        """The call is up."""
+        if self._waiter is not None:
+            self._waiter.joined(now)
+        self._pilot.answered(now)
+
+    def gone(self, reason: str, now: float) -> None:
+        """It ended before that."""
+        if self._waiter is not None:
+            self._waiter.gone(reason, now)
+        self._pilot.gone(reason, now)
+
+
 class LiveCall:
     """A call with its parties, its set-up while it lasts, and its one deadline."""
 
@@ -67,7 +96,7 @@ class LiveCall:
 
     def __init__(self, value: Call) -> None:
         self.value = value
-        self.setup: Setup | Dialout | None = None
+        self.setup: Side | None = None
         self.waiter: Waiter | None = None
         """Who has it wait for a callback, until the callback is joined to it."""
         self.a: Party | None = None

@@ -36,7 +36,7 @@ def new_call(board: Board, request: Request, plan: CallPlan) -> Call:
         caller=str(caller.uri),
         caller_name=caller.display,
         destination=request.uri,
-        source=source_of(request).text,
+        source=plan.looped.source if plan.looped else source_of(request).text,
         sip_call_id=request.call_id,
         created_at=board.wall(),
         max_seconds=plan.max_seconds,
@@ -56,6 +56,21 @@ def new_dialout(board: Board, account: Account) -> Call:
         sip_call_id="",
         created_at=board.wall(),
         max_seconds=account.max_call_seconds,
+    )
+
+
+def new_connect(board: Board, owner: str, first: str) -> Call:
+    """The value of a call that we begin ourselves for a customer, with whoever is there first."""
+    return Call(
+        id=board.new_token(),
+        direction="out",
+        owners=(owner,),
+        caller=first,
+        caller_name="",
+        destination="",
+        source="",
+        sip_call_id="",
+        created_at=board.wall(),
     )
 
 

@@ -11,6 +11,7 @@ from services.appserver.domain.leg import Way
 from services.appserver.handlers.calls import records, timers
 from services.appserver.handlers.calls.acks import InviteContext, send_ack
 from services.appserver.handlers.calls.board import Board
+from services.appserver.handlers.calls.challenges import sent_again
 from services.appserver.handlers.calls.live import Party
 from tandem.sip.build import response_to
 from tandem.sip.dialog import TARGET_REFRESH
@@ -55,7 +56,7 @@ class Relay(InviteContext):
         if self.method == "PRACK":
             request.lines.append(f"RAck: {_other_rack(theirs, self._target)}")
         request.lines += passed(theirs)
-        request.body = theirs.body
+        request.body = self._source.leg.said(theirs.body)
         tx = self._board.layer.request(request, way.hop, now, context=self)
         if self.method == "INVITE":
             self._target.inviting = tx
@@ -71,7 +72,7 @@ class Relay(InviteContext):
                 self._pass(response, now)
         elif self._done:
             self._on_2xx_again(response)
-        else:
+        elif not self._sent_again(tx, response, now):
             self._on_final(tx, response, now)
 
     def on_failure(self, tx: ClientTransaction, status: int, now: float) -> None:
@@ -80,6 +81,16 @@ class Relay(InviteContext):
         if not self._done:
             self._finish(tx)
             self._answer_failure(status, now)
+
+    def _sent_again(self, tx: ClientTransaction, response: Response, now: float) -> bool:
+        target = self._target
+        again = sent_again(self._board, target.leg, tx, response, now)
+        if again is None:
+            return False
+        self.seq = again.request.cseq.number
+        if self.method == "INVITE":
+            target.inviting, target.invite_seq = again, self.seq
+        return True
 
     def _on_2xx_again(self, response: Response) -> None:
         if self.method == "INVITE" and response.status < 300:
@@ -138,7 +149,8 @@ class Relay(InviteContext):
             response, contact=self._board.contact if moves else None, record_route=[]
         )
         reason = response.reason if status == response.status else None
-        answer = response_to(self._tx.request, status, reason, headers=lines, body=response.body)
+        body = self._target.leg.said(response.body)
+        answer = response_to(self._tx.request, status, reason, headers=lines, body=body)
         answer.unsized = True
         self._board.layer.respond(self._tx, answer, now)
 

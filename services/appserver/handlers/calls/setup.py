@@ -1,38 +1,40 @@
-"""Setting a call up: all targets are rung at once, the first 2xx wins (RFC 3261 §16.7 for a fork,
-§13 for each of its legs).
+"""Setting up a call that came by an INVITE: the caller's side (`side.Side`) until it is answered
+(RFC 3261 §13 for each leg).
 
     start ─► SETUP ─┬─ 2xx of a branch ─► the other branches are cancelled, the call is UP
-                    ├─ all branches failed, or one with 6xx ─► the best failure
+                    ├─ nobody answered ─► the best failure, or the pilot rings others
                     ├─ CANCEL or BYE of the caller ─► 487
-                    ├─ ring time over ─► 480
                     └─ wait ─► nobody rings, the caller hears ringing ─► `meeting.meet`
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from services.appserver.domain.best_response import (
-    STRIPPED,
-    Failure,
-    best,
-    end_reason,
-    passed_status,
-)
+from services.appserver.domain.best_response import STRIPPED
 from services.appserver.domain.call import CallState
-from services.appserver.domain.headers import has_offer, passed, response_headers, retagged
+from services.appserver.domain.headers import (
+    has_offer,
+    own_lines,
+    passed,
+    response_headers,
+    retagged,
+)
 from services.appserver.domain.leg import Leg
-from services.appserver.domain.plan import CallPlan
+from services.appserver.domain.loops import Looped
+from services.appserver.domain.plan import CallPlan, Target
 from services.appserver.handlers.calls import meeting, records, timers
 from services.appserver.handlers.calls.acks import send_ack
 from services.appserver.handlers.calls.board import Board
-from services.appserver.handlers.calls.branch import Branch
 from services.appserver.handlers.calls.limits import (
     DEFAULT_BREADTH,
     MAX_LEGS,
     RING_AGAIN_SECONDS,
 )
-from services.appserver.handlers.calls.live import LiveCall, Party
+from services.appserver.handlers.calls.live import LiveCall, Party, Steered
+from services.appserver.handlers.calls.side import Side
+from services.appserver.ports import Pilot
 from tandem.rpc.directory import Account
 from tandem.sip.build import reason_phrase, record_routes, response_to
 from tandem.sip.dialog import Dialog, DialogState
@@ -40,68 +42,85 @@ from tandem.sip.message import Request, Response
 from tandem.sip.transaction import ServerTransaction
 
 if TYPE_CHECKING:
+    from services.appserver.handlers.calls.attempt import Attempt
+    from services.appserver.handlers.calls.branch import Branch
     from tandem.sip.deadlines import Deadline
 
 MAX_EARLY: Final = 20
 """Early dialogs of one call: what forks beyond us may make of it."""
 
 
-class Setup:
+class Setup(Side):
     """A call until its answer."""
 
-    caller: Party | None = None
-    """The caller that waits for a callback."""
-
-    def __init__(self, board: Board, call: LiveCall, tx: ServerTransaction, plan: CallPlan) -> None:
+    def __init__(
+        self,
+        board: Board,
+        call: LiveCall,
+        tx: ServerTransaction,
+        plan: CallPlan,
+        pilot: Pilot | None = None,
+    ) -> None:
+        super().__init__(board, call, pilot)
         request = tx.request
-        self._board = board
         self._plan = plan
-        self._branches: list[Branch] = []
-        self._failures: list[Failure] = []
-        self._deadline: Deadline | None = None
+        self._again: Deadline | None = None
+        """When the caller is told anew how it stands."""
+        self._standing: Party | None = None
+        """The caller in a dialog that our own provisional answers made, and no leg has."""
         self._record_routes = record_routes(request)
         # the caller's dialog as all its early forms begin; also finds out what is wrong with it
         self._dialog = Dialog.from_request(request, tx.tag or "")
         self._tags = 0
-        self.call = call
         self.tx = tx
         self.from_value = request.first("from") or ""
         self.to_value = retagged(request.first("to") or "", "")
-        self.lines = self._shared_lines(request, len(plan.targets))
-        self.body = request.body
-
-    def _shared_lines(self, request: Request, targets: int) -> list[str]:
-        """What the INVITEs of all branches have in common."""
         hops = request.max_forwards
-        breadth = breadth_of(request) // max(1, targets)
-        return [
-            f"Max-Forwards: {70 if hops is None else hops - 1}",
-            f"Max-Breadth: {max(1, breadth)}",
+        self._hops = 70 if hops is None else hops - 1
+        self.width = breadth_of(request)
+        self._passed = [
             self._board.contact,
             *passed(request, without=("replaces",)),
             *(f"Replaces: {self._board.translated(v)}" for v in request.values("replaces")),
         ]
+        self.body = request.body
 
     def start(self, now: float) -> None:
-        """Ring them all."""
-        board, call = self._board, self.call
-        self.tx.context = call
-        call.setup = self
-        targets = [target for target in self._plan.targets if target.hops][:MAX_LEGS]
-        if not targets:
-            self.finish(480, now, "not available")
+        """Ring all targets of the plan, or have the pilot say whom."""
+        self.tx.context = self.call
+        self.call.setup = self
+        if self._pilot is not None:
+            self.steer(now)
+            self._again = self._board.deadlines.at(now + RING_AGAIN_SECONDS, self._remind)
             return
-        self._deadline = board.deadlines.at(now + board.limits.ring_seconds, self._rang_enough)
-        for number, target in enumerate(targets, start=1):
-            self._branches.append(Branch(board, self, target, number))
-        call.value.legs = len(targets)
-        for branch in self._branches:
-            branch.send(now)
+        targets = [target for target in self._plan.targets if target.hops][:MAX_LEGS]
+        if targets:
+            self.attempt(targets, 0.0, now)
+        else:
+            self.finish(480, now, "not available")
+
+    def attempt(self, targets: list[Target], ring_seconds: float, now: float) -> Attempt:
+        """Ring these, which share the breadth that the request has (RFC 5393 §5.3.3)."""
+        self.share = max(1, self.width // max(1, len(targets)))
+        self.lines = [
+            f"Max-Forwards: {self._hops}",
+            f"Max-Breadth: {self.share}",
+            *self._passed,
+        ]
+        return super().attempt(targets, ring_seconds, now)
 
     @property
     def full(self) -> bool:
         """Whether there are as many early dialogs as there may be."""
         return self._tags >= MAX_EARLY
+
+    @property
+    def looped(self) -> Looped:
+        """It is the same caller however often it comes back."""
+        before = self._plan.looped
+        if before is not None:
+            return replace(before, times=before.times + 1)
+        return Looped(self._plan.caller, self.call.value.source, self.tx.hop.peer)
 
     # -- from the branches ---------------------------------------------------------------------
 
@@ -114,6 +133,8 @@ class Setup:
         callee = Party(leg, self.call)
         caller = Party(self._caller_leg(tag), self.call)
         caller.invited = tx
+        if self._standing is not None:
+            self._stands_no_more(tag)
         callee.other, caller.other = caller, callee
         board.enter(callee)
         board.enter(caller)
@@ -152,44 +173,66 @@ class Setup:
             tag = party.other.leg.dialog.local_tag
         else:
             tag = self.tx.tag or ""
-        self._pass(response, response.status, tag, now)
+        self._pass(response, response.status, tag, now, party)
+
+    def progress(self, status: int, reason: str, lines: tuple[str, ...], now: float) -> None:
+        """An answer of the pilot's own, in an early dialog that may be a leg's later. Who demands
+        that provisional answers are acknowledged gets none (RFC 3262 §3)."""
+        tx = self.tx
+        if "100rel" in tx.request.tokens("require"):
+            return
+        headers = [*self._record_routes, self._board.contact, *own_lines(lines)]
+        answer = response_to(tx.request, status, reason, tag=self._stand(), headers=headers)
+        records.progressed(self._board, self.call.value, 0, answer)
+        self._board.layer.respond(tx, answer, now)
+
+    def _stand(self) -> str:
+        """The tag of the dialog that our own answers make, in which a BYE finds the call."""
+        if self._standing is not None:
+            return self._standing.leg.dialog.local_tag
+        tag = self.tx.tag or ""
+        if self._board.party(tag, self._dialog.remote_tag) is None:
+            party = self._standing = Party(self._caller_leg(tag), self.call)
+            party.invited = self.tx
+            self._board.enter(party)
+        return tag
+
+    def _stands_no_more(self, tag: str) -> None:
+        """Another party takes the dialog with this tag over."""
+        if self._standing is not None and self._standing.leg.dialog.local_tag == tag:
+            self._standing = None
+
+    def _remind(self, now: float) -> None:
+        """Proxies on the way give up what they hear nothing of (RFC 3261 §16.6 step 11): say again
+        what was said last."""
+        self._again = self._board.deadlines.at(now + RING_AGAIN_SECONDS, self._remind)
+        self._board.layer.transmit(self.tx.last, self.tx.hop)
 
     def on_answer(self, branch: Branch, party: Party, response: Response, now: float) -> None:
-        """The first 2xx wins."""
+        """The call is up."""
         board, call, caller = self._board, self.call, party.other
         assert caller is not None
-        self._end_setup()
+        self._end(now)
         call.a, call.b = caller, party
         call.value.a, call.value.b = caller.leg, party.leg
         caller.leg.dialog.state = DialogState.CONFIRMED
         party.inviting = None
         self.tx.context = caller
-        self._give_up_branches(now)
+        options = branch.target.options
+        if self.max_seconds or options.max_seconds:
+            limits = (call.value.max_seconds, self.max_seconds, options.max_seconds)
+            call.value.max_seconds = shortest(*limits)
         if has_offer(self.tx.request):
             send_ack(board, party.leg, branch.seq, now, keep=branch)
         else:
             party.awaiting = branch
         records.answered(board, call.value, branch.number, branch.target.uri)
         timers.start(board, call, response, now)
-        self._pass(response, response.status, caller.leg.dialog.local_tag, now)
-
-    def on_failure(self, failure: Failure, now: float) -> None:
-        """A branch failed for good. "6xx ... the proxy SHOULD cancel all pending" (§16.7)."""
-        self._failures.append(failure)
-        if failure.status < 600 and not all(branch.over for branch in self._branches):
-            return
-        chosen = best(self._failures)
-        self.finish(passed_status(chosen.status), now, end_reason(chosen), chosen.response)
-
-    def proxy_lost(self, proxy: str, now: float) -> None:
-        """A proxy is away."""
-        for branch in list(self._branches):
-            branch.proxy_lost(proxy, now)
+        self._pass(response, response.status, caller.leg.dialog.local_tag, now, party)
+        if self._pilot is not None:
+            self._answered(now)
 
     # -- ends ----------------------------------------------------------------------------------
-
-    def _rang_enough(self, now: float) -> None:
-        self.finish(480, now, "no answer")
 
     def cancelled(self, now: float) -> None:
         """The caller gave up (§9.2, or a BYE in the early dialog)."""
@@ -206,26 +249,43 @@ class Setup:
     def wait(self, now: float) -> None:
         """Cancel what rings; the caller goes on to hear ringing. A dialog that was used gets no
         other session (RFC 3264 §4): who waits has a new one."""
-        self._give_up_branches(now)
+        self._stop_ringing(now)
         tag = self._board.new_token() if self._tags or not self.tx.tag else self.tx.tag
+        self._stands_no_more(tag)
         self.caller = Party(self._caller_leg(tag), self.call)
         self.caller.invited = self.tx
         self._board.enter(self.caller)
         self._ring(now)
 
+    def stop_waiting(self, now: float) -> bool:
+        """The callback did not come: the pilot goes on. False without a pilot."""
+        if self._pilot is None:
+            return False
+        self.call.waiter = None
+        if self._standing is not None:
+            self._board.leave(self._standing)
+        self._standing, self.caller = self.caller, None
+        if self._again is not None:
+            self._again.cancel()
+        self._remind(now)
+        return True
+
     def _ring(self, now: float) -> None:
         """180, and again: "MUST send a non-100 provisional response at every minute, to handle the
         possibility of lost provisional responses" (RFC 3261 §13.3.1.1)."""
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._deadline = self._board.deadlines.at(now + RING_AGAIN_SECONDS, self._ring)
+        if self._again is not None:
+            self._again.cancel()
+        self._again = self._board.deadlines.at(now + RING_AGAIN_SECONDS, self._ring)
         assert self.caller is not None
         meeting.ring(self._board, self.caller, now)
 
     def join(self, party: Party, now: float) -> None:
         """The callback is here: the two INVITEs answer each other."""
         assert self.caller is not None
-        self._end_setup()
+        pilot, self._pilot = self._pilot, None
+        if pilot is not None:
+            self.call.waiter = Steered(pilot, self.call.waiter)
+        self._end(now)
         self.tx.context = self.caller
         meeting.bridge(self._board, self.caller, party, now)
 
@@ -238,37 +298,36 @@ class Setup:
         reason: str,
         response: Response | None = None,
         headers: tuple[str, ...] = (),
+        phrase: str = "",
     ) -> None:
         """End the call unanswered: the final answer, CANCEL to who still rings, the record."""
         if self.call.value.state is not CallState.SETUP:
             return
-        self._end_setup()
         board, tx = self._board, self.tx
         tx.context = None
         if self.caller is not None:
             board.leave(self.caller)
-            self.call.gone(reason, now)
-        phrase = response.reason if response and response.status == status else ""
         if response is not None:
+            phrase = response.reason if response.status == status else ""
             self._pass(response, status, tx.tag or "", now)
         else:
-            board.layer.reply(tx, status, now, headers=headers)
-        self._give_up_branches(now)
+            board.layer.reply(tx, status, now, phrase, headers)
+        self._end(now)
         board.close(self.call)
+        self._gone(reason, now)
         records.ended(board, self.call, status, phrase or reason_phrase(status), reason)
 
-    def _give_up_branches(self, now: float) -> None:
-        branches, self._branches = self._branches, []
-        for branch in branches:
-            branch.give_up(now)
+    def _end(self, now: float) -> None:
+        super()._end(now)
+        if self._again is not None:
+            self._again.cancel()
+        if self._standing is not None:
+            self._board.leave(self._standing)
 
-    def _end_setup(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self.call.setup = None
-
-    def _pass(self, response: Response, status: int, tag: str, now: float) -> None:
-        """Pass a response on to the caller, under our own dialog."""
+    def _pass(
+        self, response: Response, status: int, tag: str, now: float, party: Party | None = None
+    ) -> None:
+        """Pass a response on to the caller, under our own dialog. `party` is who sent it."""
         same = status == response.status
         lines = response_headers(
             response,
@@ -277,11 +336,17 @@ class Setup:
             strip=() if same else STRIPPED,
         )
         reason = response.reason if same else None
-        answer = response_to(
-            self.tx.request, status, reason, tag=tag, headers=lines, body=response.body
-        )
+        body = response.body
+        if party is not None and party.leg.sdp_host:
+            body = party.leg.said(body)
+        answer = response_to(self.tx.request, status, reason, tag=tag, headers=lines, body=body)
         answer.unsized = True
         self._board.layer.respond(self.tx, answer, now)
+
+
+def shortest(*limits: int) -> int:
+    """The smallest of these limits that is one (0: none); 0 if none is."""
+    return min((limit for limit in limits if limit), default=0)
 
 
 def breadth_of(request: Request) -> int:

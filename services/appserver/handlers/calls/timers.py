@@ -8,8 +8,10 @@ from typing import Final
 
 from services.appserver.domain.call import CallState
 from services.appserver.domain.leg import Way
+from services.appserver.domain.plan import SELF
 from services.appserver.domain.session import agreed
 from services.appserver.handlers.calls.board import Board
+from services.appserver.handlers.calls.challenges import sent_again
 from services.appserver.handlers.calls.ending import end_call, reason_line
 from services.appserver.handlers.calls.limits import MAX_FLOW_FAILURES
 from services.appserver.handlers.calls.live import LiveCall, Party
@@ -87,7 +89,8 @@ def _wake(board: Board, call: LiveCall, now: float) -> None:
         if call.probe_at <= now:
             call.probe_at = now + board.limits.probe_seconds
             for party in call.parties:
-                probe(board, party, now)
+                if party.leg.proxy != SELF:  # our own other call asks whoever is behind it
+                    probe(board, party, now)
         _arm(board, call)
 
 
@@ -119,7 +122,8 @@ class Probe:
 
     def on_response(self, tx: ClientTransaction, response: Response, now: float) -> None:
         """Judge the answer."""
-        if response.status < 200:
+        leg = self._party.leg
+        if response.status < 200 or sent_again(self._board, leg, tx, response, now):
             return
         if response.status in GONE:
             self._gone(response.status, now)

@@ -8,10 +8,18 @@ from collections.abc import Callable
 
 import pytest
 
+from services.appserver.domain.plan import Credentials, Fork
+from services.appserver.handlers.calls.attempt import Attempt
 from services.appserver.handlers.calls.branch import Branch
+from services.appserver.handlers.calls.connect import Bridging
 from services.appserver.handlers.calls.live import LiveCall, Party
+from services.appserver.handlers.calls.offering import Offering
 from services.appserver.handlers.calls.relay import Relay
-from services.appserver.handlers.calls.setup import Setup
+from services.appserver.handlers.calls.side import Side
+from tandem.sip.dialog import Dialog
+from tandem.sip.digest import Challenge
+from tandem.sip.transaction import ServerTransaction
+from tests.support.pilots import Captain, leg
 from tests.support.sipworld import (
     ANSWER,
     OFFER,
@@ -129,9 +137,98 @@ def late_offer(world: World) -> None:
     hang_up(world, bob)
 
 
+class Wanderer(Captain):
+    """Rings one fork after the other of whatever call there is."""
+
+    def next(self) -> None:
+        for call in self.world.calls.live():
+            if not self.forks:
+                self.world.calls.refuse(call.id, 480, "", (), self.world.now)
+            else:
+                self.world.calls.ring(call.id, self.forks.pop(0), self.world.now)
+
+
+def steer(world: World, *forks: Fork) -> Phone:
+    """Alice calls, and these are rung in turn."""
+    alice = world.phone("alice")
+    world.switch.pilot = pilot = Wanderer(world, *forks)
+    alice.call()
+    world.run(3)
+    pilot.next()
+    return alice
+
+
+def _door(phone: Phone, tx: ServerTransaction) -> None:
+    """A provider that asks for credentials."""
+    if tx.request.first("authorization"):
+        pick_up(phone, tx)
+    else:
+        challenge = Challenge("tel", phone.world.token())
+        phone.answer(401, headers=(f"WWW-Authenticate: {challenge}",))
+
+
+def forks_one_after_the_other(world: World) -> None:
+    behaviours = {"one": refuse(486), "two": ring, "three": pick_up}
+    for name, behaviour in behaviours.items():
+        world.phone(name, behaviour=behaviour)
+    late = Fork((target("three"), leg("two", delay=4, ring_seconds=5)), ring_seconds=30)
+    alice = steer(world, Fork((target("one"), leg("two", ring_seconds=7))), late)
+    world.run(60)
+    hang_up(world, alice)
+
+
+def nobody_answers_any_fork(world: World) -> None:
+    for name, behaviour in {"one": refuse(603), "two": ring}.items():
+        world.phone(name, behaviour=behaviour)
+    both = Fork((target("two"), target("one")))
+    steer(world, both, Fork((target("two"),), ring_seconds=4), both)
+
+
+def cancel_between_forks(world: World) -> None:
+    world.phone("one", behaviour=refuse(486))
+    alice = steer(world, Fork((target("one"),)), Fork((leg("one", delay=2),)))
+    world.run(1)
+    alice.cancel()
+
+
+def provider_with_digest(world: World) -> None:
+    phone = world.phone("one", behaviour=_door)
+    phone.methods["BYE"] = _door_inside
+    ours = Credentials("user", "secret")
+    alice = steer(world, Fork((leg("one", credentials=ours),)))
+    world.run(40)
+    hang_up(world, alice)
+
+
+def _door_inside(phone: Phone, tx: ServerTransaction) -> None:
+    value = tx.request.first("authorization") or ""
+    stale = "nc=00000002" not in value
+    if stale:
+        challenge = Challenge("tel", phone.world.token(), stale=True)
+        line = f"WWW-Authenticate: {challenge}"
+        phone.layer.reply(tx, 401, phone.world.now, headers=(line,))
+    else:
+        phone.layer.reply(tx, 200, phone.world.now)
+
+
+def connected(world: World) -> None:
+    for name in ("alice", "bob"):
+        world.phone(name)
+    pilot = Wanderer(world, Fork((target("bob"),)))
+    first = Fork((target("alice"),))
+    assert world.calls.connect("owner", first, lambda now: pilot.next(), pilot, world.now)
+    world.run(60)
+    for phone in (world.phones["alice"], world.phones["bob"]):
+        if phone.dialog is None and phone.incoming is not None:
+            phone.dialog = Dialog.from_request(phone.incoming.request, phone.incoming.tag or "")
+        hang_up(world, phone)
+
+
 STORIES: tuple[Callable[[World], None], ...] = (
     talk_and_hang_up, callee_hangs_up_at_once, both_hang_up, cancel, cancel_against_answer,
     fork_race, hold_against_hold, bye_against_hold, failover_then_busy, late_offer,
+    forks_one_after_the_other, nobody_answers_any_fork, cancel_between_forks,
+    provider_with_digest, connected,
 )  # fmt: skip
 
 
@@ -219,7 +316,7 @@ def test_what_has_ended_needs_no_garbage_collector(story: Callable[[World], None
         story(world)
         world.run(300)
         assert world.clean()
-        kinds = (Party, LiveCall, Setup, Branch, Relay)
+        kinds = (Party, LiveCall, Side, Attempt, Branch, Relay, Offering, Bridging)
         assert [each for each in gc.get_objects() if isinstance(each, kinds)] == []
     finally:
         gc.enable()

@@ -116,6 +116,9 @@ class Attempt:
         if self._done is None or tx is not self._tx:
             return
         hop = self._hops[self._at]
+        if self._means.tools.proxies.away(hop.proxy, now):
+            self._end(Outcome(End.NO_PROXY, reason="The proxy that it went by is gone"), now)
+            return
         self._means.ways.judge(hop, False, now)
         if self._at + 1 < len(self._hops):
             self._next_hop(now)

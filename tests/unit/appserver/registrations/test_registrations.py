@@ -16,7 +16,16 @@ from tandem.bus.provider_events import (
 )
 from tandem.sip.digest import Credentials
 from tests.support.appserver import Address, Site
-from tests.support.registrar import COMPANY, REALM, Bench, Registrar, expires_of, provider, says
+from tests.support.registrar import (
+    COMPANY,
+    FIRST,
+    REALM,
+    Bench,
+    Registrar,
+    expires_of,
+    provider,
+    says,
+)
 
 
 @pytest.fixture
@@ -293,7 +302,7 @@ async def test_silence_leads_to_the_next_hop(bench: Bench) -> None:
     await bench.run(40)
     assert list(other.contacts)
     assert bench.report().registered
-    assert (f"udp:{'198.51.100.4:5060'}", False) in bench.site.resolver.judged
+    assert (FIRST, False) in bench.site.resolver.judged
 
 
 async def test_a_503_leads_to_the_next_hop_at_once(bench: Bench) -> None:
@@ -375,6 +384,23 @@ async def test_without_a_proxy_it_waits_for_one_and_bothers_nobody(bench: Bench)
     bench.site.app.tools.proxies.said("10.0.0.1:5070", "active")
     await bench.run(5)
     assert bench.report().registered
+
+
+async def test_a_proxy_that_dies_meanwhile_is_not_the_registrars_fault(bench: Bench) -> None:
+    bench.company.away = True
+    await bench.run(3)
+    proxies = bench.site.app.tools.proxies
+    proxies.said("10.0.0.1:5070", "lost")
+    proxies.said("10.0.0.2:5070", "active")
+    bench.company.away = False
+    bench.company.answers = [lambda request: None] * 9  # what comes back by the dead one is lost
+    await bench.run(29)
+    bench.company.answers = []
+    assert (FIRST, False) not in bench.site.resolver.judged
+    await bench.run(6)
+    assert bench.report().registered
+    assert bench.site.bus.take(ProviderRegistrationFailed) == []
+    assert "10.0.0.2:5070" in bench.sent[-1].values("route")[0]
 
 
 async def test_what_a_registrar_says_is_shown_safely() -> None:

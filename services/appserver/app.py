@@ -133,7 +133,7 @@ class AppServer:
         self.callbacks = self._make_callbacks(http)
         planner = Planner(self.tools, self.layer, ways, self.callbacks.waits, self._loops)
         self._core.attach(self.layer, planner, self.calls, ways.judge)
-        self._registrations = Registrations(
+        self.registrations = Registrations(
             self.tools, programs, self.layer, ways, self._work.spawn, link.reliable
         )
 
@@ -241,7 +241,7 @@ class AppServer:
         callbacks = self.callbacks
         metrics.counters("tandem_callbacks", callbacks.counters, "Calls that wait for callbacks")
         metrics.counters("tandem_hints", callbacks.hints.counters, "Next-call hints")
-        self._registrations.register(metrics)
+        self.registrations.register(metrics)
         metrics.gauge("tandem_waits", lambda: len(callbacks), "Calls that wait for callbacks")
         metrics.gauge("tandem_traces", lambda: len(self.traces), "Legs whose messages are kept")
         metrics.gauge(
@@ -293,7 +293,7 @@ class AppServer:
         self.bindings.start(now)
         if self._membership is not None:
             self._membership.start(now)
-        self._registrations.start(now)
+        self.registrations.start(now)
         self._work.arm()
         self._bus.publish(Topic.EVENTS, NodeStarted(what="appserver", version=__version__))
         if self._nodes is not None:
@@ -323,7 +323,7 @@ class AppServer:
             return
         self.state = NodeState.DRAINING if draining else NodeState.ACTIVE
         self._core.draining = draining
-        self._registrations.drain(draining)
+        self.registrations.drain(draining)
         self._bus.publish(Topic.EVENTS, NodeDraining(what="appserver", draining=draining))
         if self._nodes is not None:
             self._nodes.announce()
@@ -340,7 +340,7 @@ class AppServer:
 
     async def stop(self) -> None:
         """Say good-bye and take no more messages; bindings and calls stay as they are."""
-        await self._registrations.stop()
+        await self.registrations.stop()
         if self._nodes is not None:
             await self._nodes.stop()
         self._link.receiver = lambda data, peer: None

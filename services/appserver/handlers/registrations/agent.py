@@ -199,7 +199,10 @@ class Registrations:
                 await asyncio.sleep(0)
             if self._leaving:
                 return
-            self._take_one(lease, self._tools.clock())
+            try:
+                self._take_one(lease, self._tools.clock())
+            except Exception:  # one provider that can't be dealt with must not cost the others
+                logger.exception("the lease of a provider could not be taken")
 
     def _take_one(self, lease: Lease, now: float) -> None:
         key = lease.provider.id

@@ -101,6 +101,8 @@ class Registration:
     def _give_up(self, lease: Lease, now: float) -> None:
         self._wish = Wish.MOVE if lease.moved else Wish.END
         self.provider = lease.provider
+        if not lease.moved:
+            self._next_at = 0.0
         self._soon(now)
 
     def drop(self) -> None:
@@ -178,9 +180,10 @@ class Registration:
             old.settings, old.expires = settings, settings.expires
             old.digest = _digest(settings, self._means)
         else:
-            self._former = old
+            if old is not None and (old.ends_at > now or self._attempt is not None):
+                self._former = old
             self._session = None if settings is None else self._session_of(settings)
-        self._failures = 0
+        self._failures, self._next_at = 0, 0.0
         self._anew = self._attempt is not None
         self._soon(now)
         self._means.changed(self)
@@ -200,7 +203,6 @@ class Registration:
             if deadline is not None:
                 deadline.cancel()
         self._deadline = self._lapse = None
-        self._next_at = 0.0
 
     def _soon(self, now: float) -> None:
         """Do what is next as soon as it may be."""
@@ -230,7 +232,7 @@ class Registration:
         return not self.released
 
     def _try(self, session: Session, expires: int, done: Done, now: float) -> None:
-        self._tried_at = self._means.tools.wall()
+        self._tried_at, self._next_at = self._means.tools.wall(), 0.0
         self._attempt = Attempt(self._means, session, expires, done)
         self._attempt.start(self.provider.id, now)
 

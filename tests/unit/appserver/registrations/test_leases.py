@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from services.appserver.domain.registrations.settings import Settings
 from services.appserver.handlers.registrations.pace import PER_SECOND
 from tandem.bus.provider_events import ProviderRegistered, ProviderUnregistered
-from tandem.rpc.programs import RegistrationReport
+from tandem.rpc.programs import Provider, RegistrationReport
 from tests.support.registrar import Bench, expires_of, provider, says
 
 
@@ -47,7 +49,7 @@ async def test_a_lease_that_is_lost_ends_everything_in_silence(bench: Bench) -> 
     assert bench.take() == []
     assert bench.contact()
     assert len(bench.programs.reports) == 1
-    assert bench.site.app._registrations.counters.lost == 1
+    assert bench.site.app.registrations.counters.lost == 1
 
 
 async def test_a_lease_that_is_lost_during_an_attempt_sends_nothing_more(bench: Bench) -> None:
@@ -98,7 +100,7 @@ async def test_an_answer_that_never_comes_is_given_up(
 
     monkeypatch.setattr(bench.programs, "lease", crash)
     await bench.run(10)
-    assert bench.site.app._registrations.counters.unanswered >= 4
+    assert bench.site.app.registrations.counters.unanswered >= 4
     monkeypatch.undo()
     await bench.run(500)
     assert bench.take()
@@ -138,7 +140,7 @@ async def test_a_registration_that_holds_is_taken_over_without_a_word() -> None:
         bench.programs.reports = [stood(bench)]
         await bench.run(300)
         assert bench.sent == []
-        assert bench.site.app._registrations.states() == {"registered": 1}
+        assert bench.site.app.registrations.states() == {"registered": 1}
         await bench.run(200)
         assert bench.contact() == "sip:alice@example.com;rinstance=abcdef"
         assert bench.site.bus.take(ProviderRegistered) == []
@@ -199,6 +201,33 @@ async def test_what_nobody_ever_registered_is_released_at_once() -> None:
         assert bench.report().released
 
 
+async def test_what_fails_and_moves_keeps_its_pause(bench: Bench) -> None:
+    bench.company.password = "another"
+    await bench.run(3)
+    due = bench.report().next_at
+    assert due > bench.site.wall + 800
+    bench.programs.give_up("p1", moved=True)
+    await bench.run(5)
+    assert bench.report().released
+    assert bench.report().next_at == due
+
+
+async def test_a_provider_that_cannot_be_dealt_with_costs_the_others_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = Settings.of
+
+    def bad(given: Provider, *rest: Any) -> Settings:
+        if given.id == "p1":
+            raise RuntimeError("a fault of this program")
+        return good(given, *rest)
+
+    monkeypatch.setattr(Settings, "of", bad)
+    bench.programs.put(provider("p2"))
+    await bench.run(3)
+    assert bench.report("p2").registered
+
+
 # -- many ------------------------------------------------------------------------------------------
 
 
@@ -237,7 +266,7 @@ async def test_a_node_that_drains_hands_over(bench: Bench) -> None:
     assert bench.take() == []
     assert bench.programs.asked == asked
     assert bench.contact()
-    assert len(bench.site.app._registrations) == 0
+    assert len(bench.site.app.registrations) == 0
 
 
 async def test_a_node_that_drains_no_more_takes_part_again(bench: Bench) -> None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 
+from services.appserver.handlers.registrations.pace import PER_SECOND
 from tandem.bus.provider_events import (
     ProviderRegistered,
     ProviderRegistrationFailed,
@@ -487,6 +488,18 @@ async def test_other_contact_or_server_takes_the_former_one_away(bench: Bench) -
     assert bench.contact().startswith("sip:bob@example.com;rinstance=")
 
 
+async def test_two_changes_before_its_turn_leave_nothing_behind(bench: Bench) -> None:
+    await started(bench)
+    for number in range(4 * PER_SECOND):  # which have their turns first
+        bench.programs.put(provider(f"q{number}", register_contact=f"q{number}@example.com"))
+    bench.programs.put(provider(register_contact="bob@example.com"))
+    await bench.run(2)
+    bench.programs.put(provider(register_contact="carol@example.com"))
+    await bench.run(9)
+    ours = [contact for contact in bench.company.contacts if not contact.startswith("sip:q")]
+    assert [contact.partition("@")[0] for contact in ours] == ["sip:carol"]
+
+
 async def test_settings_that_become_useless_take_the_registration_away(bench: Bench) -> None:
     await started(bench)
     bench.programs.put(provider(register_contact=""))
@@ -523,7 +536,7 @@ async def test_metrics_count_by_state() -> None:
     bench = Bench(provider(), *others, replace(provider("p4"), register_contact=""))
     async with bench:
         await bench.run(3)
-        agent = bench.site.app._registrations
+        agent = bench.site.app.registrations
         assert agent.states() == {"registered": 3, "failing": 1}
         assert agent.counters.granted == 3
         assert agent.counters.taken == 4

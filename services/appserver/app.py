@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Final
 from services.appserver.adapters.clockwork import Clockwork
 from services.appserver.adapters.http_trigger import HttpxTrigger
 from services.appserver.adapters.loopback import Loopback
+from services.appserver.adapters.web import HttpxWeb
 from services.appserver.config import AppServerConfig
+from services.appserver.dialplans import Parts, Used, make_engine
 from services.appserver.domain.authentication import Authenticator
 from services.appserver.domain.domains import Domains
 from services.appserver.domain.guard import Guard
@@ -30,14 +32,25 @@ from services.appserver.handlers.core import Core
 from services.appserver.handlers.hints import Hints
 from services.appserver.handlers.membership import Membership
 from services.appserver.handlers.news import News
+from services.appserver.handlers.no_transfers import NoTransfers
 from services.appserver.handlers.outside import Outside, Places
 from services.appserver.handlers.planner import Planner
 from services.appserver.handlers.programs import Ages, ProgramCache
 from services.appserver.handlers.registrations import Registrations
+from services.appserver.handlers.signals import Signals
+from services.appserver.handlers.subscriptions import Subscriptions
 from services.appserver.handlers.tools import Tools
-from services.appserver.handlers.traces import Traces
+from services.appserver.handlers.traces import Send, Traces
 from services.appserver.handlers.watch import Looks, Statistics, Watch
-from services.appserver.ports import CallHost, Calls, CallsFactory, HttpTrigger, Resolver
+from services.appserver.handlers.watched import Watched
+from services.appserver.ports import (
+    CallHost,
+    Calls,
+    CallsFactory,
+    HttpTrigger,
+    Resolver,
+    Transfers,
+)
 from tandem import __version__
 from tandem.bus.events import NodeDraining, NodeStarted, NodeStopped
 from tandem.bus.nodes import NodeAnnounced, Nodes, NodeState
@@ -80,17 +93,19 @@ class AppServer:
         tracing: Tracing | None = None,
         http: HttpTrigger | None = None,
         programs: Programs | None = None,
+        parts: Parts | None = None,
     ) -> None:
         """Without `programs` it registers at no providers."""
         self.config = config
         self._programs = programs or NoPrograms()
         self._bus = bus
         self.statistics = Statistics()
-        self.traces = Traces(bus, wall, self._owners_of)
+        self._watched = Watched(wall)
+        self.traces = Traces(bus, wall, self._owners_of, self._watched)
         looks: list[Looks] = [self.statistics, self.traces]
         self._loopback = Loopback(link.send, self.receive)
         self._loops = Loops()
-        self._send = self.traces.sending(self._loopback.send)
+        self._send: Send = self._loopback.send
         registers = None
         if tracing is not None:
             # not at the top: most switches are not traced, and OpenTelemetry takes time to load
@@ -121,17 +136,31 @@ class AppServer:
         self.counters = self.tools.counters
         self.bindings = Bindings(self.tools)
         self._news = News(self.tools, self.bindings, directory, self._work.spawn)
+        contact = f"Contact: <sip:{link.address}>"
+        self.subscriptions = Subscriptions(self.tools, contact, self._work.arm)
+        self._publisher.add(self.subscriptions.lines.calls)
+        self._news.on_change = self.subscriptions.notifier.directory_changed
         self._subscribed = False
-        self._core = Core(self.tools, self.bindings, self.traces, link.reliable)
+        self._core = Core(self.tools, self.bindings, self.traces, link.reliable, self.subscriptions)
         if registers is not None:
             self._core.register = registers.receiving(self._core.register)
         self.layer = TransactionLayer(
-            self._send, self._core, self.deadlines, sent_by=link.address, new_token=self._new_token
+            self._send,
+            self._core,
+            self.deadlines,
+            sent_by=link.address,
+            new_token=self._new_token,
+            sent=self.traces.sent,
         )
         ways = Outside(resolver, self._work.spawn, clock, self.tools.proxies)
         self.calls: Calls = calls(self._call_host(wall, ways))
         self.callbacks = self._make_callbacks(http)
-        planner = Planner(self.tools, self.layer, ways, self.callbacks.waits, self._loops)
+        self.signals = Signals(self.deadlines, clock, self._work.arm)
+        self.transfers: Transfers = NoTransfers()
+        used = Used(self.calls, self.callbacks, self.signals, ways, resolver, self._work.arm)
+        self.dialplans = make_engine(self.tools, used, parts or Parts())
+        run = self.dialplans.begin if self.dialplans is not None else None
+        planner = Planner(self.tools, self.layer, ways, self.callbacks.waits, self._loops, run)
         self._core.attach(self.layer, planner, self.calls, ways.judge)
         self.registrations = Registrations(
             self.tools, programs, self.layer, ways, self._work.spawn, link.reliable
@@ -160,7 +189,8 @@ class AppServer:
             proxies=Proxies(),
             publisher=self._publisher,
             deadlines=self.deadlines,
-            send=self._send,
+            send=self.traces.sending(self._send),
+            send_outside=self.traces.sending_outside(self._send),
             tell=self._link.send,
             clock=self._clock,
             wall=wall,
@@ -195,7 +225,7 @@ class AppServer:
             tools,
             self.calls,
             hints,
-            http or HttpxTrigger(private=self.config.trigger_private),
+            http or HttpxTrigger(HttpxWeb(private=self.config.trigger_private)),
             self._link.address,
             self._work.spawn,
             self._work.arm,
@@ -207,7 +237,9 @@ class AppServer:
 
     def serve(self, server: GrpcServer) -> None:
         """Add the gRPC service, CallControl."""
-        servicer = GrpcCallControl(self.callbacks, self.calls, self.hang_up)
+        servicer = GrpcCallControl(
+            self.callbacks, self.calls, self.hang_up, self.transfers, self.signals
+        )
         server.add(add_CallControlServicer_to_server, servicer, SERVICE)
 
     def hang_up(self, call_id: str, reason: str) -> bool:
@@ -226,6 +258,7 @@ class AppServer:
             "tandem_appserver_responses", "class", self._responses, "Answers to requests"
         )
         self.statistics.register(metrics)
+        self.subscriptions.register(metrics)
         metrics.gauge("tandem_calls", lambda: len(self.calls), "Calls under way")
         metrics.gauge("tandem_dialogs", lambda: self.calls.dialogs, "Dialogs known")
         metrics.gauge("tandem_transactions", lambda: len(self.layer), "Transactions under way")
@@ -238,17 +271,12 @@ class AppServer:
         metrics.gauge(
             "tandem_draining", lambda: self.state == NodeState.DRAINING, "Whether it drains"
         )
-        callbacks = self.callbacks
-        metrics.counters("tandem_callbacks", callbacks.counters, "Calls that wait for callbacks")
-        metrics.counters("tandem_hints", callbacks.hints.counters, "Next-call hints")
+        self.callbacks.register(metrics)
+        self.signals.register(metrics)
+        if self.dialplans is not None:
+            self.dialplans.register(metrics)
+        self.traces.register(metrics)
         self.registrations.register(metrics)
-        metrics.gauge("tandem_waits", lambda: len(callbacks), "Calls that wait for callbacks")
-        metrics.gauge("tandem_traces", lambda: len(self.traces), "Legs whose messages are kept")
-        metrics.gauge(
-            "tandem_watched_customers",
-            lambda: self.traces.watched,
-            "Customers of whom full SIP traces are wanted",
-        )
 
     def _responses(self) -> dict[str, int]:
         inside, outside = self.layer.answers, self.tools.answers
@@ -263,6 +291,8 @@ class AppServer:
         self._grpc, self._http = grpc, http
         nodes.on_drain = self.drain
         self._membership = Membership(self.tools, self.bindings, self.calls, nodes)
+        self._membership.on_proxy_lost = self.subscriptions.notifier.proxy_lost
+        self.subscriptions.join(nodes)
 
     def subscribe(self) -> None:
         """Begin to hear what the bus brings; `start` does it otherwise. Before the bus starts, so
@@ -274,9 +304,10 @@ class AppServer:
         subscribe = self._bus.subscribe
         subscribe(Topic.LOCATION, news.on_location, name=f"{node}-loc", keep=Keep.NODE)
         subscribe(Topic.DIRECTORY, news.on_directory, name=f"{node}-dir")
-        subscribe(Topic.INTEREST, self.traces.on_interest, name=f"{node}-interest")
+        subscribe(Topic.INTEREST, self._watched.on_interest, name=f"{node}-interest")
         self._bus.on_resumed(news.resumed)
         self.callbacks.hints.start()
+        self.subscriptions.listen(self._bus)
 
     async def start(self) -> None:
         """Learn domains and bindings, then take messages. Provisioning may be away: then the
@@ -291,6 +322,7 @@ class AppServer:
         self._link.receiver = self.receive
         now = self._clock()
         self.bindings.start(now)
+        self.subscriptions.lines.start(now)
         if self._membership is not None:
             self._membership.start(now)
         self.registrations.start(now)
@@ -327,6 +359,8 @@ class AppServer:
         self._bus.publish(Topic.EVENTS, NodeDraining(what="appserver", draining=draining))
         if self._nodes is not None:
             self._nodes.announce()
+        self.subscriptions.notifier.drain(draining, self._clock())
+        self._work.arm()
 
     def leave(self) -> None:
         """Drain for good: the node is about to stop."""
@@ -338,6 +372,12 @@ class AppServer:
         """Whether new calls are welcome: what provisioning knows was read, and it doesn't drain."""
         return self._news.caught_up and self.state == NodeState.ACTIVE
 
+    async def send_away(self) -> None:
+        """Tell phones that subscribed to do so elsewhere; `stop` does, too. For when the proxies
+        of this process stop before it."""
+        self.subscriptions.notifier.stop(self._clock())
+        await asyncio.sleep(0)  # a link in memory delivers in the next turn
+
     async def stop(self) -> None:
         """Say good-bye and take no more messages; bindings and calls stay as they are."""
         await self.registrations.stop()
@@ -346,7 +386,10 @@ class AppServer:
         self._link.receiver = lambda data, peer: None
         self._loopback.close()
         await self.calls.stop()
+        if self.dialplans is not None:
+            await self.dialplans.stop()
         await self._work.stop()
+        await self.send_away()
         self._bus.publish(Topic.EVENTS, NodeStopped(what="appserver"))
 
     # -- messages and time ---------------------------------------------------------------------

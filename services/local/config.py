@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from services.appserver.config import check_mail
 from tandem.runtime.address import HostPort
+from tandem.runtime.certificates import check_certificate
 from tandem.sip.digest import ALGORITHMS
 from tandem.sip.uri import is_host_port
 
@@ -37,6 +39,11 @@ class LocalConfig:
     """PEM file of the certificate chain; a self-signed one is made when this is None."""
     tls_key: Path | None = None
     http: HostPort = HostPort("127.0.0.1", 8080)  # noqa: RUF009  # it is immutable
+    http_cert: Path | None = None
+    """PEM file of a certificate's chain; with it `http` speaks HTTPS."""
+    http_key: Path | None = None
+    fastagi: HostPort | None = None
+    """Where Asterisk machines ask what to do with a call; None: nowhere."""
     grpc: HostPort = HostPort("127.0.0.1", 50051)  # noqa: RUF009  # it is immutable
     """Where operators' tools ask."""
     rate_limit: float = 1000.0
@@ -44,13 +51,19 @@ class LocalConfig:
     digest_algorithms: tuple[str, ...] = ("MD5",)
     """What phones are challenged with, one challenge each; many know MD5 alone."""
     trigger_private: bool = False
-    """Whether providers may be asked to call back at private and loopback addresses."""
+    """Whether providers may be asked to call back, and dialplans ask servers, at private and
+    loopback addresses."""
+    smtp_url: str = field(default="", repr=False)
+    """Where mails of dialplans go; empty: none are sent."""
+    smtp_from: str = "dialplan@localhost"
+    """Whom they are from."""
     admin_password: str | None = None
     """The administrator's first password; None: a random one, shown once."""
 
     def __post_init__(self) -> None:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("--tls-cert and --tls-key go together")
+        check_certificate(self.http_cert, self.http_key, ("--http-cert", "--http-key"))
         for option, listener in self.listeners:
             if not _numeric(listener.host):
                 raise ValueError(f"--{option} {listener}: give a numeric address")
@@ -61,6 +74,7 @@ class LocalConfig:
             raise ValueError("nothing to listen on: give --sip, --tls, --ws or --wss")
         if self.contact_host and not is_host_port(self.contact_host):
             raise ValueError(f"TANDEM_CONTACT_HOST: {self.contact_host!r} is no host or host:port")
+        check_mail(self.smtp_url, self.smtp_from)
         if not self.digest_algorithms or set(self.digest_algorithms) - set(ALGORITHMS):
             raise ValueError(f"TANDEM_DIGEST_ALGORITHMS: must be some of {', '.join(ALGORITHMS)}")
 

@@ -13,6 +13,7 @@ from typing import Final
 from fastapi import APIRouter
 
 from services.provisioning.adapters.appservers_grpc import RemoteAppservers
+from services.provisioning.adapters.callcontrol_grpc import RemoteCallControl
 from services.provisioning.adapters.checks import RunnerChecks, runners
 from services.provisioning.adapters.database import open_database
 from services.provisioning.adapters.passwords import Argon2Hasher
@@ -21,13 +22,17 @@ from services.provisioning.adapters.sql_store import SqlStore
 from services.provisioning.config import ProvisioningConfig
 from services.provisioning.domain.errors import Conflict, DatabaseProblem
 from services.provisioning.entrypoints import grpc_directory, grpc_ops
+from services.provisioning.entrypoints.fastagi import FastAgiServer
 from services.provisioning.entrypoints.grpc_directory import GrpcDirectory
 from services.provisioning.entrypoints.grpc_ops import GrpcOps
 from services.provisioning.entrypoints.http import make_router
 from services.provisioning.entrypoints.http_route import UseCases
 from services.provisioning.handlers import administrator
 from services.provisioning.handlers.accounts import Accounts
+from services.provisioning.handlers.agi import Agi
+from services.provisioning.handlers.agi_rules import AgiRules
 from services.provisioning.handlers.api_keys import ApiKeys
+from services.provisioning.handlers.callmanager import CallManager
 from services.provisioning.handlers.customers import Customers
 from services.provisioning.handlers.dialplans import Dialplans
 from services.provisioning.handlers.directory import StoredDirectory
@@ -38,10 +43,13 @@ from services.provisioning.handlers.location import LocationCopy
 from services.provisioning.handlers.login import Login
 from services.provisioning.handlers.nodes import Operations
 from services.provisioning.handlers.notices import Notices
+from services.provisioning.handlers.openmethods import OpenMethods
+from services.provisioning.handlers.orders import Orders
 from services.provisioning.handlers.programs import StoredPrograms
 from services.provisioning.handlers.providers import Limits, Providers
 from services.provisioning.handlers.sealing import Sealing
 from services.provisioning.handlers.sessions import StoredSessions
+from services.provisioning.handlers.signals import Signals
 from services.provisioning.handlers.values import Values
 from services.provisioning.ports import Checker, Clock
 from tandem import __version__
@@ -120,8 +128,14 @@ class Provisioning:
         store, clock, config = self._store, self._clock, self._config
         notices = self._notices
         sessions = StoredSessions(store, clock, cache_seconds=config.session_cache_seconds)
+        control = RemoteCallControl(self._appservers)
         return UseCases(
             accounts=Accounts(store, notices, clock),
+            agi_rules=AgiRules(store),
+            call_manager=CallManager(store, self.nodes, control),
+            open_methods=OpenMethods(store, time.monotonic),
+            orders=Orders(self._bus),
+            signals=Signals(self.nodes, control),
             api_keys=ApiKeys(store, sessions, clock),
             customers=Customers(store, notices, self._hasher, sessions, clock),
             dialplans=Dialplans(store, notices, self._checker, clock, quota=config.max_dialplans),
@@ -207,6 +221,12 @@ class Provisioning:
         server.add(add_DirectoryServicer_to_server, directory, grpc_directory.NAME)
         ops = GrpcOps(cases.operations, cases.location)
         server.add(add_OpsServicer_to_server, ops, grpc_ops.NAME)
+
+    def fastagi(self, listen: HostPort) -> FastAgiServer:
+        """A server for Asterisk machines; it is to be started and stopped."""
+        cases = self._cases
+        agi = Agi(cases.sessions, cases.agi_rules, cases.call_manager, cases.signals, cases.orders)
+        return FastAgiServer(listen, agi)
 
     def register(self, metrics: Metrics) -> None:
         """Show what is counted here."""

@@ -11,6 +11,7 @@ from typing import Final
 from services.provisioning.domain.eventsurl import events_base
 from tandem.rpc.security import MIN_KEY, Security
 from tandem.runtime.address import HostPort
+from tandem.runtime.certificates import check_certificate
 from tandem.runtime.config import check_otlp_endpoint, setting
 
 _LISTEN: Final = HostPort("127.0.0.1", 8080)
@@ -32,6 +33,13 @@ class ProvisioningConfig:
     `mariadb://…`; see docs/databases.md."""
     http_listen: HostPort = _LISTEN
     """HOST:PORT of the API, the console, health and metrics."""
+    http_cert: Path | None = None
+    """PEM file of a certificate's chain; with it `http_listen` speaks HTTPS."""
+    http_key: Path | None = None
+    """PEM file of its key."""
+    fastagi_listen: HostPort | None = None
+    """HOST:PORT where Asterisk machines ask what to do with a call (FastAGI's port is 4573); empty:
+    nowhere."""
     grpc_listen: HostPort = _GRPC_LISTEN
     """HOST:PORT where appservers, events nodes and operators' tools ask; never a public address."""
     grpc_cert: Path | None = None
@@ -85,6 +93,7 @@ class ProvisioningConfig:
 
     def __post_init__(self) -> None:
         check_otlp_endpoint(self.otlp_endpoint)
+        check_certificate(self.http_cert, self.http_key, ("TANDEM_HTTP_CERT", "TANDEM_HTTP_KEY"))
         self.security()
         for url in self.events_url:
             events_base(url)

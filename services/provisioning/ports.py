@@ -10,6 +10,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+from services.provisioning.domain.agi import AgiRule
+from services.provisioning.domain.callmanager import Access, FoundLeg, LegRef
 from services.provisioning.domain.entities import (
     ApiKey,
     Customer,
@@ -147,6 +149,16 @@ class BindingRows(Protocol):
         """Delete what expired."""
 
 
+class OwnedList(Protocol[T]):
+    """A short list that each customer has, read and replaced as a whole."""
+
+    async def of(self, owner: str) -> Sequence[T]:
+        """A customer's, in order; nothing when he is not in scope."""
+
+    async def replace(self, owner: str, items: Sequence[T]) -> None:
+        """Put this list in its place."""
+
+
 class DialplanRows(Rows[StoredDialplan], Protocol):
     """Dialplans, by id, and their versions."""
 
@@ -280,6 +292,10 @@ class Work(Protocol):
     @property
     def bindings(self) -> BindingRows: ...
     @property
+    def access(self) -> OwnedList[Access]: ...
+    @property
+    def agi_rules(self) -> OwnedList[AgiRule]: ...
+    @property
     def dialplans(self) -> DialplanRows: ...
     @property
     def providers(self) -> ProviderRows: ...
@@ -311,8 +327,49 @@ class Appservers(Protocol):
         """End a call; False when it does not have it."""
 
 
+class CallControl(Protocol):
+    """Asks an appserver, named by the `host:port` of its gRPC server, about calls. All raise
+    AppserverSilent, within seconds, when it does not answer, and those that begin something
+    CallRefused."""
+
+    async def run_dialplan(
+        self, address: str, customer: str, dialplan: str, destination: str
+    ) -> str:
+        """Run a dialplan for a call without a caller; the call's id."""
+
+    async def connect(self, address: str, customer: str, first: str, second: str) -> str:
+        """Ring two dial strings and join them; the call's id."""
+
+    async def find_leg(self, address: str, customer: str, identifier: str) -> Sequence[FoundLeg]:
+        """The legs that an identifier names."""
+
+    async def blind(
+        self, address: str, customer: str, leg: LegRef, destination: str, dialplan: str
+    ) -> str:
+        """Transfer a leg's far end by a dialplan; the call's id."""
+
+    async def direct(self, address: str, customer: str, leg: LegRef, dial: str) -> str:
+        """The same to a dial string."""
+
+    async def dual(self, address: str, customer: str, first: LegRef, second: LegRef) -> None:
+        """Join the far ends of two legs."""
+
+    async def hang_up_of(self, address: str, call_id: str, customer: str) -> bool:
+        """End a call of this customer ("": of anybody); False when it has no such call."""
+
+    async def put_signal(
+        self, address: str, customer: str, key: str, body: str, *, keep: bool
+    ) -> tuple[int, bool]:
+        """Hand a signal over: how many got it, whether it is kept. Raises Conflict when too many
+        are kept."""
+
+
 class AppserverSilent(Exception):
     """It does not answer."""
+
+
+class AppserverUnreachable(AppserverSilent):
+    """It could not be reached, and so has not heard what it was asked."""
 
 
 class SealBroken(Exception):

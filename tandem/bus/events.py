@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tandem.bus import provider_events
+from tandem.bus import dialplan_events, provider_events
 from tandem.bus.event import Event as Event
 
 
@@ -81,6 +81,43 @@ class AuthenticationFailed(Event):
 
     def text(self) -> str:
         return f"{self.method} as {self.account} from {self.source} refused: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionAdded(Event):
+    """A phone subscribed to the state of an account; that it renews this is not told."""
+
+    service = "appserver"
+    type = "subscription.added"
+    package: str
+    """`dialog`, `presence` or `message-summary`."""
+    account: str
+    """The account that is watched."""
+    watcher: str
+    """The account that subscribed."""
+    source: str
+    expires: int
+
+    def text(self) -> str:
+        return f"{self.watcher} at {self.source} watches {self.account} ({self.package})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionEnded(Event):
+    """A subscription is over."""
+
+    service = "appserver"
+    type = "subscription.ended"
+    package: str
+    account: str
+    watcher: str
+    source: str
+    reason: str
+    """`unsubscribed`, `expired`, `no answer to NOTIFY`, `flow closed`, `account removed` …"""
+
+    def text(self) -> str:
+        who = f"{self.watcher} at {self.source}"
+        return f"{who} no longer watches {self.account} ({self.package}): {self.reason}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -405,6 +442,28 @@ class SipTrace(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallOrdered(Event):
+    """A program asked to start, transfer or join calls. Not `call.…`: it is no part of what
+    an appserver tells of a call, and may be refused before there is one."""
+
+    service = "provisioning"
+    type = "callmanager.ordered"
+    order: str
+    """`webcallback`, `connect`, `blindtransfer`, `transfer` or `dualtransfer`."""
+    destination: str
+    source: str
+    """The address of the program."""
+    by: str
+    """Whose key it showed; "": none, for a method that is open."""
+    outcome: str
+    """`begun`, or why not."""
+
+    def text(self) -> str:
+        who = f"{self.by} from {self.source}" if self.by else f"{self.source}, without a key,"
+        return f"{who} asked for {self.order} {self.destination}".rstrip() + f": {self.outcome}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoginFailed(Event):
     """Somebody gave a wrong web password."""
 
@@ -422,9 +481,13 @@ EVENT_TYPES: dict[str, type[Event]] = {
     for cls in (
         *provider_events.ALL,
         RegistrationAdded, RegistrationRefreshed, RegistrationRemoved, RegistrationFailed,
+        SubscriptionAdded, SubscriptionEnded,
         AuthenticationFailed, CallStarted, CallForwarded, CallProgress, LegFailed, CallAnswered,
         CallChanged, CallEnded, CallRecord, MessageDropped, NodeStarted, LoginFailed,
         NodeStopped, NodeDraining, NodeLost, MessagesLost, CallbackWaiting, CallbackTriggered,
-        CallbackMatched, CallbackFailed, SipTrace,
+        CallbackMatched, CallbackFailed, SipTrace, CallOrdered,
+        dialplan_events.DialplanStarted, dialplan_events.DialplanLog,
+        dialplan_events.DialplanDialled, dialplan_events.DialplanAsked,
+        dialplan_events.DialplanFailed, dialplan_events.DialplanEnded,
     )
 }  # fmt: skip

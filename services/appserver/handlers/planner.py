@@ -53,6 +53,10 @@ from tandem.rpc.directory import Account
 from tandem.sip.message import Request
 from tandem.sip.transaction import ServerTransaction, TransactionLayer
 
+Known = Callable[[ServerTransaction, Account | None, Account, float], None]
+"""Takes who sends a request (None: somebody outside) and the account that it is for."""
+
+NOT_OURS: Final = Refusal(404, "Not one of our accounts")
 BUSY: Final = Refusal(503, "Too many requests wait", ("Retry-After: 5",))
 NO_DIRECTORY: Final = Refusal(503, "Directory does not answer", ("Retry-After: 30",))
 CANCELLED: Final = Refusal(487, "Request Terminated")
@@ -60,6 +64,13 @@ LOOP: Final = Refusal(482, "Loop Detected")
 NOT_YOURS: Final = Refusal(403, "Not the account in From")
 
 Then = Callable[[ServerTransaction, CallPlan, float], None]
+
+RunDialplan = Callable[[ServerTransaction, CallPlan, str, str, str, float], None]
+"""`run(tx, plan, owner, name, source, now)`: a customer's dialplan takes this INVITE."""
+
+
+def _no_plan(tx: ServerTransaction, plan: CallPlan, now: float) -> None:
+    """There is no plan for a request that rings nobody."""
 
 
 @dataclass(slots=True, eq=False)
@@ -70,6 +81,8 @@ class Inquiry:
     parties: Parties
     source: Source
     then: Then
+    known: Known | None = None
+    """What is called in place of `then` for a request that rings nobody."""
     caller: Account | None = None
     """Who proved to be the caller."""
     callee: Account | None = None
@@ -87,7 +100,9 @@ class Planner:
         ways: Outside,
         waits: Waits | None = None,
         loops: Loops | None = None,
+        run_dialplan: RunDialplan | None = None,
     ) -> None:
+        self._run_dialplan = run_dialplan
         self._loops = loops or Loops()
         self._waits = waits or Waits()
         self._waiting = self._waits.users
@@ -133,6 +148,8 @@ class Planner:
     def _go_on(self, inquiry: Inquiry, now: float) -> None:
         if inquiry.parties.from_domain is not None and inquiry.caller is None:
             self._authenticate(inquiry, inquiry.parties.from_domain, now)
+        elif inquiry.caller is not None and self._programmed(inquiry, inquiry.caller.out_dialplan):
+            self._to_dialplan(inquiry, inquiry.caller, inquiry.caller.out_dialplan or "", now)
         elif inquiry.parties.to_domain is not None:
             self._find_callee(inquiry, inquiry.parties.to_domain, now)
         else:
@@ -228,7 +245,8 @@ class Planner:
                 if self._waiting and objection(account) is None:
                     if self._called_back(inquiry, account.owner, now):
                         return
-                self._to_account(inquiry, account, now)
+                go_on = self._to_account if inquiry.known is None else self._identified
+                go_on(inquiry, account, now)
                 return
         # a provider's contact for us need not be an account
         if self._waiting and self._called_back(inquiry, None, now):
@@ -258,6 +276,9 @@ class Planner:
     def _to_account(self, inquiry: Inquiry, callee: Account, now: float) -> None:
         inquiry.callee = callee
         refusal = objection(callee)
+        if refusal is None and self._programmed(inquiry, callee.in_dialplan):
+            self._to_dialplan(inquiry, callee, callee.in_dialplan or "", now)
+            return
         to: tuple[Target, ...] = ()
         if refusal is None:
             live = self._tools.table.callable(callee.aor, self._tools.wall())
@@ -267,9 +288,25 @@ class Planner:
             return
         self._finish(inquiry, plan(inquiry.caller, callee, to), now)
 
+    # -- dialplans -----------------------------------------------------------------------------
+
+    def _programmed(self, inquiry: Inquiry, name: str | None) -> bool:
+        """Whether a dialplan says where this goes: calls only, and where dialplans are run."""
+        calls = inquiry.tx.request.method == "INVITE"
+        return calls and bool(name) and self._run_dialplan is not None
+
+    def _to_dialplan(self, inquiry: Inquiry, whose: Account, name: str, now: float) -> None:
+        """All else is the dialplan's to say: it dials whom it wants, or refuses."""
+        assert self._run_dialplan is not None
+        made = self._completed(inquiry, plan(inquiry.caller, inquiry.callee, ()))
+        self._run_dialplan(inquiry.tx, made, whose.owner, name, inquiry.source.text, now)
+
     # -- outside -------------------------------------------------------------------------------
 
     def _find_address(self, inquiry: Inquiry, now: float) -> None:
+        if inquiry.known is not None:
+            self._refuse(inquiry, NOT_OURS, now)
+            return
         uri = inquiry.tx.request.request_uri
         hops = self._ways.known(uri)
         if hops is not None:
@@ -291,6 +328,26 @@ class Planner:
         proxy = self._tools.proxies.through(tx.hop.peer, now, tx.request.call_id)
         target = outside(tx.request.request_uri, hops, proxy)
         self._finish(inquiry, plan(inquiry.caller, None, (target,)), now)
+
+    # -- requests that ring nobody -------------------------------------------------------------
+
+    def identify(self, tx: ServerTransaction, known: Known, now: float) -> None:
+        """Call `known` with the accounts at the ends of this request, now or later, whether phones
+        are registered or not; or answer it."""
+        request = tx.request
+        found = parties(request.from_.uri, request.request_uri, self._tools.domains)
+        if isinstance(found, Refusal):
+            self._answer(tx, found, now)
+        else:
+            self._go_on(Inquiry(tx, found, source_of(request), _no_plan, known), now)
+
+    def _identified(self, inquiry: Inquiry, callee: Account, now: float) -> None:
+        inquiry.callee = callee
+        refusal = objection(callee)
+        if refusal is not None:
+            self._refuse(inquiry, refusal, now)
+        elif inquiry.known is not None:
+            inquiry.known(inquiry.tx, inquiry.caller, callee, now)
 
     # -- waiting and ending --------------------------------------------------------------------
 
@@ -327,9 +384,12 @@ class Planner:
             self._layer.reply(inquiry.tx, 100, now)
 
     def _finish(self, inquiry: Inquiry, made: CallPlan, now: float) -> None:
+        inquiry.then(inquiry.tx, self._completed(inquiry, made), now)
+
+    def _completed(self, inquiry: Inquiry, made: CallPlan) -> CallPlan:
         if inquiry.looped is not None:
             made = replace(made, caller=inquiry.looped.caller, looped=inquiry.looped)
-        inquiry.then(inquiry.tx, limited(made, self._tools.config.max_call_seconds), now)
+        return limited(made, self._tools.config.max_call_seconds)
 
     def _refuse(self, inquiry: Inquiry, refusal: Refusal, now: float) -> None:
         self._answer(inquiry.tx, refusal, now)

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.provisioning.adapters.accounts import SqlAccounts
 from services.provisioning.adapters.bindings import SqlBindings
+from services.provisioning.adapters.callmanager import SqlAccess, SqlAgiRules
 from services.provisioning.adapters.customers import SqlApiKeys, SqlCustomers, SqlTokens
 from services.provisioning.adapters.dialplans import SqlDialplans
 from services.provisioning.adapters.domains import SqlDomains
@@ -56,6 +57,14 @@ class SqlWork:
     @cached_property
     def bindings(self) -> SqlBindings:
         return SqlBindings(self._connection, self._scope)
+
+    @cached_property
+    def access(self) -> SqlAccess:
+        return SqlAccess(self._connection, self._scope)
+
+    @cached_property
+    def agi_rules(self) -> SqlAgiRules:
+        return SqlAgiRules(self._connection, self._scope)
 
     @cached_property
     def dialplans(self) -> SqlDialplans:

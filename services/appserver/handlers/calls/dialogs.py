@@ -27,6 +27,8 @@ from tandem.sip.dialog import Order
 from tandem.sip.message import Request
 from tandem.sip.transaction import ServerTransaction, State
 
+NO_ACK: Final = "no acknowledgement"
+
 
 def receive(board: Board, tx: ServerTransaction, now: float) -> None:
     """A request with a To-tag."""
@@ -166,8 +168,11 @@ def on_no_ack(board: Board, tx: ServerTransaction, now: float) -> None:
     if not isinstance(party, Party) or party.invited is not tx or tx.state is State.COMPLETED:
         return
     acknowledged(board, party, now)
-    lines = [reason_line(408, "No ACK")]
-    end_call(board, party.call, "no acknowledgement", now, lines=lines)
+    call = party.call
+    if call.setup is not None:  # who waits for the other end was answered by us
+        call.setup.finish(480, now, NO_ACK)
+    else:
+        end_call(board, call, NO_ACK, now, lines=[reason_line(408, "No ACK")])
 
 
 def on_cancel(board: Board, tx: ServerTransaction, now: float) -> None:

@@ -211,12 +211,17 @@ def _door_inside(phone: Phone, tx: ServerTransaction) -> None:
         phone.layer.reply(tx, 200, phone.world.now)
 
 
+def connect(world: World, *forks: Fork) -> None:
+    """We ring Alice, and then these in turn."""
+    pilot = Wanderer(world, *forks)
+    first = Fork((target("alice"),))
+    assert world.calls.connect("owner", first, lambda now: pilot.next(), pilot, world.now)
+
+
 def connected(world: World) -> None:
     for name in ("alice", "bob"):
         world.phone(name)
-    pilot = Wanderer(world, Fork((target("bob"),)))
-    first = Fork((target("alice"),))
-    assert world.calls.connect("owner", first, lambda now: pilot.next(), pilot, world.now)
+    connect(world, Fork((target("bob"),)))
     world.run(60)
     for phone in (world.phones["alice"], world.phones["bob"]):
         if phone.dialog is None and phone.incoming is not None:
@@ -279,6 +284,34 @@ def test_whatever_phones_do_every_call_ends_in_one_record(weather: str | None) -
             _random_act(world, (alice, bob))
         world.dead.update(world.phones)
         world.run(500)
+        assert len(world.records()) == world.kinds().count("call.started") <= 1, seed
+        assert world.clean(), seed
+
+
+def _any_forks() -> tuple[Fork, ...]:
+    ours = Credentials("user", "secret")
+    first = leg("bob", ring_seconds=20, mangle=True, credentials=ours)
+    return Fork((first,)), Fork((leg("bob", delay=3),)), Fork((target("bob"), target("bob")))
+
+
+@pytest.mark.parametrize("weather", [None, "lossy", "all"])
+@pytest.mark.parametrize("begun_by", ["alice", "us"])
+def test_whatever_phones_do_in_steered_calls_leaves_nothing(
+    begun_by: str, weather: str | None
+) -> None:
+    for seed in range(20):
+        world = World(seed=seed, weather=WEATHERS[weather] if weather else None)
+        alice, bob = pair(world, world.random.choice((ring, pick_up, _door)))
+        for phone in (alice, bob):
+            phone.methods["INVITE"] = world.random.choice((pick_up, ring))
+        if begun_by == "alice":
+            steer(world, *_any_forks())
+        else:
+            connect(world, *_any_forks())
+        for _ in range(25):
+            _random_act(world, (world.phones["alice"], bob))
+        world.dead.update(world.phones)
+        world.run(1500)
         assert len(world.records()) == world.kinds().count("call.started") <= 1, seed
         assert world.clean(), seed
 

@@ -235,6 +235,18 @@ def test_the_first_end_may_refresh_its_session_while_the_second_rings() -> None:
     finish(world)
 
 
+def test_a_first_end_that_does_not_ack_while_the_second_rings_is_hung_up() -> None:
+    world = World()
+    made = Connecting(world, bob=ring)
+    world.run(1)
+    made.alice.acks = False
+    made.alice.send("INVITE", body=sdp("alice"))
+    world.run(40)
+    assert len(made.alice.of("BYE")) == len(made.bob.of("CANCEL")) == 1
+    assert made.captain.ends == ["no acknowledgement"]
+    finish(world)
+
+
 def test_the_first_end_may_hang_up_before_it_has_answered_anew() -> None:
     world = World()
     made = Connecting(world)

@@ -128,8 +128,7 @@ class AppServer:
         self._clock = clock
         self._work = Clockwork(clock, self._count_error)
         self.deadlines = self._work.deadlines
-        contact = (config.contact_host,) if config.contact_host else ()
-        self.domains = Domains(config.domains, (*config.local_hosts, *contact))
+        self.domains = Domains(config.domains, config.own_hosts)
         self.location = LocationTable(config.node_id)
         self._new_token = RandomIds().hex
         self.tools = self._make_tools(wall)

@@ -172,6 +172,11 @@ class AppServerConfig:
         """Whether there is one beside this process."""
         return self.broker_url != ALONE
 
+    @property
+    def own_hosts(self) -> tuple[str, ...]:
+        """All addresses that stand for the default domain."""
+        return (*self.local_hosts, *filter(None, (self.contact_host,)))
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> AppServerConfig:
         """Read the `TANDEM_*` settings; raises `tandem.runtime.config.ConfigError`, one line."""

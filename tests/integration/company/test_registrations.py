@@ -153,6 +153,30 @@ async def test_a_call_to_the_company_reaches_the_account(
         phone.close()
 
 
+async def test_a_contact_that_is_no_account_runs_the_providers_dialplan(
+    switch: Switch, make_company: MakeCompany, lines: MakeLine, network: UdpAgent
+) -> None:
+    company = await make_company()
+    dialplan = {
+        "name": "incoming",
+        "language": "lines",
+        "source": f"exten => _.,1,Dial(desk@{DOMAIN})\n",
+    }
+    answer = await switch.api.client.post("/api/v1/dialplans", json=dialplan)
+    assert answer.status_code == 201, answer.text
+    line = await lines(company).add(register_contact="number", in_dialplan="incoming")
+    await line.contacts(1)
+    phone = await UdpAgent.open("desk", lambda call: call.accept())
+    try:
+        await phone.register(switch.address("udp"), "desk", "a-long-secret", DOMAIN)
+        call = network.invite(f"{HOST}:{company.port}", f"sip:me@{company.realm}")
+        await call.until(call.answered)
+        assert len(phone.calls) == 1
+        await call.hang_up()
+    finally:
+        phone.close()
+
+
 async def test_a_provider_that_is_disabled_is_unregistered(
     switch: Switch, make_company: MakeCompany, lines: MakeLine
 ) -> None:

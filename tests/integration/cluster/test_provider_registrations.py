@@ -13,7 +13,7 @@ import pytest
 from tests.integration.cluster.conftest import MakeCluster
 from tests.support.cluster import DOMAIN, Cluster
 from tests.support.kamailio import HOST, Kamailio
-from tests.support.udpagent import UdpAgent
+from tests.support.udpagent import UdpAgent, UdpCall
 from tests.support.waiting import eventually
 
 GRANTED_SECONDS = 16
@@ -97,8 +97,18 @@ async def call_in(cluster: Cluster, company: Kamailio, network: UdpAgent) -> Non
     phone = await UdpAgent.open("office", lambda call: call.accept())
     try:
         await phone.register(cluster["proxy2"].sip, "office", "a-long-secret", DOMAIN)
-        call = network.invite(f"{HOST}:{company.port}", f"sip:me@{company.realm}")
-        await call.until(call.answered)
+
+        async def answered() -> UdpCall | None:
+            # refused, as long as the other appserver has not heard of the phone yet
+            call = network.invite(f"{HOST}:{company.port}", f"sip:me@{company.realm}")
+            ends = [asyncio.ensure_future(e.wait()) for e in (call.answered, call.over)]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for end in ends:
+                end.cancel()
+            return call if call.answered.is_set() else None
+
+        call = await eventually(answered, "the phone to be rung", PATIENCE_SECONDS)
+        assert call is not None
         await call.hang_up()
         assert len(phone.calls) == 1
     finally:
@@ -133,6 +143,7 @@ async def test_a_registration_outlives_a_killed_and_a_stopped_appserver(
     assert {holder, third} == {first, second}
     await watch.renewed(before)
     await cluster[holder].start()
+    await cluster.is_ready(cluster[holder])
     await call_in(cluster, company, network)
 
 

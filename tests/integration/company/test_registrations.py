@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from tests.support.api import Api
 from tests.support.kamailio import HOST, Kamailio
-from tests.support.load import free_port
+from tests.support.ports import free_port
 from tests.support.switch import DOMAIN, Switch
 from tests.support.udpagent import UdpAgent
 from tests.support.waiting import eventually

@@ -168,7 +168,7 @@ def mail_addresses(value: object, most: int) -> tuple[str, ...]:
     parts = [p.strip() for p in value.split(";")] if isinstance(value, str) else value
     found = lines([p for p in parts if p] if isinstance(parts, list) else parts, "to", most, 320)
     for address in found:
-        if _MAIL_RE.fullmatch(address) is None:
+        if _MAIL_RE.fullmatch(address) is None or "=?" in address:  # an encoded word (RFC 2047)
             raise DialplanError(f"{address!r} is no e-mail address")
     if not found:
         raise DialplanError("the mail has no addressee")

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from services.provisioning.domain.errors import Conflict, NotFound, WrongSource, invalid
 from services.provisioning.domain.programs import DialplanVersion, StoredDialplan
@@ -44,6 +45,7 @@ class Dialplans:
         self._checker = checker
         self._clock = clock
         self._quota = quota
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def page(self, caller: Principal, offset: int, count: int) -> Page[StoredDialplan]:
         """A piece of the caller's, by name."""
@@ -60,7 +62,7 @@ class Dialplans:
         values = clean(DIALPLAN_RULES, values)
         comment = values.pop("comment", "")
         values.pop("expected_version", None)
-        await self._check(values["language"], values["source"])
+        await self._check(caller, values["language"], values["source"])
         async with self._store.write(Scope.of(caller)) as work:
             values["owner"] = await owner_of(work, caller, values.get("owner"))
             await self._check_quota(work, values["owner"])
@@ -85,7 +87,7 @@ class Dialplans:
         new = replace(seen, **values, updated_at=self._clock())
         rewritten = (new.language, new.source) != (seen.language, seen.source)
         if rewritten:
-            await self._check(new.language, new.source)
+            await self._check(caller, new.language, new.source)
         async with self._store.write(Scope.of(caller)) as work:
             old = await _existing(work, key)
             if old != seen:
@@ -139,9 +141,12 @@ class Dialplans:
         self._notices.dialplans(old.owner, [old.name])
         return replace(old, **changes)
 
-    async def _check(self, language: Language, source: str) -> None:
+    async def _check(self, caller: Principal, language: Language, source: str) -> None:
+        """One at a time of each user: few are checked at once, and nobody shall keep others from
+        saving."""
+        turn = self._turns.setdefault(caller.username, asyncio.Lock())
         try:
-            async with asyncio.timeout(CHECK_SECONDS):
+            async with asyncio.timeout(CHECK_SECONDS), turn:
                 problems = await self._checker(language, source)
         except TimeoutError:
             problems = [Problem(f"this could not be checked in {CHECK_SECONDS:g} s")]

@@ -18,10 +18,21 @@ PATH = "/api/v1/dialplans"
 SOURCE = "sys.log('🦊')\nsys.dial('desk@local')\n"
 
 
+under_way: list[str] = []
+"""Sources with `held` in them that are checked just now."""
+
+
 async def checker(language: Language, source: str) -> Sequence[Problem]:
-    """Finds fault with `wrong`, and takes no end of time with `slow`."""
+    """Finds fault with `wrong` and with two of `held` at a time, and takes no end of time with
+    `slow`."""
     if source == "slow":
         await asyncio.Event().wait()
+    if "held" in source:
+        under_way.append(source)
+        await asyncio.sleep(0.05)
+        alone = under_way == [source]
+        under_way.remove(source)
+        return () if alone else [Problem("there is another one")]
     if language is Language.PYTHON and "wrong" in source:
         return [Problem("this is wrong", 2, 7), Problem("and so is all of it")]
     return ()
@@ -69,6 +80,11 @@ async def test_a_dialplan_is_saved_and_read_as_it_was_written(
     assert (found.language, found.timezone) == (Language.PYTHON, "UTC")
     assert (found.max_executions, found.may_email) == (5, False)
     assert await rig.service.programs.dialplan("bob", "My first-plan.2") is None
+
+
+async def test_one_program_of_a_user_is_checked_at_a_time(alice: httpx.AsyncClient) -> None:
+    work = (make(alice, f"p{number}", source=f"held {number}") for number in range(3))
+    assert len(await asyncio.gather(*work)) == 3
 
 
 async def test_what_its_runs_may_do_is_the_customers(

@@ -154,6 +154,19 @@ def parse(text: str, asterisk_form: bool = False) -> DialString:
     return DialString(tuple(attempts))
 
 
+def one_leg(uri: str) -> str:
+    """A URI that somebody outside wrote, as a dial string that rings it and nobody else: in `<>`
+    if it needs them, for outside of these `&` ends a leg and another follows. "" if none does."""
+    for text in (uri, f"<{uri}>"):
+        try:
+            legs = parse(text).legs
+        except DialStringError:
+            continue
+        if len(legs) == 1 and legs[0].options == PLAIN:
+            return text
+    return ""
+
+
 def _policy(scanner: Scanner) -> Policy | None:
     scanner.blanks()
     start = scanner.at

@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from tandem.dialplan import checks
+from tandem.dialplan.dialstring import one_leg
 from tandem.dialplan.script import Dialplan
 from tandem.dialplan.world import DialplanError, HttpAnswer, HttpQuestion, World
 
@@ -39,7 +40,7 @@ class Outside:
     async def enum(self, number: str, zone: str = "e164.arpa") -> str:
         """The URI that ENUM has for a number, "" for none."""
         digits = checks.line(number, "the number", 64, least=1)
-        return await self.world.enum(digits, checks.host(zone, "the zone"))
+        return one_leg(await self.world.enum(digits, checks.host(zone, "the zone")))
 
     async def web_get(
         self,

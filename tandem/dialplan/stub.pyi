@@ -15,7 +15,8 @@ class Leg:
     reason: Final[str]
     """Its reason."""
     contacts: Final[tuple[str, ...]]
-    """Where a redirection (3xx) pointed to."""
+    """Where a redirection (3xx) pointed to. Each can be dialled as it is: those that would call
+    through one of your providers are left out."""
 
 class Binding:
     """One phone of an account."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tandem.dialplan import checks, numbers
+from tandem.dialplan.dialstring import one_leg
 from tandem.dialplan.headers import MAX_HEADERS, RESERVED
 from tandem.dialplan.outside import MAX_KEY, Outside, count
 from tandem.dialplan.script import Dialplan
@@ -129,7 +130,7 @@ class Sys(Outside):
     @property
     def last_legs(self) -> list[LegResult]:
         """What became of each leg of the last dial."""
-        return list(self._last.legs) if self._last else []
+        return [_for_scripts(leg) for leg in self._last.legs] if self._last else []
 
     # -- the call ------------------------------------------------------------------------------
 
@@ -335,3 +336,9 @@ def method(sys: Sys, name: str) -> Callable[..., Awaitable[Any]]:
         raise AttributeError(f"sys has no method {name!r}")
     found: Callable[..., Awaitable[Any]] = getattr(sys, name)
     return found
+
+
+def _for_scripts(leg: LegResult) -> LegResult:
+    """What came of a leg. A script may dial a contact as it is."""
+    contacts = tuple(filter(None, map(one_leg, leg.contacts)))
+    return leg if contacts == leg.contacts else replace(leg, contacts=contacts)

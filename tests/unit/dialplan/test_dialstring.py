@@ -8,7 +8,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tandem.dialplan.dialstring import MAX_LEGS, MAX_LENGTH, DialString, DialStringError, parse
+from tandem.dialplan.dialstring import (
+    MAX_LEGS,
+    MAX_LENGTH,
+    DialString,
+    DialStringError,
+    one_leg,
+    parse,
+)
 from tandem.dialplan.failover import Policy
 from tandem.dialplan.options import Options
 from tandem.dialplan.substitute import Values
@@ -312,6 +319,26 @@ def test_credentials_with_options_are_refused_and_not_sent_as_a_user_part() -> N
 def test_only_a_line_dialplan_knows_the_form_of_asterisk() -> None:
     assert parse("user,secret,1@p").legs[0].uri.user == "user,secret,1"
     assert parse("a@p[fd=x,fu=y,dt=1]", asterisk_form=True).legs[0].login is None
+
+
+# -- what others wrote -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("uri", "text"),
+    [
+        ("sip:a@b.example", "sip:a@b.example"),
+        ("sip:a@b.example;transport=tcp", "sip:a@b.example;transport=tcp"),
+        ("sip:a&0900123@b.example", "<sip:a&0900123@b.example>"),
+        ("sip:a@b.example;x=1&0900123@prov", ""),
+        ("sip:a@b.example|c@d.example", ""),
+        ("sip:a@b.example[fu=boss]", ""),
+        ("a> & <sip:0900@prov", ""),
+        ("", ""),
+    ],
+)
+def test_a_uri_from_outside_rings_nobody_else(uri: str, text: str) -> None:
+    assert one_leg(uri) == text
 
 
 # -- whatever comes ----------------------------------------------------------------------------

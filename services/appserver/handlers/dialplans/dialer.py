@@ -64,8 +64,16 @@ class Dialer:
             last = await ringer.ring(
                 Fork(tuple(found.targets), dial.ring_seconds, dial.max_seconds)
             )
-            legs += [_result(leg) for leg in last.legs]
+            legs += [self._result(leg) for leg in last.legs]
         return _outcome(last, legs)
+
+    def is_foreign(self, uri: str) -> bool:
+        """See `Resolver.is_foreign`."""
+        return self._resolver.is_foreign(uri)
+
+    def _result(self, leg: LegFailure) -> LegResult:
+        target, contacts = leg.target, tuple(filter(self.is_foreign, leg.contacts))
+        return LegResult(target.options.name, target.uri, leg.status, leg.reason, contacts)
 
 
 def _read(run: Run, dial: Dial) -> tuple[DialString, Policy]:
@@ -96,11 +104,6 @@ def _best(rung: Rung) -> LegFailure:
     """The failure that counts (RFC 3261 §16.7)."""
     chosen = best([Failure(leg.status, None) for leg in rung.legs])
     return next(leg for leg in rung.legs if leg.status == chosen.status)
-
-
-def _result(leg: LegFailure) -> LegResult:
-    target = leg.target
-    return LegResult(target.options.name, target.uri, leg.status, leg.reason, leg.contacts)
 
 
 def _outcome(last: Rung | None, legs: list[LegResult]) -> Outcome:

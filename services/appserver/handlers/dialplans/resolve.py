@@ -21,7 +21,7 @@ from services.appserver.handlers.dialplans.dress import Dress
 from services.appserver.handlers.dialplans.lookups import Lookups
 from services.appserver.handlers.tools import Tools
 from services.appserver.ports import OutsideHop
-from tandem.dialplan.dialstring import Attempt, Leg
+from tandem.dialplan.dialstring import Attempt, DialStringError, Leg, parse
 from tandem.dialplan.substitute import Values, in_uri
 from tandem.dialplan.world import DialplanError, Incoming, LegResult
 from tandem.rpc.directory import Account, DirectoryUnavailable
@@ -129,6 +129,15 @@ class Resolver:
             and not (uri.user is None and leg.written)
             and self._tools.domains.serviced(uri.host) is None
         )
+
+    def is_foreign(self, uri: str) -> bool:
+        """Whether a URI that somebody outside wrote leads to an account or outside. One with the
+        name of a provider would be dialled through that, at the customer's cost."""
+        try:
+            legs = parse(f"<{uri}>").legs
+        except DialStringError:
+            return False
+        return not any(map(self._may_be_provider, legs))
 
     async def resolve(
         self, run: Run, dress: Dress, attempt: Attempt, providers: dict[str, Provider] | None

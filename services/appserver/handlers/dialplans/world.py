@@ -177,6 +177,8 @@ class LiveWorld:
         """See `World`."""
         self.uses += 1
         found = await self._services.resolver.enum(number, zone)
+        if not self._services.dialer.is_foreign(found):
+            found = ""
         self.publish(DialplanAsked, what="enum", target=number, result=found or "nothing")
         return found
 

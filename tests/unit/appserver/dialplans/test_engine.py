@@ -443,6 +443,21 @@ async def test_a_script_joins_two_others_and_goes_on(answers: bool) -> None:
         await tower.until(lambda: tower.site.app.calls.live() == [])
 
 
+async def test_who_redirects_can_t_call_through_a_provider() -> None:
+    source = """
+sys.dial("bob@example.com")
+for contact in sys.last_legs[0].contacts:
+    sys.dial(contact)
+"""
+    async with Tower(dialplan(source), PROV) as tower:
+        await tower.call()
+        contacts = "Contact: <sip:x&0900@prov>, <sip:0900@PROV>, <sip:a&0900@sip.prov.example>"
+        await tower.answer(await tower.rung(), 302, contacts)
+        assert (await tower.rung()).uri == "sip:a&0900@sip.prov.example"  # a stranger's, no login
+        dialled = [event.destination for event in tower.events(DialplanDialled)]
+        assert dialled[1:] == ["sip:bob@192.168.1.2", "<sip:a&0900@sip.prov.example>"]
+
+
 async def test_both_ends_of_a_callback_are_joined() -> None:
     source = 'sys.callback("bob@example.com", "999@prov")'
     async with Tower(dialplan(source), PROV) as tower:

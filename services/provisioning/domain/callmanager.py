@@ -19,6 +19,7 @@ MAX_DESTINATIONS: Final = 100
 """Patterns of one method that is open: they are gone through for each request."""
 MAX_PATTERN: Final = 64
 """Characters of one."""
+_UNSAFE: Final = frozenset('&|<>[]{}"$,;?@=%')
 
 
 class Method(StrEnum):
@@ -138,7 +139,10 @@ class Access:
         return any(address in ipaddress.ip_network(network) for network in self.networks)
 
     def allows(self, destination: str) -> bool:
-        """Whether that may be called without a key."""
+        """Whether that may be called without a key. What means something in a dial string never
+        is, whatever the patterns: dialplans put one together of it."""
+        if not _UNSAFE.isdisjoint(destination):
+            return False
         return any(pattern_matches(pattern, destination) for pattern in self.destinations)
 
 

@@ -86,6 +86,14 @@ def test_destinations_are_patterns() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "destination", ["1555&0900@prov", "1555|0900", "1555@premium", "1555[fu=x"]
+)
+def test_a_pattern_lets_no_dial_string_through(destination: str) -> None:
+    opened = Access(owner="a", method="webcallback", networks=(), destinations=("1555*", "*"))
+    assert not opened.allows(destination)
+
+
 # -- the rate ----------------------------------------------------------------------------------
 
 

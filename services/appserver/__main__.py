@@ -23,7 +23,8 @@ from tandem.bus.ports import CountedBus
 from tandem.rpc.channel import open_channel
 from tandem.rpc.directory import Directory
 from tandem.rpc.httpservice import make_service_app
-from tandem.rpc.remote import RemoteDirectory, RemoteSessions
+from tandem.rpc.programs import NoPrograms, Programs
+from tandem.rpc.remote import RemoteDirectory, RemotePrograms, RemoteSessions
 from tandem.rpc.security import Security
 from tandem.rpc.server import GrpcServer
 from tandem.rpc.sessions import Sessions
@@ -75,7 +76,7 @@ class Process:
         config = self._config
         security = _security(config)
         tracing = self._tracing()
-        directory, sessions = self._directory(security, tracing)
+        directory, programs, sessions = self._directory(security, tracing)
         bus = _bus(config)
         admission = Admission(config.proxies)
         socket = UdpSocket.open(config.internal_listen.host, config.internal_listen.port)
@@ -85,7 +86,13 @@ class Process:
         resolver = Resolver()
         self._then("the resolver", resolver.close)
         appserver = AppServer(
-            config, bus, directory, link, OutsideResolver(resolver), tracing=tracing
+            config,
+            bus,
+            directory,
+            link,
+            OutsideResolver(resolver),
+            tracing=tracing,
+            programs=programs,
         )
         nodes = Nodes(bus, appserver.describe, time.monotonic)
         nodes.listeners.append(partial(_admit, admission, link))
@@ -119,8 +126,9 @@ class Process:
 
     def _directory(
         self, security: Security | None, tracing: Tracing | None
-    ) -> tuple[Directory, Sessions | None]:
-        """And who can tell whose a token is; with a file of accounts nobody."""
+    ) -> tuple[Directory, Programs, Sessions | None]:
+        """And what customers program, and who can tell whose a token is; with a file of accounts
+        nothing and nobody."""
         config = self._config
         if config.directory_url and security is not None:
             try:
@@ -128,11 +136,11 @@ class Process:
             except ValueError as error:
                 raise ConfigError(f"TANDEM_DIRECTORY_URL: {error}") from None
             self._then("the channel to provisioning", lambda: channel.close(None))
-            return RemoteDirectory(channel), RemoteSessions(channel)
+            return RemoteDirectory(channel), RemotePrograms(channel), RemoteSessions(channel)
         if config.accounts_file is None:
             raise ConfigError("TANDEM_DIRECTORY_URL is not set, nor is TANDEM_ACCOUNTS_FILE")
         try:
-            return FileDirectory(config.accounts_file), None
+            return FileDirectory(config.accounts_file), NoPrograms(), None
         except ValueError as error:
             raise ConfigError(f"TANDEM_ACCOUNTS_FILE: {error}") from None
 

@@ -30,17 +30,28 @@ from services.appserver.handlers.core import Core
 from services.appserver.handlers.hints import Hints
 from services.appserver.handlers.membership import Membership
 from services.appserver.handlers.news import News
+from services.appserver.handlers.no_transfers import NoTransfers
 from services.appserver.handlers.outside import Outside, Places
 from services.appserver.handlers.planner import Planner
+from services.appserver.handlers.programs import Ages, ProgramCache
+from services.appserver.handlers.signals import Signals
 from services.appserver.handlers.tools import Tools
 from services.appserver.handlers.traces import Traces
 from services.appserver.handlers.watch import Looks, Statistics, Watch
-from services.appserver.ports import CallHost, Calls, CallsFactory, HttpTrigger, Resolver
+from services.appserver.ports import (
+    CallHost,
+    Calls,
+    CallsFactory,
+    HttpTrigger,
+    Resolver,
+    Transfers,
+)
 from tandem import __version__
 from tandem.bus.events import NodeDraining, NodeStarted, NodeStopped
 from tandem.bus.nodes import NodeAnnounced, Nodes, NodeState
 from tandem.bus.ports import Bus, Keep, Topic
 from tandem.rpc.directory import Account, Directory, DirectoryUnavailable
+from tandem.rpc.programs import NoPrograms, Programs
 from tandem.rpc.server import GrpcServer
 from tandem.runtime.ids import RandomIds
 from tandem.runtime.metrics import Metrics
@@ -76,8 +87,10 @@ class AppServer:
         wall: Callable[[], float] = time.time,
         tracing: Tracing | None = None,
         http: HttpTrigger | None = None,
+        programs: Programs | None = None,
     ) -> None:
         self.config = config
+        self._programs = programs or NoPrograms()
         self._bus = bus
         self.statistics = Statistics()
         self.traces = Traces(bus, wall, self._owners_of)
@@ -124,6 +137,8 @@ class AppServer:
         ways = Outside(resolver, self._work.spawn, clock, self.tools.proxies)
         self.calls: Calls = calls(self._call_host(wall, ways))
         self.callbacks = self._make_callbacks(http)
+        self.signals = Signals(self.deadlines, clock, self._work.arm)
+        self.transfers: Transfers = NoTransfers()
         planner = Planner(self.tools, self.layer, ways, self.callbacks.waits, self._loops)
         self._core.attach(self.layer, planner, self.calls, ways.judge)
 
@@ -138,10 +153,12 @@ class AppServer:
             missing_seconds=config.missing_seconds,
             limit=config.max_accounts,
         )
+        ages = Ages(config.account_seconds, config.account_max_seconds, config.missing_seconds)
         return Tools(
             config=config,
             domains=self.domains,
             accounts=accounts,
+            programs=ProgramCache(self._programs, self._work.spawn, self._clock, ages),
             authenticator=_authenticator(config),
             table=self.location,
             ownership=Ownership(config.node_id),
@@ -195,7 +212,9 @@ class AppServer:
 
     def serve(self, server: GrpcServer) -> None:
         """Add the gRPC service, CallControl."""
-        servicer = GrpcCallControl(self.callbacks, self.calls, self.hang_up)
+        servicer = GrpcCallControl(
+            self.callbacks, self.calls, self.hang_up, self.transfers, self.signals
+        )
         server.add(add_CallControlServicer_to_server, servicer, SERVICE)
 
     def hang_up(self, call_id: str, reason: str) -> bool:
@@ -221,6 +240,8 @@ class AppServer:
         metrics.gauge("tandem_own_bindings", lambda: self.location.own, "Bindings taken here")
         accounts = self.tools.accounts
         metrics.gauge("tandem_cached_accounts", lambda: len(accounts), "Accounts at hand")
+        programs = self.tools.programs
+        metrics.gauge("tandem_cached_dialplans", lambda: len(programs), "Dialplans at hand")
         metrics.gauge(
             "tandem_draining", lambda: self.state == NodeState.DRAINING, "Whether it drains"
         )
@@ -228,6 +249,7 @@ class AppServer:
         metrics.counters("tandem_callbacks", callbacks.counters, "Calls that wait for callbacks")
         metrics.counters("tandem_hints", callbacks.hints.counters, "Next-call hints")
         metrics.gauge("tandem_waits", lambda: len(callbacks), "Calls that wait for callbacks")
+        self.signals.register(metrics)
         metrics.gauge("tandem_traces", lambda: len(self.traces), "Legs whose messages are kept")
         metrics.gauge(
             "tandem_watched_customers",

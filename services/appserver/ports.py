@@ -10,6 +10,7 @@ from services.appserver.config import AppServerConfig
 from services.appserver.domain.best_response import passed_status
 from services.appserver.domain.call import Call
 from services.appserver.domain.callbacks import Trigger
+from services.appserver.domain.legs import LegRef
 from services.appserver.domain.loops import Loops
 from services.appserver.domain.plan import CallPlan, Fork, NextHop, Target
 from services.appserver.domain.proxies import Proxies
@@ -213,6 +214,52 @@ class Steering(Protocol):
         offer; when somebody answers, `second(now)` is called, and the next `ring` of this call
         rings the other end, which is joined to it: then `answered` is called. `failed` comes for
         either end. None if there are too many calls."""
+
+
+class Transfers(Protocol):
+    """What is asked of calls from outside of SIP: by the call manager, the API and tools.
+
+    Each returns Tandem's id of the call that it is about once it has begun, within seconds, and
+    does not wait for anybody to answer; what becomes of it is told by events. Each raises
+    `domain.transfers.Refused` when it can't begin, and has changed nothing then.
+
+    A leg that is transferred away stays in its call until the new party has answered (PEERS 12).
+    Then its far end is joined to the new party and it is hung up; if nobody answers, or the far end
+    hangs up meanwhile, the new party's legs are given up and the call is as it was. The customer is
+    one of the call's owners: that was checked, but the call may have ended since.
+    """
+
+    async def run_dialplan(self, customer: str, dialplan: str, destination: str) -> str:
+        """Run a dialplan for a call without a caller, direction `out`: `req.user` is
+        `destination`, its host the default domain, its From `anonymous`. It calls by
+        `sys.callback`; `sys.dial` has nobody to join to anybody and is refused."""
+
+    async def connect(self, customer: str, first: str, second: str) -> str:
+        """Ring the dial string `first`, then `second`, and join them."""
+
+    async def blind(self, customer: str, leg: LegRef, destination: str, dialplan: str) -> str:
+        """Run the dialplan (`transfer`) with `req.user` as `destination`: whoever answers its dial
+        takes this leg's place. The offer that its legs get is the far end's session description."""
+
+    async def direct(self, customer: str, leg: LegRef, dial: str) -> str:
+        """As `blind`, with a dial string in place of a dialplan."""
+
+    async def dual(self, customer: str, first: LegRef, second: LegRef) -> None:
+        """Join the far ends of two legs of two calls of this node, and hang both legs up."""
+
+
+class Signals(Protocol):
+    """What voice applications hand back to dialplans that wait (POST /api/v1/signals/KEY)."""
+
+    async def wait(self, customer: str, key: str, seconds: float) -> str | None:
+        """The next signal under this key, one that came a little earlier included; None if none
+        came in time. Everybody who waits under a key gets it. Raises
+        `domain.signals.TooManyWaits`."""
+
+    def put(self, customer: str, key: str, body: str, *, keep: bool) -> tuple[int, bool]:
+        """Give it to all who wait; with `keep` and nobody there, keep it for who comes within
+        `domain.signals.KEEP_SECONDS`. How many got it, and whether it is kept. Raises
+        `domain.signals.Full` when too many are kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,8 @@ async def serve(config: EventsConfig) -> None:
     register_bus(metrics, bus)
     if tracing is not None:
         metrics.counters("tandem_spans", tracing.export, "OpenTelemetry spans")
-    http = HttpServer(make_app(events, metrics, config.console_origins), config.http_listen)
+    app = make_app(events, metrics, config.console_origins)
+    http = HttpServer(app, config.http_listen, config.http_cert, config.http_key)
     rpc = GrpcServer(config.grpc_listen, security, sessions, events.ready, tracing)
     events.serve(rpc)
     metrics.counters("tandem_grpc", rpc.counters, "gRPC calls")
@@ -105,8 +106,8 @@ async def serve(config: EventsConfig) -> None:
             await http.start()
             events.join(grpc=rpc.address, http=http.address)
             settle()
-            _say(f"http http://{http.address}", f"grpc {rpc.address}")
-            _say(f"ready http://{http.address}")
+            _say(f"http {http.url}", f"grpc {rpc.address}")
+            _say(f"ready {http.url}")
             await stop.wait()
         finally:
             events.close_consoles()

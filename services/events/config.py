@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from tandem.rpc.security import Security
 from tandem.runtime.address import HostPort
+from tandem.runtime.certificates import check_certificate
 from tandem.runtime.config import check_otlp_endpoint, setting
 
 _LISTEN: Final = HostPort("127.0.0.1", 8081)
@@ -31,6 +32,10 @@ class EventsConfig:
     as in docs/databases.md."""
     http_listen: HostPort = _LISTEN
     """Where REST, event streams, health and metrics are served."""
+    http_cert: Path | None = None
+    """PEM file of a certificate's chain; with it `http_listen` speaks HTTPS."""
+    http_key: Path | None = None
+    """PEM file of its key."""
     grpc_listen: HostPort = _GRPC_LISTEN
     """HOST:PORT of `EventFeed`, for operators' tools."""
     grpc_cert: Path | None = None
@@ -77,6 +82,7 @@ class EventsConfig:
 
     def __post_init__(self) -> None:
         check_otlp_endpoint(self.otlp_endpoint)
+        check_certificate(self.http_cert, self.http_key, ("TANDEM_HTTP_CERT", "TANDEM_HTTP_KEY"))
         self.security()
         for origin in self.console_origins:
             parts = urlsplit(origin)

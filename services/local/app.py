@@ -25,6 +25,7 @@ from services.local.texts import start_lines, taken
 from services.provisioning.app import DatabaseProblem, Provisioning
 from services.provisioning.config import ProvisioningConfig
 from services.provisioning.domain.errors import Invalid
+from services.provisioning.entrypoints.fastagi import register_fastagi
 from services.proxy.adapters.presence import Presence
 from services.proxy.app import Proxy
 from services.proxy.config import ProxyConfig
@@ -116,7 +117,8 @@ class Local:
         )
         routers = [provisioning.router(), events.router(), phones]
         app = make_app(routers, metrics, provisioning.ready)
-        server = HttpServer(app, self._config.http)
+        config = self._config
+        server = HttpServer(app, config.http, config.http_cert, config.http_key)
         try:
             server.open()
         except OSError as error:
@@ -126,7 +128,20 @@ class Local:
         self._started("the consoles", partial(_call, events.close_consoles))
         provisioning.join(grpc=grpc.address, http=server.address)
         self._started("the announcements", provisioning.leave)
-        return start_lines(proxy, server.address, grpc.address, password)
+        lines = start_lines(proxy, server.url, grpc.address, password)
+        return lines + await self._start_fastagi(provisioning, metrics)
+
+    async def _start_fastagi(self, provisioning: Provisioning, metrics: Metrics) -> list[str]:
+        if self._config.fastagi is None:
+            return []
+        server = provisioning.fastagi(self._config.fastagi)
+        try:
+            await server.start()
+        except OSError as error:
+            raise StartProblem(taken("fastagi", self._config.fastagi, error)) from None
+        self._started("FastAGI", server.stop)
+        register_fastagi(metrics, server)
+        return [f"fastagi {server.address}"]
 
     async def _start_grpc(
         self, provisioning: Provisioning, events: Events, appserver: AppServer, metrics: Metrics
@@ -150,6 +165,7 @@ class Local:
             ProvisioningConfig(
                 node_id=PROVISIONING_NODE,
                 database_url=_sqlite(config.data_dir / "provisioning.db"),
+                secret_key=secret(config.data_dir / "secret.key").hex(),
             ),
             bus,
             security=self._security,
@@ -194,6 +210,7 @@ class Local:
             MemoryLink(LINK_APPSERVER, hub),
             OutsideResolver(Resolver()),
             calls=Calls,
+            programs=provisioning.programs,
         )
 
     async def _start_switch(

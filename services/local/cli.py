@@ -103,7 +103,10 @@ def _complain(text: str, status: int) -> int:
 def _config(options: argparse.Namespace, environ: Mapping[str, str]) -> LocalConfig:
     given = {
         name: getattr(options, name)
-        for name in ("sip", "tls", "ws", "wss", "http", "grpc", "tls_cert", "tls_key")
+        for name in (
+            *("sip", "tls", "ws", "wss", "tls_cert", "tls_key"),
+            *("http", "http_cert", "http_key", "fastagi", "grpc"),
+        )
         if getattr(options, name) is not None
     }
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
@@ -193,6 +196,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--tls-cert", type=Path, metavar="PEM", help="certificate chain (else a self-signed one)")
     add("--tls-key", type=Path, metavar="PEM", help="its private key")
     add("--http", type=_listen, metavar="HOST:PORT", help="API and console (127.0.0.1:8080)")
+    add("--http-cert", type=Path, metavar="PEM", help="certificate chain: then --http is HTTPS")
+    add("--http-key", type=Path, metavar="PEM", help="its private key")
+    add("--fastagi", type=_listen, metavar="HOST:PORT", help="FastAGI for Asterisk (port 4573)")
     add("--grpc", type=_listen, metavar="HOST:PORT", help="gRPC for tools (127.0.0.1:50051)")
     add("--log-level", choices=logs.LEVELS, default="warning", help="what to log (warning)")
     database = commands.add_parser(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from tandem.runtime.address import HostPort
+from tandem.runtime.certificates import check_certificate
 from tandem.sip.digest import ALGORITHMS
 
 DEFAULT_DOMAIN: Final = "local"
@@ -33,6 +34,11 @@ class LocalConfig:
     """PEM file of the certificate chain; a self-signed one is made when this is None."""
     tls_key: Path | None = None
     http: HostPort = HostPort("127.0.0.1", 8080)  # noqa: RUF009  # it is immutable
+    http_cert: Path | None = None
+    """PEM file of a certificate's chain; with it `http` speaks HTTPS."""
+    http_key: Path | None = None
+    fastagi: HostPort | None = None
+    """Where Asterisk machines ask what to do with a call; None: nowhere."""
     grpc: HostPort = HostPort("127.0.0.1", 50051)  # noqa: RUF009  # it is immutable
     """Where operators' tools ask."""
     rate_limit: float = 1000.0
@@ -47,6 +53,7 @@ class LocalConfig:
     def __post_init__(self) -> None:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("--tls-cert and --tls-key go together")
+        check_certificate(self.http_cert, self.http_key, ("--http-cert", "--http-key"))
         for option, listener in self.listeners:
             if not _numeric(listener.host):
                 raise ValueError(f"--{option} {listener}: give a numeric address")

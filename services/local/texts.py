@@ -26,14 +26,14 @@ def taken(option: str, address: object, error: OSError) -> str:
     return f"can't listen on {address}: {error.strerror or error}"
 
 
-def start_lines(proxy: Proxy, http: HostPort, grpc: HostPort, password: str | None) -> list[str]:
+def start_lines(proxy: Proxy, http: str, grpc: HostPort, password: str | None) -> list[str]:
     """What is shown at the start: how to log in, and where phones go."""
     lines = []
     if password is not None:
         lines += ["administrator  admin", f"password       {password}   (shown only this once)"]
     for transport, host, port in proxy.addresses:
         lines.append(f"sip {transport} {HostPort(host, port)}")
-    lines += [f"http http://{http}", f"grpc {grpc}"]
+    lines += [f"http {http}", f"grpc {grpc}"]
     servers = [a for a in proxy.addresses if a[0] in ("udp", "tls")]
     if servers:
         _, host, port = servers[0]

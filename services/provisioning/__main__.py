@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from services.provisioning.app import Provisioning
 from services.provisioning.config import ProvisioningConfig
 from services.provisioning.domain.errors import ProvisioningError
+from services.provisioning.entrypoints.fastagi import register_fastagi
 from services.provisioning.entrypoints.http_console import add_console
 from tandem.bus.metrics import register_bus, register_nodes
 from tandem.bus.open import open_bus
@@ -59,7 +60,10 @@ async def serve(config: ProvisioningConfig) -> int:
     register_nodes(metrics, service.nodes)
     app = make_service_app("Tandem provisioning", [service.router()], metrics, service.ready)
     add_console(app, config.events_url)
-    http = HttpServer(app, config.http_listen)
+    http = HttpServer(app, config.http_listen, config.http_cert, config.http_key)
+    fastagi = service.fastagi(config.fastagi_listen) if config.fastagi_listen else None
+    if fastagi is not None:
+        register_fastagi(metrics, fastagi)
     tracing = _tracing(config)
     if tracing is not None:
         metrics.counters("tandem_spans", tracing.export, "OpenTelemetry spans")
@@ -76,15 +80,21 @@ async def serve(config: ProvisioningConfig) -> int:
             if not await _first_start(service, config):
                 later = asyncio.create_task(_later(service, config), name="first start")
             await http.start()
+            if fastagi is not None:
+                await fastagi.start()
             service.join(grpc=grpc.address, http=http.address)
             settle()
-            _say(f"http http://{http.address}", f"grpc {grpc.address}")
-            _say(f"ready: http://{http.address}")
+            _say(f"http {http.url}", f"grpc {grpc.address}")
+            if fastagi is not None:
+                _say(f"fastagi {fastagi.address}")
+            _say(f"ready: {http.url}")
             await stop.wait()
         finally:
             if later is not None:
                 later.cancel()
             await bounded(service.leave(), "the announcements")
+            if fastagi is not None:
+                await bounded(fastagi.stop(), "the FastAGI server")
             await bounded(http.stop(), "the HTTP server")
             await bounded(grpc.stop(), "the gRPC server")
             await bounded(bus.close(), "the bus")

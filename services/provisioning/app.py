@@ -13,34 +13,51 @@ from typing import Final
 from fastapi import APIRouter
 
 from services.provisioning.adapters.appservers_grpc import RemoteAppservers
+from services.provisioning.adapters.callcontrol_grpc import RemoteCallControl
+from services.provisioning.adapters.checks import RunnerChecks, runners
 from services.provisioning.adapters.database import open_database
 from services.provisioning.adapters.passwords import Argon2Hasher
+from services.provisioning.adapters.secretbox import SecretBox
 from services.provisioning.adapters.sql_store import SqlStore
 from services.provisioning.config import ProvisioningConfig
 from services.provisioning.domain.errors import Conflict, DatabaseProblem
 from services.provisioning.entrypoints import grpc_directory, grpc_ops
+from services.provisioning.entrypoints.fastagi import FastAgiServer
 from services.provisioning.entrypoints.grpc_directory import GrpcDirectory
 from services.provisioning.entrypoints.grpc_ops import GrpcOps
 from services.provisioning.entrypoints.http import make_router
 from services.provisioning.entrypoints.http_route import UseCases
 from services.provisioning.handlers import administrator
 from services.provisioning.handlers.accounts import Accounts
+from services.provisioning.handlers.agi import Agi
+from services.provisioning.handlers.agi_rules import AgiRules
 from services.provisioning.handlers.api_keys import ApiKeys
+from services.provisioning.handlers.callmanager import CallManager
 from services.provisioning.handlers.customers import Customers
+from services.provisioning.handlers.dialplans import Dialplans
 from services.provisioning.handlers.directory import StoredDirectory
 from services.provisioning.handlers.domains import Domains
 from services.provisioning.handlers.housekeeping import Housekeeping
+from services.provisioning.handlers.leases import Leases
 from services.provisioning.handlers.location import LocationCopy
 from services.provisioning.handlers.login import Login
 from services.provisioning.handlers.nodes import Operations
 from services.provisioning.handlers.notices import Notices
+from services.provisioning.handlers.openmethods import OpenMethods
+from services.provisioning.handlers.orders import Orders
+from services.provisioning.handlers.programs import StoredPrograms
+from services.provisioning.handlers.providers import Limits, Providers
+from services.provisioning.handlers.sealing import Sealing
 from services.provisioning.handlers.sessions import StoredSessions
-from services.provisioning.ports import Clock
+from services.provisioning.handlers.signals import Signals
+from services.provisioning.handlers.values import Values
+from services.provisioning.ports import Checker, Clock
 from tandem import __version__
 from tandem.bus.events import NodeDraining, NodeStarted, NodeStopped
 from tandem.bus.nodes import NodeAnnounced, Nodes, NodeState
 from tandem.bus.ports import Bus, Keep, Topic
 from tandem.rpc.directory import Directory, DirectoryUnavailable
+from tandem.rpc.programs import Programs
 from tandem.rpc.security import Security
 from tandem.rpc.server import GrpcServer
 from tandem.rpc.sessions import Sessions
@@ -63,7 +80,8 @@ _log = logging.getLogger(__name__)
 class Provisioning:
     """The service. `start` may raise DatabaseProblem, whose text is one line for the operator.
 
-    `security` is what its calls to appservers are made with; None: that of `config`.
+    `security` is what its calls to appservers are made with; None: that of `config`. `checker`
+    finds what is wrong with a dialplan that is saved; None: who would run it.
     """
 
     def __init__(
@@ -72,8 +90,11 @@ class Provisioning:
         bus: Bus,
         clock: Clock = time.time,
         security: Security | None = None,
+        checker: Checker | None = None,
     ) -> None:
         self._config = config
+        self._checks = RunnerChecks(runners())
+        self._checker = checker or self._checks
         self._bus = bus
         self._clock = clock
         self._me = NodeAnnounced(
@@ -92,21 +113,32 @@ class Provisioning:
             memory_kib=config.argon2_memory_kib,
             parallelism=config.argon2_parallelism,
         )
+        self._notices = Notices(bus)
+        self._sealing = Sealing(SecretBox(config.secrets))
         self._cases = self._use_cases()
         self._tasks: list[asyncio.Task[None]] = []
         self.opened = asyncio.Event()
         """Set once the database was opened."""
         self.directory: Directory = StoredDirectory(self._store, self._cases.location)
+        leases = Leases(self._store, self._notices, self._sealing)
+        self.programs: Programs = StoredPrograms(self._store, self._sealing, leases, clock)
         self.sessions: Sessions = self._cases.sessions
 
     def _use_cases(self) -> UseCases:
         store, clock, config = self._store, self._clock, self._config
-        notices = Notices(self._bus)
+        notices = self._notices
         sessions = StoredSessions(store, clock, cache_seconds=config.session_cache_seconds)
+        control = RemoteCallControl(self._appservers)
         return UseCases(
             accounts=Accounts(store, notices, clock),
+            agi_rules=AgiRules(store),
+            call_manager=CallManager(store, self.nodes, control),
+            open_methods=OpenMethods(store, time.monotonic),
+            orders=Orders(self._bus),
+            signals=Signals(self.nodes, control),
             api_keys=ApiKeys(store, sessions, clock),
             customers=Customers(store, notices, self._hasher, sessions, clock),
+            dialplans=Dialplans(store, notices, self._checker, clock, quota=config.max_dialplans),
             domains=Domains(store, notices, clock),
             location=LocationCopy(store, clock, kept=not config.broker_url.startswith("memory:")),
             login=Login(
@@ -118,7 +150,15 @@ class Provisioning:
                 token_seconds=config.token_seconds,
             ),
             operations=Operations(self.nodes, self._bus, self._appservers, time.monotonic),
+            providers=Providers(
+                store,
+                notices,
+                self._sealing,
+                clock,
+                Limits(config.max_providers, config.barred_providers),
+            ),
             sessions=sessions,
+            values=Values(store, clock),
         )
 
     async def start(self) -> None:
@@ -136,6 +176,7 @@ class Provisioning:
         self._bus.subscribe(Topic.DIRECTORY, self._cases.sessions.take, name=f"{node}-sessions")
         housekeeping = Housekeeping(
             location,
+            self._cases.providers,
             flush_seconds=self._config.location_flush_seconds,
             purge_seconds=self._config.purge_seconds,
         )
@@ -152,6 +193,7 @@ class Provisioning:
         if self._tasks:
             await self._cases.location.flush_or_log()
         self._tasks = []
+        await self._checks.stop()
         await self._appservers.close()
         self._hasher.close()
         await self._store.close()
@@ -173,10 +215,18 @@ class Provisioning:
     def serve(self, server: GrpcServer) -> None:
         """Add the gRPC services."""
         cases = self._cases
-        directory = GrpcDirectory(self.directory, cases.location.pieces, self.sessions)
+        directory = GrpcDirectory(
+            self.directory, cases.location.pieces, self.sessions, self.programs
+        )
         server.add(add_DirectoryServicer_to_server, directory, grpc_directory.NAME)
         ops = GrpcOps(cases.operations, cases.location)
         server.add(add_OpsServicer_to_server, ops, grpc_ops.NAME)
+
+    def fastagi(self, listen: HostPort) -> FastAgiServer:
+        """A server for Asterisk machines; it is to be started and stopped."""
+        cases = self._cases
+        agi = Agi(cases.sessions, cases.agi_rules, cases.call_manager, cases.signals, cases.orders)
+        return FastAgiServer(listen, agi)
 
     def register(self, metrics: Metrics) -> None:
         """Show what is counted here."""
@@ -220,6 +270,10 @@ class Provisioning:
         except Conflict:  # another was faster, and now it is there
             await self.ensure_domains(domains)
             return await self.ensure_administrator(password)
+
+    async def reseal(self) -> int:
+        """Seal by the newest key what an older one sealed, as every start does; how many."""
+        return await self._cases.providers.reseal()
 
     async def _open(self) -> None:
         config = self._config

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from services.provisioning.domain.eventsurl import events_base
-from tandem.rpc.security import Security
+from tandem.rpc.security import MIN_KEY, Security
 from tandem.runtime.address import HostPort
+from tandem.runtime.certificates import check_certificate
 from tandem.runtime.config import check_otlp_endpoint, setting
 
 _LISTEN: Final = HostPort("127.0.0.1", 8080)
@@ -31,6 +33,13 @@ class ProvisioningConfig:
     `mariadb://…`; see docs/databases.md."""
     http_listen: HostPort = _LISTEN
     """HOST:PORT of the API, the console, health and metrics."""
+    http_cert: Path | None = None
+    """PEM file of a certificate's chain; with it `http_listen` speaks HTTPS."""
+    http_key: Path | None = None
+    """PEM file of its key."""
+    fastagi_listen: HostPort | None = None
+    """HOST:PORT where Asterisk machines ask what to do with a call (FastAGI's port is 4573); empty:
+    nowhere."""
     grpc_listen: HostPort = _GRPC_LISTEN
     """HOST:PORT where appservers, events nodes and operators' tools ask; never a public address."""
     grpc_cert: Path | None = None
@@ -63,6 +72,18 @@ class ProvisioningConfig:
     """How often expired tokens, keys and bindings are deleted."""
     database_wait_seconds: float = setting(5.0, minimum=0.1)
     """How long a request waits for the database before it gets 503."""
+    secret_key: str = field(default="", repr=False)
+    """What providers' passwords are sealed by in the database, 16 characters at least; empty: the
+    cluster key."""
+    old_secret_keys: tuple[str, ...] = field(default=(), repr=False)
+    """Former values of it, or of the cluster key where that served, commas between: what they
+    sealed is opened, and sealed anew at the next start."""
+    barred_providers: str = ""
+    """A regular expression; providers whose host it matches anywhere are refused."""
+    max_providers: int = setting(100, minimum=0)
+    """Providers that a customer may have, unless its own `max_providers` says otherwise."""
+    max_dialplans: int = setting(100, minimum=0)
+    """Dialplans that a customer may have, unless its own `max_dialplans` says otherwise."""
     argon2_time_cost: int = setting(3, minimum=1)
     """Passes of argon2id (RFC 9106 §4, the second recommended option)."""
     argon2_memory_kib: int = setting(65536, minimum=64)
@@ -72,9 +93,23 @@ class ProvisioningConfig:
 
     def __post_init__(self) -> None:
         check_otlp_endpoint(self.otlp_endpoint)
+        check_certificate(self.http_cert, self.http_key, ("TANDEM_HTTP_CERT", "TANDEM_HTTP_KEY"))
         self.security()
         for url in self.events_url:
             events_base(url)
+        if self.secret_key and len(self.secret_key) < MIN_KEY:
+            raise ValueError(f"TANDEM_SECRET_KEY is too short: {MIN_KEY} characters at least")
+        try:
+            re.compile(self.barred_providers)
+        except re.error as fault:
+            raise ValueError(f"TANDEM_BARRED_PROVIDERS: {fault}") from None
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What the keys for secrets in the database are derived from, the newest first; none for
+        a service that runs alone without a key."""
+        found = (self.secret_key, self.cluster_key, *self.old_secret_keys)
+        return tuple(dict.fromkeys(secret for secret in found if secret))
 
     def security(self) -> Security:
         """What protects gRPC; of a service that runs alone the key is random if there is none.

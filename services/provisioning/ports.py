@@ -5,11 +5,13 @@ Everything that a `Work` reads or changes lies within the scope that it was made
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+from services.provisioning.domain.agi import AgiRule
+from services.provisioning.domain.callmanager import Access, FoundLeg, LegRef
 from services.provisioning.domain.entities import (
     ApiKey,
     Customer,
@@ -17,14 +19,26 @@ from services.provisioning.domain.entities import (
     SipAccount,
     Token,
 )
+from services.provisioning.domain.leases import Held, Orphan
+from services.provisioning.domain.programs import (
+    DialplanVersion,
+    ProviderBinding,
+    ShownBinding,
+    StoredDialplan,
+    StoredProvider,
+    StoredValue,
+)
 from services.provisioning.domain.scope import Scope
 from tandem.bus.hints import Hint
 from tandem.bus.location import Binding
+from tandem.dialplan.script import Dialplan, Language, Problem
 from tandem.rpc.directory import Account
 from tandem.rpc.sessions import Principal
 
 Clock = Callable[[], float]
 """Unix time in seconds."""
+Checker = Callable[[Language, str], Awaitable[Sequence[Problem]]]
+"""What is wrong with a dialplan's source, before it is ever run."""
 
 T = TypeVar("T")
 
@@ -135,6 +149,133 @@ class BindingRows(Protocol):
         """Delete what expired."""
 
 
+class OwnedList(Protocol[T]):
+    """A short list that each customer has, read and replaced as a whole."""
+
+    async def of(self, owner: str) -> Sequence[T]:
+        """A customer's, in order; nothing when he is not in scope."""
+
+    async def replace(self, owner: str, items: Sequence[T]) -> None:
+        """Put this list in its place."""
+
+
+class DialplanRows(Rows[StoredDialplan], Protocol):
+    """Dialplans, by id, and their versions."""
+
+    async def for_switch(self, owner: str, name: str) -> Dialplan | None:
+        """The same as the appserver wants it, with what its runs may do."""
+
+    async def count_of(self, owner: str) -> int:
+        """How many a customer has."""
+
+    async def names_of(self, owner: str) -> Sequence[str]:
+        """The names of a customer's."""
+
+    async def add_version(self, version: DialplanVersion, *, keep: int) -> None:
+        """Add one, and forget those beyond the newest `keep`, but not the one that is published
+        until now."""
+
+    async def newest_version(self, dialplan: str) -> int:
+        """The highest number in use, 0 for none."""
+
+    async def versions(self, dialplan: str, offset: int, count: int) -> Page[DialplanVersion]:
+        """A piece of the list, the newest first, without the sources."""
+
+    async def version(self, dialplan: str, number: int) -> DialplanVersion | None:
+        """One, with its source."""
+
+    async def used_by(self, owner: str, name: str) -> Sequence[str]:
+        """Which of the owner's accounts and providers use a dialplan, by their names."""
+
+    async def rename_for_users(self, owner: str, old: str, new: str) -> None:
+        """Have them use it by its new name."""
+
+
+class ProviderRows(Rows[StoredProvider], Protocol):
+    """Providers, by id."""
+
+    async def mark_removed(self, key: str, now: float) -> None:
+        """Delete one for everybody's eyes, and keep what it takes to unregister it."""
+
+    async def owned_by(self, owner: str) -> Sequence[StoredProvider]:
+        """All of one customer's, by name."""
+
+    async def count_of(self, owner: str) -> int:
+        """How many a customer has."""
+
+    async def count_in_domain(self, domain: str) -> int:
+        """How many have their contact in a domain."""
+
+    async def is_anothers_contact(self, username: str, domain: str, owner: str) -> bool:
+        """Whether this AOR is the register contact of somebody else than `owner`, in scope or
+        not."""
+
+    async def contact_for_switch(self, username: str, domain: str) -> Account | None:
+        """The account that calls to a register contact reach."""
+
+
+class LeaseRows(Protocol):
+    """Which appserver registers at which provider, and how that stands."""
+
+    async def page(self, offset: int, count: int) -> Page[ShownBinding]:
+        """A piece of the list, by owner and provider."""
+
+    async def now(self) -> float:
+        """Unix time, the same for all instances."""
+
+    async def anything(self) -> bool:
+        """Whether there is a registration to be made, kept or ended."""
+
+    async def renew(self, node: str, until: float) -> None:
+        """This node lives until then, and what it holds is its own."""
+
+    async def leave(self, node: str) -> None:
+        """This node is gone, and holds nothing."""
+
+    async def nodes(self, now: float) -> Sequence[str]:
+        """Those that live."""
+
+    async def held_by(self, node: str) -> Sequence[Held]:
+        """All that this node was given."""
+
+    async def orphans(self, now: float) -> Sequence[Orphan]:
+        """Those that no live node holds, and that are to be registered, or to be unregistered."""
+
+    async def take(self, node: str, orphans: Sequence[Orphan]) -> None:
+        """Give them to this node."""
+
+    async def store(self, bindings: Sequence[ProviderBinding]) -> None:
+        """Replace these."""
+
+    async def give_up(self, providers: Iterable[str]) -> None:
+        """Register no more at these, until their owners want it again."""
+
+    async def forget(self, providers: Iterable[str]) -> None:
+        """Delete those of these that were deleted by their owners."""
+
+    async def purge(self, now: float) -> None:
+        """Delete what nobody needs any more."""
+
+
+class ValueRows(Protocol):
+    """The customers' key/value stores."""
+
+    async def page(self, offset: int, count: int) -> Page[StoredValue]:
+        """A piece of the list, by owner and key."""
+
+    async def read(self, owner: str, key: str) -> StoredValue | None:
+        """One."""
+
+    async def write(self, value: StoredValue, *, limit: int) -> bool:
+        """Add or replace; False when the owner has `limit` keys already."""
+
+    async def remove(self, owner: str, key: str) -> bool:
+        """Whether it was there."""
+
+    async def keys(self, owner: str) -> Sequence[str]:
+        """The keys in use, in order."""
+
+
 class Work(Protocol):
     """One transaction."""
 
@@ -150,6 +291,18 @@ class Work(Protocol):
     def tokens(self) -> TokenRows: ...
     @property
     def bindings(self) -> BindingRows: ...
+    @property
+    def access(self) -> OwnedList[Access]: ...
+    @property
+    def agi_rules(self) -> OwnedList[AgiRule]: ...
+    @property
+    def dialplans(self) -> DialplanRows: ...
+    @property
+    def providers(self) -> ProviderRows: ...
+    @property
+    def leases(self) -> LeaseRows: ...
+    @property
+    def values(self) -> ValueRows: ...
 
 
 class Store(Protocol):
@@ -174,8 +327,70 @@ class Appservers(Protocol):
         """End a call; False when it does not have it."""
 
 
+class CallControl(Protocol):
+    """Asks an appserver, named by the `host:port` of its gRPC server, about calls. All raise
+    AppserverSilent, within seconds, when it does not answer, and those that begin something
+    CallRefused."""
+
+    async def run_dialplan(
+        self, address: str, customer: str, dialplan: str, destination: str
+    ) -> str:
+        """Run a dialplan for a call without a caller; the call's id."""
+
+    async def connect(self, address: str, customer: str, first: str, second: str) -> str:
+        """Ring two dial strings and join them; the call's id."""
+
+    async def find_leg(self, address: str, customer: str, identifier: str) -> Sequence[FoundLeg]:
+        """The legs that an identifier names."""
+
+    async def blind(
+        self, address: str, customer: str, leg: LegRef, destination: str, dialplan: str
+    ) -> str:
+        """Transfer a leg's far end by a dialplan; the call's id."""
+
+    async def direct(self, address: str, customer: str, leg: LegRef, dial: str) -> str:
+        """The same to a dial string."""
+
+    async def dual(self, address: str, customer: str, first: LegRef, second: LegRef) -> None:
+        """Join the far ends of two legs."""
+
+    async def hang_up_of(self, address: str, call_id: str, customer: str) -> bool:
+        """End a call of this customer ("": of anybody); False when it has no such call."""
+
+    async def put_signal(
+        self, address: str, customer: str, key: str, body: str, *, keep: bool
+    ) -> tuple[int, bool]:
+        """Hand a signal over: how many got it, whether it is kept. Raises Conflict when too many
+        are kept."""
+
+
 class AppserverSilent(Exception):
     """It does not answer."""
+
+
+class AppserverUnreachable(AppserverSilent):
+    """It could not be reached, and so has not heard what it was asked."""
+
+
+class SealBroken(Exception):
+    """A sealed text can't be opened; the text says why, and holds nothing of it."""
+
+
+class Sealer(Protocol):
+    """Keeps texts so that who reads the database can't read them."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is a key."""
+
+    def seal(self, text: str, bound: str) -> str:
+        """What to keep of a text that belongs to `bound`."""
+
+    def open(self, sealed: str, bound: str) -> str:
+        """The text. Raises SealBroken."""
+
+    def is_old(self, sealed: str) -> bool:
+        """Whether it is to be sealed anew, since there is a newer key."""
 
 
 class PasswordHasher(Protocol):

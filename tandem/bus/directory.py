@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class DirectoryChanged:
-    """Published on Topic.DIRECTORY when an account, a customer or a domain changed."""
+    """Published on Topic.DIRECTORY when an account, a customer, a domain, a dialplan or a provider
+    changed."""
 
     kind: str
-    """`sip-account`, `customer` or `domain`."""
+    """`sip-account`, `customer`, `domain`, `dialplan` or `provider`."""
     key: str
-    """`username@domain` of the account, the customer's user name, or the domain's name."""
+    """`username@domain` of the account (or of a provider's contact), the customer's user name, the
+    domain's name, or `owner/name` of the dialplan or provider."""

@@ -440,6 +440,28 @@ class SipTrace(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallOrdered(Event):
+    """A program asked to start, transfer or join calls. Not `call.…`: it is no part of what
+    an appserver tells of a call, and may be refused before there is one."""
+
+    service = "provisioning"
+    type = "callmanager.ordered"
+    order: str
+    """`webcallback`, `connect`, `blindtransfer`, `transfer` or `dualtransfer`."""
+    destination: str
+    source: str
+    """The address of the program."""
+    by: str
+    """Whose key it showed; "": none, for a method that is open."""
+    outcome: str
+    """`begun`, or why not."""
+
+    def text(self) -> str:
+        who = f"{self.by} from {self.source}" if self.by else f"{self.source}, without a key,"
+        return f"{who} asked for {self.order} {self.destination}".rstrip() + f": {self.outcome}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoginFailed(Event):
     """Somebody gave a wrong web password."""
 
@@ -459,6 +481,6 @@ EVENT_TYPES: dict[str, type[Event]] = {
         AuthenticationFailed, CallStarted, CallForwarded, CallProgress, LegFailed, CallAnswered,
         CallChanged, CallEnded, CallRecord, MessageDropped, NodeStarted, LoginFailed,
         NodeStopped, NodeDraining, NodeLost, MessagesLost, CallbackWaiting, CallbackTriggered,
-        CallbackMatched, CallbackFailed, SipTrace,
+        CallbackMatched, CallbackFailed, SipTrace, CallOrdered,
     )
 }  # fmt: skip

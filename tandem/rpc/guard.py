@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from tandem.rpc.caller import SERVICE, Caller, Context, enter
-from tandem.rpc.directory import DirectoryUnavailable
+from tandem.rpc.directory import DirectoryUnavailable, OutcomeUnknown
 from tandem.rpc.security import Security
 from tandem.rpc.sessions import MAX_TOKEN_LENGTH, Sessions, bearer
 
@@ -151,6 +151,8 @@ class Guard(grpc.aio.ServerInterceptor):
                 self._told_at = time.monotonic()
                 _log.warning("%s: %s", method, fault)
             text = "The directory does not answer; nothing was changed. Try again."
+            if isinstance(fault, OutcomeUnknown):
+                text = "The directory went away at the very end; look whether the change was made."
             await context.abort(grpc.StatusCode.UNAVAILABLE, text)
         self.counters.crashed += 1
         _log.error("%s crashed", method, exc_info=fault)

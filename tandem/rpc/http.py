@@ -57,6 +57,8 @@ PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
                                 "properties": {
                                     "field": {"type": "string"},
                                     "detail": {"type": "string"},
+                                    "line": {"type": "integer", "description": "From 1."},
+                                    "column": {"type": "integer", "description": "From 1."},
                                 },
                             },
                         },
@@ -74,6 +76,7 @@ class Problem(HTTPException):
     """An error that the client gets as a problem document.
 
     `errors` is a sequence of (field, what is wrong with it); `field` and `detail` alone do for one.
+    `places` are the line and column of each, for a field that holds a program; 0: unknown.
     """
 
     def __init__(
@@ -84,11 +87,13 @@ class Problem(HTTPException):
         title: str | None = None,
         field: str | None = None,
         errors: Sequence[tuple[str, str]] = (),
+        places: Sequence[tuple[int, int]] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.status = status
         self.title = title or http.HTTPStatus(status).phrase
         self.errors = tuple(errors) or (((field, detail),) if field else ())
+        self.places = tuple(places)
         self.field = field or (self.errors[0][0] if self.errors else None)
         super().__init__(status, detail, dict(headers) if headers else None)
 
@@ -100,6 +105,8 @@ class Problem(HTTPException):
         if self.errors:
             body["field"] = self.field
             body["errors"] = [{"field": name, "detail": text} for name, text in self.errors]
+            for error, (line, column) in zip(body["errors"], self.places, strict=False):
+                error |= {"line": line, "column": column} if line else {}
         return body
 
     def response(self) -> Response:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
@@ -20,10 +21,18 @@ BACKLOG: Final = 128
 
 
 class HttpServer:
-    """Serves one ASGI application on one socket."""
+    """Serves one ASGI application on one socket: HTTPS if it is given a certificate's chain and
+    its key (PEM files, see `tandem.runtime.certificates`), else HTTP."""
 
-    def __init__(self, app: Any, listen: HostPort) -> None:
+    def __init__(
+        self,
+        app: Any,
+        listen: HostPort,
+        certificate: Path | None = None,
+        key: Path | None = None,
+    ) -> None:
         self._listen = listen
+        self._scheme = "http" if certificate is None else "https"
         self._socket: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
         self._server = _Server(
@@ -37,6 +46,8 @@ class HttpServer:
                 timeout_graceful_shutdown=GRACE_SECONDS,
                 ws_max_size=64 * 1024,
                 ws="websockets-sansio",
+                ssl_certfile=certificate,
+                ssl_keyfile=key,
             )
         )
 
@@ -44,6 +55,11 @@ class HttpServer:
     def address(self) -> HostPort:
         """Where it listens; the real port once it is open."""
         return self._listen
+
+    @property
+    def url(self) -> str:
+        """The same with `http` or `https`."""
+        return f"{self._scheme}://{self._listen}"
 
     def open(self) -> None:
         """Bind and listen. Raises OSError when the address is taken or not ours."""

@@ -211,6 +211,96 @@ async def _gone(browser: Browser, css: str, text: str) -> None:
     await eventually(look, f"{text!r} to leave {css}")
 
 
+# -- providers and dialplans -----------------------------------------------------------------------
+
+
+async def test_a_provider_is_added_shown_and_changed(console: Console) -> None:
+    browser, api = console.browser, console.switch.api
+    await browser.click("#new-provider")
+    await browser.shows("#provider-form", "New provider")
+    for name, text in {
+        "name": "carrier", "server": "sip.example.com", "username": "77", "password": "rosebud7",
+        "register_contact": "someone",
+    }.items():  # fmt: skip
+        await browser.fill(f"#provider-form [name={name}]", text)
+    await browser.click("#save-provider")
+    shown = await browser.shows("#providers", "carrier")
+    assert f"someone@{DOMAIN}" in shown
+    await browser.click("#providers td.actions button")
+    await browser.shows("#provider-form", "Provider carrier")
+    await browser.fill("#provider-form [name=server]", "nowhere")
+    await browser.click("#save-provider")
+    await browser.shows("#error", "server: ")
+    await browser.fill("#provider-form [name=server]", "sip.example.org")
+    await browser.click("#save-provider")
+    await browser.shows("#providers", "sip.example.org")
+    (kept,) = (await api.get("/providers"))["items"]
+    assert kept["has_password"] is True
+    assert "rosebud7" not in await browser.script("return document.documentElement.outerHTML")
+
+
+async def test_a_dialplan_shows_faults_at_their_lines_and_goes_back_to_a_version(
+    console: Console,
+) -> None:
+    browser, api = console.browser, console.switch.api
+    await api.add_account("planned", "secret1")
+    right = "exten => _X.,1,Dial(planned@local)"
+    await browser.click("#new-dialplan")
+    await browser.shows("#dialplan-editor", "New dialplan")
+    await browser.fill("#dialplan-form [name=name]", "Mine")
+    await browser.script(
+        "document.querySelector('#dialplan-form').elements.language.value = 'lines'"
+    )
+    await browser.fill("#dialplan-form [name=source]", f"{right}\nexten => broken")
+    await browser.click("#save-dialplan")
+    assert "exten => broken" in await browser.shows("#dialplan-faults", "line 2, column ")
+    chosen = await browser.script(
+        "const field = document.activeElement;"
+        "return field.value.slice(field.selectionStart, field.selectionEnd)"
+    )
+    assert chosen == "exten => broken"
+    await browser.fill("#dialplan-form [name=source]", right)
+    await browser.click("#save-dialplan")
+    await browser.shows("#dialplan-title", "saved as version 1")
+    assert not await browser.text("#dialplan-faults")
+    await browser.fill("#dialplan-form [name=source]", f"; second\n{right}")
+    await browser.click("#save-dialplan")
+    await browser.shows("#dialplan-title", "saved as version 2")
+    await browser.shows("#version", "2, in use")
+    await browser.script("document.querySelector('#version').value = '1'")
+    await browser.click("#roll-back")
+    await browser.shows("#dialplan-title", "back at version 1")
+    (kept,) = (await api.get("/dialplans"))["items"]
+    assert (kept["version"], kept["name"]) == (1, "Mine")
+    assert (
+        await browser.script(
+            "return document.querySelector('#dialplan-form').elements.source.value"
+        )
+        == right
+    )
+
+
+async def test_an_account_is_given_a_dialplan(console: Console) -> None:
+    browser, api = console.browser, console.switch.api
+    made = await api.add_account("given", "secret1")
+    if not (await api.get("/dialplans"))["items"]:
+        body = {"name": "Mine", "language": "lines", "source": ""}
+        assert (await api.client.post("/api/v1/dialplans", json=body)).status_code == 201
+    await browser.open(str(api.client.base_url))
+    await browser.shows("#use-dialplan", f"given@{DOMAIN}")
+    await browser.script(
+        "const form = document.querySelector('#use-dialplan').elements;"
+        "form.account.value = arguments[0];"
+        "form.account.dispatchEvent(new Event('change'));"
+        "form.out.value = 'Mine';",
+        made["id"],
+    )
+    await browser.click("#use-dialplan button")
+    await browser.shows("#use-done", "Saved.")
+    account = await api.get(f"/sip-accounts/{made['id']}")
+    assert (account["out_dialplan"], account["in_dialplan"]) == ("Mine", None)
+
+
 # -- what happens ----------------------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ from tandem.sip.message import Request, Response, parse_message
 from tandem.sip.transaction import ClientTransaction, Hop, ServerTransaction
 from tandem.sip.uri import Uri
 from tandem.siptransport.flowtoken import FlowName, TokenKey
+from tests.support.programs import FakePrograms
 
 logger = logging.getLogger(__name__)
 
@@ -256,6 +257,7 @@ class Site:
         self.directory = FakeDirectory(*accounts)
         self.resolver = FakeResolver()
         self.http = FakeHttp()
+        self.programs = FakePrograms()
         config = AppServerConfig(
             **{
                 "node_id": "as1", "local_hosts": ("192.0.2.1:5060",),
@@ -265,6 +267,7 @@ class Site:
         self.app = AppServer(
             config, self.bus, self.directory, self.link, self.resolver,
             calls=b2bua, clock=lambda: self.now, wall=lambda: self.wall, http=self.http,
+            programs=self.programs,
         )  # fmt: skip
         self.serial = 0
 

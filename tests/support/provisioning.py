@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from services.provisioning.app import Provisioning
 from services.provisioning.config import ProvisioningConfig
+from services.provisioning.ports import Checker
 from tandem.bus.memory import MemoryBus
 from tandem.bus.ports import Envelope, Topic
 from tandem.rpc.http import install
@@ -21,6 +22,7 @@ from tandem.rpc.security import Security
 
 ADMIN_PASSWORD = "sesame-of-the-admin"
 CUSTOMER_PASSWORD = "sesame-of-a-customer"
+SECRET_KEY = "what secrets are sealed by"
 
 
 class Clock:
@@ -118,14 +120,20 @@ async def running(
     *,
     wait_seconds: float = 30.0,
     flush_seconds: float = 0.05,
+    checker: Checker | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Rig]:
     """The service between start and stop, with the database at a URL. `wait_seconds` is for tests
     of a database that does not answer; others wait as long as a busy machine takes.
-    `flush_seconds`: how often bindings are written behind."""
+    `flush_seconds`: how often bindings are written behind; `settings`: others of the config."""
     bus, clock = MemoryBus("test"), clock or Clock()
     security = Security.of_one_process()
-    config = replace(quick_config(database, wait_seconds), location_flush_seconds=flush_seconds)
-    service = Provisioning(config, bus, clock, security)
+    config = replace(
+        quick_config(database, wait_seconds),
+        location_flush_seconds=flush_seconds,
+        **({"secret_key": SECRET_KEY} | settings),
+    )
+    service = Provisioning(config, bus, clock, security, checker)
     rig = Rig(service, bus, clock, security)
     try:
         await service.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,12 +28,15 @@ EVERYWHERE: Final = (
 class Switch:
     """One `tandem local` and its addresses."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, authority: ssl.SSLContext | None = None) -> None:
         self.data_dir = data_dir
+        self.authority = authority
         self.addresses: list[tuple[str, str]] = []
         """Transport and `host:port`, as printed."""
         self.grpc = ""
         """`host:port` of its gRPC server."""
+        self.fastagi = ""
+        """`host:port` of its FastAGI server, if it has one."""
         self.api = Api("http://invalid.invalid")
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -67,7 +71,7 @@ class Switch:
         self.addresses = []
         base = await asyncio.wait_for(self._read_addresses(), START_SECONDS)
         self._reader = asyncio.create_task(self._read_rest())
-        self.api = Api(base)
+        self.api = Api(base, self.authority)
         await self.api.log_in("admin", ADMIN_PASSWORD)
 
     async def _read_addresses(self) -> str:
@@ -81,6 +85,8 @@ class Switch:
                 base = words[1]
             elif words[:1] == ["grpc"]:
                 self.grpc = words[1]
+            elif words[:1] == ["fastagi"]:
+                self.fastagi = words[1]
         return base
 
     async def _line(self) -> str:

@@ -89,7 +89,10 @@ class Authenticator:
         wall: float,
     ) -> Verdict:
         """`credentials` are those of this realm; `account` is the one that they, or where there
-        are none the request, name; None if there is no such account."""
+        are none the request, name; None if there is no such account. One that is made of a
+        provider's contact is none here: nobody proves to be it."""
+        if account is not None and account.contact_only:
+            account = None
         name = _name(credentials, account)
         if account is not None and account.ha1.keys() != self._hashes:
             self._learn_hashes(account)
@@ -122,6 +125,8 @@ class Authenticator:
     ) -> bool:
         """Whether these credentials of a request without a body are right. False leaves no trace:
         judge the request then."""
+        if account.contact_only:
+            return False
         if self.guard.busy and self._is_banned(received, credentials, wall):
             return False
         return (

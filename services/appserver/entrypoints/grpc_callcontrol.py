@@ -26,8 +26,9 @@ from services.appserver.domain.callbacks import (
     Unavailable,
     Waiting,
 )
+from services.appserver.entrypoints.grpc_transfers import TransferMethods
 from services.appserver.handlers.callbacks import Callbacks
-from services.appserver.ports import Calls
+from services.appserver.ports import Calls, Signals, Transfers
 from tandem.rpc.caller import Context, require_principal
 from tandem.rpc.messages import hints_out
 from tandem.stubs.callcontrol.v1 import callcontrol_pb2 as pb
@@ -48,15 +49,20 @@ _CODES: Final[dict[type[CallbackError], grpc.StatusCode]] = {
 }
 
 
-class GrpcCallControl(CallControlServicer):
+class GrpcCallControl(TransferMethods, CallControlServicer):
     """For services and administrators; a customer has his own calls. `hang_up(call_id, reason)`
     says whether there was such a call."""
 
     def __init__(
-        self, callbacks: Callbacks, calls: Calls, hang_up: Callable[[str, str], bool]
+        self,
+        callbacks: Callbacks,
+        calls: Calls,
+        hang_up: Callable[[str, str], bool],
+        transfers: Transfers,
+        signals: Signals,
     ) -> None:
+        super().__init__(calls, transfers, signals)
         self._callbacks = callbacks
-        self._calls = calls
         self._hang_up = hang_up
 
     async def StartCallback(self, request: pb.StartCallbackRequest, context: Context) -> None:
@@ -92,6 +98,8 @@ class GrpcCallControl(CallControlServicer):
         """End a call."""
         who = await require_principal(context)
         call = self._calls.find(request.call_id)
+        if call is not None and request.customer and request.customer not in call.owners:
+            call = None
         if call is not None and not who.may_see(call.owners):
             await context.abort(Code.PERMISSION_DENIED, "call_id: another customer's call")
         if call is None or not self._hang_up(call.id, HUNG_UP):

@@ -186,6 +186,8 @@ class AccountCache:
 
 def _touches(kind: str, changed: str, entry: _Entry) -> bool:
     account = entry.account
+    if kind not in ("customer", "domain"):
+        return False
     if account is None:
         return True
     if kind == "customer":

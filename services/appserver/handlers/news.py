@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 RETRY_SECONDS: Final = 5.0
 """Between attempts to catch up while provisioning is away."""
 
+OF_ACCOUNTS: Final = frozenset({"sip-account", "customer", "domain"})
+"""Kinds of `DirectoryChanged` that say something about accounts."""
+
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 
@@ -49,6 +52,7 @@ class News:
     def resumed(self) -> None:
         """Deliveries go on after they were cut off: what was said meanwhile may be lost."""
         self._tools.accounts.doubt()
+        self._tools.programs.doubt()
         self.catch_up()
 
     def catch_up(self) -> None:
@@ -90,6 +94,9 @@ class News:
 
     def _on_change(self, change: DirectoryChanged) -> None:
         """Ask anew before the next use; and for who is registered here, ask at once."""
+        self._tools.programs.invalidate(change.kind, change.key)
+        if change.kind not in OF_ACCOUNTS:
+            return
         self._tools.accounts.invalidate(change.kind, change.key)
         if change.kind == "domain":
             self._load_domains()
@@ -104,10 +111,11 @@ class News:
         return {b.aor for b in table.all() if change.key in (b.owner, b.aor.rpartition("@")[2])}
 
     def _review(self, aor: str) -> None:
-        """An account that is gone or may not be used any more keeps no bindings."""
+        """An account that is gone or may not be used any more keeps no bindings; one of which a
+        provider's contact is left is gone."""
         username, _, domain = aor.rpartition("@")
         account = self._tools.accounts.get(username, domain, self._tools.clock())
-        if account is None or (isinstance(account, Account) and objection(account) is not None):
+        if account is None or (isinstance(account, Account) and _keeps_none(account)):
             self._bindings.account_removed(aor)
 
     def _load_domains(self) -> None:
@@ -127,3 +135,7 @@ class News:
                     await asyncio.sleep(RETRY_SECONDS)
         finally:
             self._loading = False
+
+
+def _keeps_none(account: Account) -> bool:
+    return account.contact_only or objection(account) is not None

@@ -13,6 +13,7 @@ from services.appserver.domain.location import LocationTable
 from services.appserver.domain.ownership import Ownership
 from services.appserver.domain.proxies import Proxies
 from services.appserver.handlers.accounts import AccountCache
+from services.appserver.handlers.programs import ProgramCache
 from tandem.bus.ports import Publisher
 from tandem.sip.deadlines import Deadlines
 
@@ -46,6 +47,7 @@ class Tools:
     config: AppServerConfig
     domains: Domains
     accounts: AccountCache
+    programs: ProgramCache
     authenticator: Authenticator
     table: LocationTable
     ownership: Ownership

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, TypeVar
 
 import grpc
 
-from services.provisioning.ports import AppserverSilent
+from services.provisioning.ports import AppserverSilent, AppserverUnreachable
 from tandem.bus.hints import Hint
 from tandem.rpc.channel import open_channel
 from tandem.rpc.messages import hints_in
@@ -35,18 +36,16 @@ class RemoteAppservers:
 
     async def hints(self, address: str) -> Sequence[Hint]:
         """The hints that it has published. Raises AppserverSilent."""
-        stub = await self._stub(address)
-        answer = await _asked(
-            address, stub.ListHints(pb.ListHintsRequest(), timeout=ANSWER_SECONDS)
-        )
+        stub = await self.stub(address)
+        answer = await asked(address, stub.ListHints(pb.ListHintsRequest(), timeout=ANSWER_SECONDS))
         return hints_in(answer.hints)
 
     async def hang_up(self, address: str, call_id: str) -> bool:
         """End a call; False when it does not have it. Raises AppserverSilent."""
-        stub = await self._stub(address)
+        stub = await self.stub(address)
         request = pb.HangUpRequest(call_id=call_id)
         try:
-            await _asked(address, stub.HangUp(request, timeout=ANSWER_SECONDS))
+            await asked(address, stub.HangUp(request, timeout=ANSWER_SECONDS))
         except LookupError:
             return False
         return True
@@ -57,7 +56,8 @@ class RemoteAppservers:
             _, channel = self._channels.popitem()
             await channel.close()
 
-    async def _stub(self, address: str) -> CallControlStub:
+    async def stub(self, address: str) -> CallControlStub:
+        """What to ask this appserver by. Raises AppserverSilent."""
         channel = self._channels.get(address)
         if channel is None:
             try:
@@ -72,11 +72,21 @@ class RemoteAppservers:
         return CallControlStub(channel)
 
 
-async def _asked(address: str, call: Awaitable[T]) -> T:
+async def asked(
+    address: str,
+    call: Awaitable[T],
+    told: Mapping[grpc.StatusCode, type[Exception]] = MappingProxyType({}),
+) -> T:
+    """The answer. Raises LookupError for NOT_FOUND, what is `told` with the text for other codes,
+    and AppserverSilent for the rest."""
     try:
         return await call
     except grpc.aio.AioRpcError as fault:
         if fault.code() is grpc.StatusCode.NOT_FOUND:
             raise LookupError from None
+        if fault.code() in told:
+            raise told[fault.code()](fault.details()) from None
         _log.warning("appserver %s: %s %s", address, fault.code().name, fault.details())
+        if fault.code() is grpc.StatusCode.UNAVAILABLE:
+            raise AppserverUnreachable(address) from fault
         raise AppserverSilent(address) from fault

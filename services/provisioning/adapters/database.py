@@ -19,7 +19,7 @@ from tandem.rpc.directory import DirectoryUnavailable
 from tandem.runtime.database import DatabaseUrl, code_of, is_away
 
 VERSION_TABLE: Final = "alembic_version"
-NEWEST_SCHEMA: Final = "0002"
+NEWEST_SCHEMA: Final = "0004"
 """The revision of the newest step in `migrations/versions`."""
 WAIT_SECONDS: Final = 10.0
 """How long a command waits for a database that does not answer."""

@@ -14,10 +14,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.provisioning.adapters.accounts import SqlAccounts
 from services.provisioning.adapters.bindings import SqlBindings
+from services.provisioning.adapters.callmanager import SqlAccess, SqlAgiRules
 from services.provisioning.adapters.customers import SqlApiKeys, SqlCustomers, SqlTokens
+from services.provisioning.adapters.dialplans import SqlDialplans
 from services.provisioning.adapters.domains import SqlDomains
 from services.provisioning.adapters.engine import WRITES
+from services.provisioning.adapters.leases import SqlLeases
+from services.provisioning.adapters.providers import SqlProviders
 from services.provisioning.adapters.tables import write_turn
+from services.provisioning.adapters.values import SqlValues
 from services.provisioning.domain.scope import Scope
 from tandem.rpc.directory import DirectoryUnavailable, OutcomeUnknown
 
@@ -52,6 +57,30 @@ class SqlWork:
     @cached_property
     def bindings(self) -> SqlBindings:
         return SqlBindings(self._connection, self._scope)
+
+    @cached_property
+    def access(self) -> SqlAccess:
+        return SqlAccess(self._connection, self._scope)
+
+    @cached_property
+    def agi_rules(self) -> SqlAgiRules:
+        return SqlAgiRules(self._connection, self._scope)
+
+    @cached_property
+    def dialplans(self) -> SqlDialplans:
+        return SqlDialplans(self._connection, self._scope)
+
+    @cached_property
+    def providers(self) -> SqlProviders:
+        return SqlProviders(self._connection, self._scope)
+
+    @cached_property
+    def leases(self) -> SqlLeases:
+        return SqlLeases(self._connection, self._scope)
+
+    @cached_property
+    def values(self) -> SqlValues:
+        return SqlValues(self._connection, self._scope)
 
 
 class SqlStore:

@@ -34,6 +34,7 @@ DOMAIN_LENGTH: Final = 255
 RECEIVED_LENGTH: Final = 128
 NODE_LENGTH: Final = 128
 TEXT_LENGTH: Final = 255
+URI_LENGTH: Final = 320
 
 customers: Final = Table(
     "customers",
@@ -45,6 +46,11 @@ customers: Final = Table(
     Column("admin", Boolean, nullable=False),
     Column("suspended", Boolean, nullable=False),
     Column("max_calls", Integer, nullable=False),
+    Column("timezone", chars(64), nullable=False),
+    Column("max_executions", Integer, nullable=False),
+    Column("may_email", Boolean, nullable=False),
+    Column("max_providers", Integer, nullable=True),
+    Column("max_dialplans", Integer, nullable=True),
     Column("created_at", Double, nullable=False),
     **EXACT,
 )
@@ -162,6 +168,122 @@ bindings: Final = Table(
     Column("proxy", chars(NODE_LENGTH), nullable=False),
     Column("removed_at", Double, nullable=True),
     Index("ix_bindings_aor", "aor"),
+    **EXACT,
+)
+
+dialplans: Final = Table(
+    "dialplans",
+    metadata,
+    Column("id", chars(32), primary_key=True),
+    Column(
+        "owner",
+        chars(OWNER_LENGTH),
+        ForeignKey("customers.username", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("name", chars(64), nullable=False),
+    Column("name_key", chars(64), nullable=False),
+    Column("language", chars(16), nullable=False),
+    Column("source", LONG_TEXT, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    UniqueConstraint("owner", "name_key"),
+    **EXACT,
+)
+
+dialplan_versions: Final = Table(
+    "dialplan_versions",
+    metadata,
+    Column("dialplan", chars(32), ForeignKey("dialplans.id", ondelete="CASCADE"), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("language", chars(16), nullable=False),
+    Column("source", LONG_TEXT, nullable=False),
+    Column("author", chars(OWNER_LENGTH), nullable=False),
+    Column("comment", chars(TEXT_LENGTH), nullable=False),
+    Column("created_at", Double, nullable=False),
+    **EXACT,
+)
+
+providers: Final = Table(
+    # A provider that was deleted stays, under a name that none can have, until it is unregistered.
+    "providers",
+    metadata,
+    Column("id", chars(32), primary_key=True),
+    Column(
+        "owner",
+        chars(OWNER_LENGTH),
+        ForeignKey("customers.username", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("name", chars(64), nullable=False),
+    Column("name_key", chars(64), nullable=False),
+    Column("server", chars(URI_LENGTH), nullable=False),
+    Column("username", chars(128), nullable=False),
+    Column("auth_username", chars(128), nullable=False),
+    Column("realm", chars(TEXT_LENGTH), nullable=False),
+    Column("outbound_proxy", chars(URI_LENGTH), nullable=False),
+    Column("from_header", chars(TEXT_LENGTH), nullable=False),
+    Column("custom_headers", LONG_TEXT, nullable=False),
+    Column("in_dialplan", chars(64), nullable=True),
+    Column("register", Boolean, nullable=False),
+    Column("register_contact", chars(URI_LENGTH), nullable=False),
+    Column("contact_key", chars(64), nullable=False),
+    Column("contact_domain", chars(DOMAIN_LENGTH), nullable=False),
+    Column("register_server", chars(URI_LENGTH), nullable=False),
+    Column("register_expires", Integer, nullable=False),
+    Column("callback", LONG_TEXT, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("sealed", LONG_TEXT, nullable=False),
+    Column("has_password", Boolean, nullable=False),
+    Column("removed_at", Double, nullable=True),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    UniqueConstraint("owner", "name_key"),
+    Index("ix_providers_contact", "contact_key", "contact_domain"),
+    **EXACT,
+)
+
+registrars: Final = Table(
+    # The appservers that register at providers; what one was given is its own until then.
+    "registrars",
+    metadata,
+    Column("node", chars(NODE_LENGTH), primary_key=True),
+    Column("until", Double, nullable=False),
+    **EXACT,
+)
+
+provider_bindings: Final = Table(
+    # No foreign key to `registrars`: who is gone from there holds nothing.
+    "provider_bindings",
+    metadata,
+    Column("provider", chars(32), ForeignKey("providers.id", ondelete="CASCADE"), primary_key=True),
+    Column("owner", chars(OWNER_LENGTH), nullable=False, index=True),
+    Column("node", chars(NODE_LENGTH), nullable=True, index=True),
+    Column("registered", Boolean, nullable=False),
+    Column("contact", LONG_TEXT, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("tried_at", Double, nullable=False),
+    Column("next_at", Double, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("reason", chars(TEXT_LENGTH), nullable=False),
+    **EXACT,
+)
+
+customer_values: Final = Table(
+    "customer_values",
+    metadata,
+    Column(
+        "owner",
+        chars(OWNER_LENGTH),
+        ForeignKey("customers.username", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("key", chars(64), primary_key=True),
+    Column("value", chars(1024), nullable=False),
+    Column("updated_at", Double, nullable=False),
     **EXACT,
 )
 

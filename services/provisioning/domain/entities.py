@@ -19,6 +19,15 @@ class Customer:
     """May not log in, and calls of its accounts get 604."""
     max_calls: int = 0
     """Calls under way at a time; 0: no limit."""
+    timezone: str = "UTC"
+    """An IANA name: what time dialplans see."""
+    max_executions: int = 5
+    """Runs at once of its dialplans, on each appserver."""
+    may_email: bool = False
+    """Whether its dialplans may send mail."""
+    max_providers: int | None = None
+    """None: as many as the operator's setting says; so is the next."""
+    max_dialplans: int | None = None
     created_at: float = 0.0
 
 

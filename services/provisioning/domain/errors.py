@@ -2,6 +2,7 @@
 
     ProvisioningError
     ├── Invalid            a value that breaks a rule; names the fields
+    │   └── WrongSource     a dialplan with faults; names their places
     ├── Conflict           somebody else has it already, or it is still in use; names the field
     ├── NotFound           there is none that the caller may see
     ├── Forbidden          the caller may see it but not do that
@@ -16,6 +17,8 @@ A database that is away for a while is `tandem.rpc.directory.DirectoryUnavailabl
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+from tandem.dialplan.script import Problem
 
 
 class ProvisioningError(Exception):
@@ -33,6 +36,14 @@ class Invalid(ProvisioningError):
     def __init__(self, errors: Sequence[tuple[str, str]]) -> None:
         super().__init__("; ".join(f"{name}: {text}" for name, text in errors), errors[0][0])
         self.errors = tuple(errors)
+
+
+class WrongSource(Invalid):
+    """A dialplan that can't be what its author wants."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__([("source", str(problem)) for problem in problems])
+        self.problems = tuple(problems)
 
 
 class Conflict(ProvisioningError):

@@ -7,8 +7,10 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from services.provisioning.domain.errors import Invalid, invalid
+from tandem.dialplan.script import Language, Limits
 
 Rule = Callable[[Any], Any]
 
@@ -29,6 +31,14 @@ MAX_BINDINGS: Final = 100
 MAX_CALL_SECONDS: Final = 7 * 24 * 3600
 MAX_CALLS: Final = 10_000
 MAX_KEY_DAYS: Final = 3650
+MAX_EXECUTIONS: Final = 1_000
+"""Runs at once of one customer's dialplans, on each appserver."""
+MAX_QUOTA: Final = 10_000
+"""Things of one kind that a customer may be allowed."""
+MAX_SOURCE: Final = Limits().source_chars
+MAX_VALUE_KEY: Final = 64
+MAX_VALUE: Final = 1024
+"""Characters of a value in a customer's store (ORIGINAL §6)."""
 
 BARRED_USERNAMES: Final = frozenset({"dispatcher"})
 """The switch's own health probe calls this user."""
@@ -36,6 +46,8 @@ BARRED_USERNAMES: Final = frozenset({"dispatcher"})
 _CUSTOMER = re.compile(r"[a-z0-9][a-z0-9_-]{1,31}")
 _SIP_USER = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?")
+_DIALPLAN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_ .-]{0,62}[A-Za-z0-9_.-])?")
+_ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+/-]{0,63}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
 
@@ -135,6 +147,56 @@ def email(value: str) -> str:
     return value
 
 
+def timezone(value: str) -> str:
+    """An IANA time zone."""
+    try:
+        if _ZONE.fullmatch(value):
+            return ZoneInfo(value).key
+    except (KeyError, ValueError, OSError):  # a folder of the database, too, is no zone
+        pass
+    raise ValueError("a time zone such as Europe/Dublin")
+
+
+def dialplan_name(value: str) -> str:
+    """What accounts name a dialplan by."""
+    value = value.strip()
+    if not _DIALPLAN.fullmatch(value):
+        raise ValueError("1 to 64 letters, digits, _ . - and spaces, of ASCII")
+    return value
+
+
+def language(value: str) -> Language:
+    """What a dialplan is written in."""
+    try:
+        return Language(value)
+    except ValueError:
+        raise ValueError(f"one of {', '.join(Language)}") from None
+
+
+def source(value: str) -> str:
+    """A program. Lines may end in any way; they are kept ending in a line feed."""
+    value = value.replace("\r\n", "\n").replace("\r", "\n")
+    if len(value) > MAX_SOURCE:
+        raise ValueError(f"at most {MAX_SOURCE} characters")
+    return value
+
+
+def value_key(value: str) -> str:
+    """A key of a customer's store."""
+    if not 1 <= len(value) <= MAX_VALUE_KEY or not value.isprintable():
+        raise ValueError(f"1 to {MAX_VALUE_KEY} characters, no line breaks or control characters")
+    return value
+
+
+def stored_value(value: str) -> str:
+    """A value of a customer's store: any text that databases take."""
+    if len(value) > MAX_VALUE:
+        raise ValueError(f"at most {MAX_VALUE} characters")
+    if "\0" in value or any(0xD800 <= ord(c) <= 0xDFFF for c in value):
+        raise ValueError("holds a character that can't be stored")
+    return value
+
+
 def optional(rule: Rule) -> Rule:
     """The rule, or null."""
     return lambda value: None if value is None else rule(value)
@@ -177,6 +239,24 @@ CUSTOMER_RULES: Final[Mapping[str, Rule]] = {
     "admin": flag,
     "suspended": flag,
     "max_calls": number(0, MAX_CALLS),
+    "timezone": timezone,
+    "max_executions": number(0, MAX_EXECUTIONS),
+    "may_email": flag,
+    "max_providers": optional(number(0, MAX_QUOTA)),
+    "max_dialplans": optional(number(0, MAX_QUOTA)),
+}
+DIALPLAN_RULES: Final[Mapping[str, Rule]] = {
+    "name": dialplan_name,
+    "owner": customer_username,
+    "language": language,
+    "source": source,
+    "comment": line(),
+    "expected_version": number(1, 2**31 - 1),
+}
+VALUE_RULES: Final[Mapping[str, Rule]] = {
+    "key": value_key,
+    "value": stored_value,
+    "owner": customer_username,
 }
 DOMAIN_RULES: Final[Mapping[str, Rule]] = {
     "name": domain_name,
@@ -192,12 +272,15 @@ API_KEY_RULES: Final[Mapping[str, Rule]] = {
 
 
 def clean(rules: Mapping[str, Rule], values: Mapping[str, Any]) -> dict[str, Any]:
-    """All values in clean form. Raises Invalid with every fault, and for a field without a rule."""
+    """All values in clean form. Raises Invalid with every fault, and for a field without a rule; a
+    rule of a value that has fields itself may raise Invalid too."""
     found: dict[str, Any] = {}
     errors: list[tuple[str, str]] = []
     for name, value in values.items():
         try:
             found[name] = rules[name](value)
+        except Invalid as fault:
+            errors += fault.errors
         except ValueError as fault:
             errors.append((name, str(fault)))
         except KeyError:

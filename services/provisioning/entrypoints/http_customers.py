@@ -54,7 +54,7 @@ async def read(id: str, caller: Caller, cases: Cases) -> CustomerView:
 
 @router.patch("/{id}", summary="Change a customer")
 async def change(id: str, body: CustomerChange, caller: Caller, cases: Cases) -> CustomerView:
-    """Name and e-mail by the customer itself, the rest by administrators."""
+    """Name, e-mail and time zone by the customer itself, the rest by administrators."""
     return CustomerView.model_validate(await cases.customers.change(caller, id, body.given()))
 
 

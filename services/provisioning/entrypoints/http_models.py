@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, field_valida
 
 from tandem.bus.nodes import NodeAnnounced
 
-_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
 def _utc(unix: float) -> str:
@@ -41,13 +41,13 @@ class Body(BaseModel):
     @classmethod
     def _storable(cls, value: Any) -> Any:
         # JSON can say what no database stores: half a surrogate pair, a NUL.
-        if isinstance(value, str) and _UNSTORABLE.search(value):
+        if isinstance(value, str) and UNSTORABLE.search(value):
             raise ValueError("holds a character that can't be stored")
         return value
 
     def given(self) -> dict[str, Any]:
         """Only what was sent."""
-        return self.model_dump(exclude_unset=True)
+        return self.model_dump(exclude_unset=True, by_alias=True)
 
 
 class View(BaseModel):
@@ -78,7 +78,8 @@ class PasswordChange(Body):
 
 
 class CustomerChange(Body):
-    """What may be changed of a customer; all but name and e-mail by administrators only."""
+    """What may be changed of a customer; all but name, e-mail and time zone by administrators
+    only."""
 
     name: str = absent("The name for people.", "Alice Liddell")
     email: str = absent("An e-mail address, or empty.", "alice@example.com")
@@ -86,6 +87,11 @@ class CustomerChange(Body):
     admin: bool = absent("May do everything.", False)
     suspended: bool = absent("May not log in, and its calls are refused.", False)
     max_calls: int = absent("Calls under way at a time; 0: no limit.", 0)
+    timezone: str = absent("The IANA time zone that its dialplans see.", "Europe/Dublin")
+    max_executions: int = absent("Dialplan runs at a time, on each application server.", 5)
+    may_email: bool = absent("Its dialplans may send mail.", False)
+    max_providers: int | None = absent("How many it may have; null: as the operator's setting.")
+    max_dialplans: int | None = absent("How many it may have; null: as the operator's setting.")
 
 
 class NewCustomer(CustomerChange):
@@ -107,6 +113,11 @@ class CustomerView(View):
     admin: bool
     suspended: bool
     max_calls: int
+    timezone: str
+    max_executions: int
+    may_email: bool
+    max_providers: int | None
+    max_dialplans: int | None
     created_at: Time
 
 

@@ -20,15 +20,26 @@ from services.provisioning.domain.errors import (
     TooManyLogins,
     Unanswered,
     WrongCredentials,
+    WrongSource,
+    invalid,
 )
+from services.provisioning.domain.rules import customer_username
 from services.provisioning.handlers.accounts import Accounts
+from services.provisioning.handlers.agi_rules import AgiRules
 from services.provisioning.handlers.api_keys import ApiKeys
+from services.provisioning.handlers.callmanager import CallManager
 from services.provisioning.handlers.customers import Customers
+from services.provisioning.handlers.dialplans import Dialplans
 from services.provisioning.handlers.domains import Domains
 from services.provisioning.handlers.location import LocationCopy
 from services.provisioning.handlers.login import Login
 from services.provisioning.handlers.nodes import Operations
+from services.provisioning.handlers.openmethods import OpenMethods
+from services.provisioning.handlers.orders import Orders
+from services.provisioning.handlers.providers import Providers
 from services.provisioning.handlers.sessions import StoredSessions
+from services.provisioning.handlers.signals import Signals
+from services.provisioning.handlers.values import Values
 from tandem.rpc.http import Problem, authenticate, bearer_token, unavailable
 from tandem.rpc.sessions import Principal
 
@@ -39,6 +50,7 @@ MAX_OFFSET: Final = 1_000_000_000
 
 _STATUS: Final = {
     Invalid: 422,
+    WrongSource: 422,
     Conflict: 409,
     NotFound: 404,
     Forbidden: 403,
@@ -54,13 +66,21 @@ class UseCases:
     """All that the API can do."""
 
     accounts: Accounts
+    agi_rules: AgiRules
     api_keys: ApiKeys
+    call_manager: CallManager
     customers: Customers
+    dialplans: Dialplans
     domains: Domains
     location: LocationCopy
     login: Login
+    open_methods: OpenMethods
     operations: Operations
+    orders: Orders
+    providers: Providers
     sessions: StoredSessions
+    signals: Signals
+    values: Values
 
 
 class ProblemRoute(APIRoute):
@@ -73,9 +93,13 @@ class ProblemRoute(APIRoute):
             try:
                 return await handle(request)
             except ProvisioningError as fault:
-                raise _problem(fault) from fault
+                raise self.problem(fault) from fault
 
         return guarded
+
+    def problem(self, fault: ProvisioningError) -> Problem:
+        """What it is answered with."""
+        return _problem(fault)
 
 
 def _problem(fault: ProvisioningError) -> Problem:
@@ -87,9 +111,21 @@ def _problem(fault: ProvisioningError) -> Problem:
     if isinstance(fault, WrongCredentials):
         headers["WWW-Authenticate"] = 'Bearer realm="tandem"'
     errors = fault.errors if isinstance(fault, Invalid) else ()
+    status = next(_STATUS[kind] for kind in type(fault).__mro__ if kind in _STATUS)
     return Problem(
-        _STATUS[type(fault)], fault.detail, field=fault.field, errors=errors, headers=headers
+        status,
+        fault.detail,
+        field=fault.field,
+        errors=errors,
+        places=_places(fault),
+        headers=headers,
     )
+
+
+def _places(fault: ProvisioningError) -> list[tuple[int, int]]:
+    """Line and column of each error, for faults of a program."""
+    problems = fault.problems if isinstance(fault, WrongSource) else ()
+    return [(problem.line, problem.column) for problem in problems]
 
 
 def provider(use_cases: UseCases) -> Callable[[Request], Awaitable[None]]:
@@ -126,6 +162,19 @@ def presented_token(request: Request) -> str:
 def source_of(request: Request) -> str:
     """The address that the request came from."""
     return request.client.host if request.client else ""
+
+
+def owner_of(caller: Principal, owner: str | None) -> str:
+    """The customer whom a request is about: the caller unless an administrator names another.
+    Raises Forbidden and Invalid."""
+    if owner is None or owner.lower() == caller.username:
+        return caller.username
+    if not caller.admin:
+        raise Forbidden("Only an administrator may do this for others.", "owner")
+    try:
+        return customer_username(owner)
+    except ValueError as fault:
+        raise invalid("owner", str(fault)) from None
 
 
 Offset = Annotated[int, Query(ge=0, le=MAX_OFFSET, description="How many to leave out.")]

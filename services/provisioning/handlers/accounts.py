@@ -1,9 +1,4 @@
-"""SIP accounts: list, read, make, change, remove.
-
-A dotted user name needs care: a call to `part.username` reaches `username` unless an account has
-exactly that name (ORIGINAL §1.1), so whoever made `x.alice` would take calls from alice. What
-follows the last dot must therefore not be somebody else's account in the domain.
-"""
+"""SIP accounts: list, read, make, change, remove."""
 
 from __future__ import annotations
 
@@ -12,11 +7,12 @@ from dataclasses import replace
 from typing import Any, Final
 
 from services.provisioning.domain.entities import SipAccount
-from services.provisioning.domain.errors import Conflict, Forbidden, NotFound, invalid
+from services.provisioning.domain.errors import Conflict, NotFound, invalid
 from services.provisioning.domain.rules import ACCOUNT_RULES, check_not_the_name, clean
 from services.provisioning.domain.scope import Scope
 from services.provisioning.domain.secrets import digest_hashes, new_id
 from services.provisioning.handlers.notices import Notices
+from services.provisioning.handlers.owning import domain_of, owner_of, refuse_capture
 from services.provisioning.ports import Clock, Page, Store, Work
 from tandem.rpc.sessions import Principal
 
@@ -47,11 +43,11 @@ class Accounts:
         values = clean(ACCOUNT_RULES, values)
         secret = values.pop("password")
         async with self._store.write(Scope.of(caller)) as work:
-            values["owner"] = await _owner(work, caller, values.get("owner"))
-            values["domain"] = await _domain(work, values.get("domain"))
+            values["owner"] = await owner_of(work, caller, values.get("owner"))
+            values["domain"] = await domain_of(work, values.get("domain"))
             blank = SipAccount(id=new_id(), ha1={}, created_at=self._clock(), **values)
             account = _with_password(blank, secret)
-            await _refuse_capture(work, account)
+            await _refuse_others_names(work, account)
             await work.accounts.insert(account)
         self._notices.accounts([account])
         return account
@@ -63,11 +59,11 @@ class Accounts:
         async with self._store.write(Scope.of(caller)) as work:
             old = await _existing(work, key)
             if "owner" in values:
-                values["owner"] = await _owner(work, caller, values["owner"])
+                values["owner"] = await owner_of(work, caller, values["owner"])
             if "domain" in values:
-                values["domain"] = await _domain(work, values["domain"])
+                values["domain"] = await domain_of(work, values["domain"])
             new = _rehashed(old, replace(old, **values), secret)
-            await _refuse_capture(work, new)
+            await _refuse_others_names(work, new)
             await work.accounts.update(key, values | {"ha1": new.ha1})
         self._notices.accounts([old, new])
         return new
@@ -88,35 +84,11 @@ async def _existing(work: Work, key: str) -> SipAccount:
     return account
 
 
-async def _owner(work: Work, caller: Principal, wanted: str | None) -> str:
-    """Whose it shall be: the caller's, unless an administrator says otherwise."""
-    if wanted is None or wanted == caller.username:
-        return caller.username
-    if not caller.admin:
-        raise Forbidden("Only an administrator makes or gives accounts to others.", "owner")
-    if await work.customers.get(wanted) is None:
-        raise invalid("owner", "there is no such customer")
-    return wanted
-
-
-async def _domain(work: Work, wanted: str | None) -> str:
-    """The canonical name of the domain that is meant; the default one if none is."""
-    if wanted is None:
-        first = (await work.domains.page(0, 1)).items
-        if not first:
-            raise invalid("domain", "no domain is served yet; an administrator must add one")
-        return first[0].name
-    found = await work.domains.by_any_name(wanted)
-    if found is None:
-        raise invalid("domain", "there is no such domain that you may use")
-    return found.name
-
-
-async def _refuse_capture(work: Work, account: SipAccount) -> None:
-    """See the top of this file."""
-    rest, dot, target = account.username.rpartition(".")
-    if dot and await work.accounts.is_anothers(target, account.domain, account.owner):
-        raise Conflict(f"calls to {rest}.{target} reach {target}, who is not yours", "username")
+async def _refuse_others_names(work: Work, account: SipAccount) -> None:
+    """See `handlers.owning`; an account comes before a contact, so it must not have its name."""
+    await refuse_capture(work, account.username, account.domain, account.owner)
+    if await work.providers.is_anothers_contact(account.username, account.domain, account.owner):
+        raise Conflict("this user name is taken in this domain", "username")
 
 
 def _rehashed(old: SipAccount, new: SipAccount, secret: str | None) -> SipAccount:

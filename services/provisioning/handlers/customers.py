@@ -15,7 +15,7 @@ from services.provisioning.handlers.sessions import StoredSessions
 from services.provisioning.ports import Clock, Page, PasswordHasher, Store, Work
 from tandem.rpc.sessions import Principal
 
-OWN_FIELDS: Final = frozenset({"name", "email"})
+OWN_FIELDS: Final = frozenset({"name", "email", "timezone"})
 """What a customer may change of itself; its password it changes where the old one is asked for."""
 
 
@@ -83,10 +83,14 @@ class Customers:
             customer = await _existing(work, username)
             only_administrators(caller)
             accounts = await work.accounts.owned_by(customer.username)
+            providers = await work.providers.owned_by(customer.username)
+            dialplans = await work.dialplans.names_of(customer.username)
             await work.bindings.remove_aors([account.aor for account in accounts])
             await _delete(work, customer)
             await _keep_an_administrator(work)
         self._notices.accounts(accounts)
+        self._notices.providers(providers)
+        self._notices.dialplans(customer.username, dialplans)
         self._told(customer.username)
 
     def _told(self, username: str) -> None:

@@ -18,9 +18,11 @@ class StoredDirectory:
         self._location = location
 
     async def account(self, username: str, domain: str) -> Account | None:
-        """The account of this user name, whatever its case, in this canonical domain."""
+        """The account of this user name, whatever its case, in this canonical domain; failing
+        that the one that a provider's register contact makes."""
         async with self._store.read(EVERYTHING) as work:
-            return await work.accounts.for_switch(username, domain)
+            found = await work.accounts.for_switch(username, domain)
+            return found or await work.providers.contact_for_switch(username, domain)
 
     async def domains(self) -> list[Domain]:
         """All domains, the default one first."""

@@ -78,6 +78,9 @@ class Domains:
             accounts = await work.accounts.count_in_domain(domain.name)
             if accounts:
                 raise Conflict(f"{accounts} SIP account(s) are in this domain; remove them first.")
+            contacts = await work.providers.count_in_domain(domain.name)
+            if contacts:
+                raise Conflict(f"{contacts} provider(s) call to this domain; change them first.")
             await work.domains.delete(domain.name)
         self._notices.domain(domain.name)
 

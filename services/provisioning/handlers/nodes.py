@@ -98,21 +98,27 @@ class Operations:
         raise NotFound("There is no such call.")
 
     async def _all(self, ask: Callable[[str], Awaitable[T]]) -> Sequence[tuple[str, T | None]]:
-        """What each live appserver answers; None for one that does not."""
-
-        async def one(said: NodeAnnounced) -> tuple[str, T | None]:
-            if not said.grpc:
-                return said.node, None
-            try:
-                return said.node, await ask(said.grpc)
-            except AppserverSilent:
-                return said.node, None
-
-        return await asyncio.gather(*(one(said) for said in self._nodes.alive("appserver")))
+        return await ask_all(self._nodes, ask)
 
     def _seen(self, node: str) -> SeenNode:
         known = self._nodes.known[node]
         return SeenNode(known.said, max(0.0, self._clock() - known.heard))
+
+
+async def ask_all(
+    nodes: Nodes, ask: Callable[[str], Awaitable[T]]
+) -> Sequence[tuple[str, T | None]]:
+    """What each live appserver answers, by node; None for one that does not."""
+
+    async def one(said: NodeAnnounced) -> tuple[str, T | None]:
+        if not said.grpc:
+            return said.node, None
+        try:
+            return said.node, await ask(said.grpc)
+        except AppserverSilent:
+            return said.node, None
+
+    return await asyncio.gather(*(one(said) for said in nodes.alive("appserver")))
 
 
 def _drains(said: NodeAnnounced) -> bool:

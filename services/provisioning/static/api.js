@@ -11,9 +11,10 @@ let eventsBases = [""]; // calls and events may be served elsewhere, by several 
 let eventsBase = 0; // the one that answered last
 
 export class ApiError extends Error {
-  constructor(status, text) {
+  constructor(status, text, errors = []) {
     super(text);
     this.status = status;
+    this.errors = errors; // what is wrong with which field, and where in a program
   }
 }
 
@@ -72,7 +73,7 @@ async function request(path, options = {}, base = "") {
     document.dispatchEvent(new CustomEvent("session-ended"));
   }
   const problem = await response.json().catch(() => ({}));
-  throw new ApiError(response.status, problemText(response.status, problem));
+  throw new ApiError(response.status, problemText(response.status, problem), problem.errors);
 }
 
 // A request about calls or events: to the server that answered last, else to the others in turn.

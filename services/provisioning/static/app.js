@@ -4,9 +4,13 @@
 import { addAccount, fillDomains, hideSettings, refreshAccounts } from "./accounts.js";
 import { api, forgetSession, hasSession, keepSession, loadConfig, userName } from "./api.js";
 import { refreshCalls } from "./calls.js";
+import {
+  closeEditor, refreshDialplans, saveDialplan, useDialplan, watchDialplanControls,
+} from "./dialplans.js";
 import { $, attempt, clearError, onSubmit, showError } from "./dom.js";
 import { stopEvents, watchEvents } from "./events.js";
 import { forgetNodes, refreshNodes } from "./nodes.js";
+import { closeProvider, refreshProviders, saveProvider, watchProviderControls } from "./providers.js";
 
 const REFRESH_MS = 15000; // what no event tells of: accounts that another page changed
 const SETTLE_MS = 300; // one refresh for a burst of events
@@ -17,7 +21,9 @@ let settleTimer = null;
 let secondLookTimer = null;
 
 async function refreshAll() {
-  await Promise.all([refreshAccounts(), refreshCalls(), refreshNodes()]);
+  await Promise.all([
+    refreshAccounts(), refreshCalls(), refreshNodes(), refreshProviders(), refreshDialplans(),
+  ]);
 }
 
 async function refreshQuietly() {
@@ -69,6 +75,8 @@ function signOut(text) {
   $("steps").replaceChildren();
   $("add-account").reset();
   hideSettings();
+  closeProvider();
+  closeEditor();
   forgetNodes();
   show(false);
   showError(text);
@@ -96,6 +104,11 @@ async function logOut() {
 
 onSubmit("login", logIn);
 onSubmit("add-account", addAccount);
+onSubmit("provider-form", saveProvider);
+onSubmit("dialplan-form", saveDialplan);
+onSubmit("use-dialplan", useDialplan);
+watchProviderControls();
+watchDialplanControls();
 onSubmit("filter", () => watchEvents(refreshSoon));
 $("logout").addEventListener("click", () => attempt(logOut, $("logout")));
 $("clear-events").addEventListener("click", () => $("events").replaceChildren());

@@ -31,6 +31,14 @@ CUSTOMER = {
     "max_calls": 0,
     "created_at": 1_800_000_000.123457,
 }
+ADDED = {
+    "timezone": "UTC",
+    "max_executions": 5,
+    "may_email": False,
+    "max_providers": None,
+    "max_dialplans": None,
+}
+"""What later schemas give a customer of the first."""
 
 
 async def test_commands_and_services_that_start_at_once_share_one_database(database: str) -> None:
@@ -73,7 +81,7 @@ async def test_an_older_schema_is_upgraded_with_what_is_in_it(database: str) -> 
         kept = (await connection.execute(select(customers))).one()
         assert (await connection.execute(select(bindings.c.removed_at))).all() == []
     await new.dispose()
-    assert dict(kept._mapping) == CUSTOMER
+    assert dict(kept._mapping) == CUSTOMER | ADDED
 
 
 @pytest.mark.parametrize(
@@ -83,15 +91,30 @@ async def test_an_older_schema_is_upgraded_with_what_is_in_it(database: str) -> 
         "UPDATE alembic_version SET version_num = '0001'",
         "UPDATE alembic_version SET version_num = '0001'; DELETE FROM write_turn",
         "UPDATE alembic_version SET version_num = '0001'; DROP TABLE write_turn",
+        "UPDATE alembic_version SET version_num = '0002'; DROP TABLE customer_values",
+        "UPDATE alembic_version SET version_num = '0002'; DROP TABLE provider_bindings, providers",
+        "UPDATE alembic_version SET version_num = '0002'; "
+        "DROP INDEX ix_providers_contact ON providers",
+        "UPDATE alembic_version SET version_num = '0002'; ALTER TABLE customers DROP may_email",
     ],
 )
 async def test_an_upgrade_that_was_broken_off_is_finished(mariadb: MariaDB, left: str) -> None:
     database = mariadb.fresh_database()
     await provisioning.upgrade_database(database)
-    mariadb.execute(left, database.rpartition("/")[2])
+    name = database.rpartition("/")[2]
+    made = _definitions(mariadb, name)
+    mariadb.execute(left, name)
     await provisioning.upgrade_database(database)
+    assert _definitions(mariadb, name) == made
     async with running(database) as rig, await rig.admin() as admin:
         assert (await admin.get("/api/v1/bindings")).status_code == 200
+
+
+def _definitions(mariadb: MariaDB, name: str) -> list[object]:
+    """How the tables that the last step makes are made, but for the order of their columns."""
+    tables = ("customers", "dialplans", "providers", "provider_bindings", "customer_values")
+    found = [str(mariadb.execute(f"SHOW CREATE TABLE {table}", name)) for table in tables]
+    return [sorted(text.split("\\n")) for text in found]
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ from typing import Final
 import httpx
 import pytest
 
+from services.provisioning.adapters import appservers_grpc, callcontrol_grpc
 from services.provisioning.adapters.database import upgrade_database
 from services.provisioning.adapters.tables import metadata, write_turn
+from tests.support.callmanager import Stage, staged
 from tests.support.databases import DatabaseServer
 from tests.support.provisioning import Rig, running, sqlite_in
 
@@ -71,3 +73,14 @@ async def alice(rig: Rig) -> AsyncIterator[httpx.AsyncClient]:
 async def bob(rig: Rig) -> AsyncIterator[httpx.AsyncClient]:
     async with await rig.customer("bob") as client:
         yield client
+
+
+@pytest.fixture
+async def stage(
+    rig: Rig, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Stage]:
+    """Two appservers, which may take as long as a busy machine does."""
+    for module in (appservers_grpc, callcontrol_grpc):
+        monkeypatch.setattr(module, "ANSWER_SECONDS", 10.0)
+    async with staged(rig, alice) as made:
+        yield made

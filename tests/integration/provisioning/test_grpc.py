@@ -17,8 +17,10 @@ from tandem.bus.nodes import DrainRequested, NodeAnnounced, NodeState
 from tandem.bus.ports import Envelope, Topic
 from tandem.rpc.caller import Context, require_service
 from tandem.rpc.channel import open_channel
+from tandem.rpc.directory import DirectoryUnavailable, OutcomeUnknown
 from tandem.rpc.messages import hints_out
-from tandem.rpc.remote import RemoteDirectory, RemoteSessions
+from tandem.rpc.programs import RegistrationReport
+from tandem.rpc.remote import RemoteDirectory, RemotePrograms, RemoteSessions
 from tandem.rpc.security import Security
 from tandem.rpc.server import GrpcServer
 from tandem.rpc.sessions import Principal
@@ -268,3 +270,71 @@ async def test_a_draining_provisioning_node_is_not_ready_until_it_takes_part_aga
     back = pb.UndrainNodeRequest(node="provisioning-1")
     assert (await ops.UndrainNode(back, timeout=PATIENCE)).node.said.state == "active"
     assert await world.rig.service.ready()
+
+
+async def test_an_appserver_finds_dialplans_providers_and_values(world: World) -> None:
+    programs, own = RemotePrograms(world.channel()), world.rig.service.programs
+    async with await world.rig.admin() as admin:
+        dialplan = {"name": "Out", "language": "ruby", "source": "sys.Log('ü')\n" * 4000}
+        assert (await admin.post("/api/v1/dialplans", json=dialplan)).status_code == 201
+        provider = {
+            "name": "p", "server": "sip.example.com", "username": "me", "password": "pässword",
+            "register": True, "register_contact": "me", "in_dialplan": "out",
+            "callback": {"url": "https://x.example/${destination}", "headers": [["X-Key", "k"]]},
+        }  # fmt: skip
+        assert (await admin.post("/api/v1/providers", json=provider)).status_code == 201
+    found = await programs.dialplan("admin", "OUT")
+    assert found is not None
+    assert found == await own.dialplan("admin", "out")
+    assert await programs.dialplan("admin", "other") is None
+    assert await programs.dialplan("admin", "\udc80") is None
+    (known,) = await programs.providers("admin")
+    assert known.password == "pässword"
+    assert [known] == await own.providers("admin")
+    (lease,) = await programs.lease("a", [])
+    assert (lease.provider, lease.last) == (known, None)
+    told = RegistrationReport(provider=known.id, registered=True, expires_at=4e9, tried_at=1.5)
+    (lease,) = await programs.lease("a", [told])
+    assert lease.last == told
+    assert await programs.lease("a", [], leaving=True) == []
+    contact = await RemoteDirectory(world.channel()).account("ME", "office.example")
+    assert contact is not None
+    assert (contact.contact_only, contact.in_dialplan, contact.ha1) == (True, "out", {})
+
+
+async def test_an_appserver_keeps_values_for_dialplans(world: World) -> None:
+    programs = RemotePrograms(world.channel())
+    assert await programs.read_value("admin", "key") is None
+    assert await programs.write_value("admin", "key", "") is True
+    assert await programs.read_value("admin", "key") == ""
+    assert await programs.value_keys("admin") == ["key"]
+    assert await programs.write_value("admin", "key", None) is True
+    assert await programs.write_value("admin", "key", None) is False
+    for key, value in (("k" * 65, "x"), ("k", "x" * 1025), ("\udc80", "x"), ("k", "\udc80")):
+        with pytest.raises(ValueError, match=r"characters|Unicode"):
+            await programs.write_value("admin", key, value)
+    assert await programs.read_value("admin", "\udc80") is None
+
+
+async def test_what_programs_hold_is_for_services_alone(world: World) -> None:
+    async with await world.rig.admin() as admin:
+        stub = DirectoryStub(world.channel(token_of(admin)))
+    for call in (
+        stub.GetDialplan(directory_pb2.GetDialplanRequest(owner="admin"), timeout=PATIENCE),
+        stub.ListProviders(directory_pb2.ListProvidersRequest(owner="admin"), timeout=PATIENCE),
+        stub.Lease(directory_pb2.LeaseRequest(node="a"), timeout=PATIENCE),
+        stub.ReadValue(directory_pb2.ReadValueRequest(owner="admin", key="k"), timeout=PATIENCE),
+        stub.WriteValue(directory_pb2.WriteValueRequest(owner="admin", key="k"), timeout=PATIENCE),
+        stub.ListValueKeys(directory_pb2.ListValueKeysRequest(owner="admin"), timeout=PATIENCE),
+    ):
+        assert await refused(call) is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_write_whose_answer_is_lost_is_not_sent_again(world: World) -> None:
+    programs = RemotePrograms(world.channel())
+    assert await programs.write_value("admin", "key", "1")
+    await world.server.stop()
+    with pytest.raises(OutcomeUnknown):
+        await programs.write_value("admin", "key", "2")
+    with pytest.raises(DirectoryUnavailable):
+        await programs.dialplan("admin", "out")

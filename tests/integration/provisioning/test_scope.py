@@ -34,6 +34,14 @@ RESOURCES = [
     Resource("sip-accounts", {"username": "desk", "password": "rosebud"}, {"enabled": False}),
     Resource("api-keys", {"name": "backup"}, {"name": "mine now"}),
     Resource("customers", None, {"name": "Mallory"}),
+    Resource(
+        "dialplans",
+        {"name": "Out", "language": "python", "source": "sys.log('x')"},
+        {"name": "mine"},
+    ),
+    Resource(
+        "providers", {"name": "p", "server": "sip.example.com", "username": "1"}, {"enabled": False}
+    ),
     Resource("domains", {"name": "alice.example", "owner": "alice"}, {"owner": "bob"}),
 ]
 
@@ -79,7 +87,7 @@ async def test_the_owner_and_the_administrator_see_it(
         assert (await clients[name].get(where)).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["sip-accounts", "api-keys", "domains"])
+@pytest.mark.parametrize("path", ["sip-accounts", "api-keys", "domains", "dialplans", "providers"])
 async def test_a_list_holds_and_counts_the_callers_own_only(
     path: str, clients: dict[str, httpx.AsyncClient]
 ) -> None:
@@ -105,7 +113,7 @@ async def test_bindings_are_seen_by_their_owner_only(
 async def test_a_domain_of_another_can_not_be_used(
     clients: dict[str, httpx.AsyncClient],
 ) -> None:
-    await _make(RESOURCES[3], clients)
+    await _make(next(r for r in RESOURCES if r.path == "domains"), clients)
     account = {"username": "desk", "password": "rosebud", "domain": "alice.example"}
     unknown = account | {"domain": "nobodys.example"}
     refused = await clients["bob"].post("/api/v1/sip-accounts", json=account)
@@ -125,6 +133,12 @@ async def test_a_domain_of_another_can_not_be_used(
         ("PATCH", "customers/alice", {"admin": True}),
         ("PATCH", "customers/alice", {"suspended": False}),
         ("PATCH", "customers/alice", {"max_calls": 9}),
+        ("PATCH", "customers/alice", {"may_email": True}),
+        ("PATCH", "customers/alice", {"max_executions": 100}),
+        ("PATCH", "customers/alice", {"max_providers": 1000}),
+        ("PUT", "values/key?owner=bob", {"value": "x"}),
+        ("GET", "values/key?owner=bob", None),
+        ("DELETE", "values/key?owner=bob", None),
         ("DELETE", "customers/alice", None),
     ],
 )
@@ -137,7 +151,19 @@ async def test_what_is_for_administrators_is_refused_to_others(
 
 
 @pytest.mark.parametrize(
-    "path", ["me", "sip-accounts", "customers", "domains", "api-keys", "bindings"]
+    "path",
+    [
+        "me",
+        "sip-accounts",
+        "customers",
+        "domains",
+        "api-keys",
+        "bindings",
+        "dialplans",
+        "providers",
+        "provider-bindings",
+        "values",
+    ],
 )
 @pytest.mark.parametrize("token", [None, "nonsense"])
 async def test_nothing_is_told_without_a_valid_token(

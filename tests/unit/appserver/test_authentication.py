@@ -9,6 +9,8 @@ import pytest
 
 from services.appserver.domain.authentication import admits
 from tandem.bus.events import AuthenticationFailed, RegistrationFailed
+from tandem.bus.ports import Topic
+from tandem.rpc.directory import DirectoryChanged
 from tandem.sip.digest import Challenge, ha1
 from tandem.sip.message import Response
 from tests.support.appserver import DOMAIN, Phone, Site, account
@@ -264,3 +266,60 @@ async def test_a_call_that_waits_for_its_refusal_can_be_cancelled(site: Site) ->
     assert await site.send(request) == []
     answers = await site.send(phone.cancel(request))
     assert [m.status for m in answers if isinstance(m, Response)] == [200, 487]
+
+
+@pytest.fixture
+async def with_contact() -> AsyncIterator[Site]:
+    """A site where `office` is the contact that a provider calls, and no account."""
+    office = account("office", ha1={}, contact_only=True, ip_acl=("0.0.0.0/1", "128.0.0.0/1"))
+    async with Site(account("alice"), office) as made:
+        yield made
+
+
+async def test_nobody_registers_as_a_providers_contact(with_contact: Site) -> None:
+    for password in ("", "secret"):
+        office = Phone(with_contact, "office", password)
+        stranger = Phone(with_contact, "nobody", password)
+        answers = [await phone.registered() for phone in (office, stranger)]
+        assert [answer.status for answer in answers] == [401, 401]
+    assert with_contact.app.location.count == 0
+    assert await attempt(Phone(with_contact)) == 200
+
+
+async def test_nobody_calls_as_a_providers_contact(with_contact: Site) -> None:
+    office = Phone(with_contact, "office", "")
+    (answer,) = await office.asked("INVITE", f"sip:alice@{DOMAIN}")
+    assert answer.status == 407
+    assert with_contact.calls.started == []
+
+
+async def test_the_algorithms_that_accounts_are_offered_do_not_tell_of_a_contact(
+    with_contact: Site,
+) -> None:
+    def offered(answer: Response) -> list[str]:
+        return [Challenge.parse(v).algorithm for v in answer.values("www-authenticate")]
+
+    alice, office = Phone(with_contact), Phone(with_contact, "office")
+    seen = [
+        offered(await phone.send(phone.register(f"<{phone.contact}>")))
+        for phone in (alice, office, alice)
+    ]
+    assert seen == [["MD5", "SHA-256", "SHA-512-256"]] * 3
+
+
+async def test_calls_to_a_providers_contact_find_it(with_contact: Site) -> None:
+    carrier = Phone(with_contact, "555", domain="carrier.example")
+    for user in ("office", "x.OFFICE"):
+        (answer,) = await carrier.asked("INVITE", f"sip:{user}@{DOMAIN}")
+        # no phone can be registered there, and no dialplan is set
+        assert answer.status == 480
+
+
+async def test_the_bindings_of_an_account_of_which_a_contact_is_left_go(site: Site) -> None:
+    phone = Phone(site)
+    await phone.registered()
+    site.directory.accounts[phone.aor] = account("alice", ha1={}, contact_only=True)
+    await site.bus.deliver(Topic.DIRECTORY, DirectoryChanged("sip-account", phone.aor))
+    await site.settle()
+    assert site.app.location.count == 0
+    assert (await phone.send(phone.register(f"<{phone.contact}>"))).status == 401

@@ -12,6 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, literal, select
 
+from services.provisioning.adapters import callmanager_tables  # noqa: F401  # in `metadata`, too
 from services.provisioning.adapters.tables import metadata
 from services.provisioning.domain.errors import DatabaseProblem
 

@@ -1,0 +1,104 @@
+"""Which appserver registers at which provider: what each of them asks every two seconds.
+
+All of one call happens in one transaction, which has its turn at writing among all instances; what
+it costs in statements does not depend on how many providers there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from services.provisioning.domain.leases import (
+    LEASE_SECONDS,
+    MAX_NODE,
+    Held,
+    chosen,
+    report_of,
+)
+from services.provisioning.domain.scope import EVERYTHING
+from services.provisioning.handlers.notices import Notices
+from services.provisioning.handlers.sealing import Sealing
+from services.provisioning.ports import Store, Work
+from tandem.rpc.programs import Lease, RegistrationReport
+
+
+class Leases:
+    """The use case."""
+
+    def __init__(self, store: Store, notices: Notices, sealing: Sealing) -> None:
+        self._store = store
+        self._notices = notices
+        self._sealing = sealing
+
+    async def lease(
+        self, node: str, reports: Sequence[RegistrationReport], *, leaving: bool = False
+    ) -> list[Lease]:
+        """See `tandem.rpc.programs.Programs.lease`."""
+        node = node[:MAX_NODE]
+        if not await self._is_needed():
+            return []
+        async with self._store.write(EVERYTHING) as work:
+            now = await work.leases.now()
+            if not leaving:
+                await work.leases.renew(node, now + LEASE_SECONDS)
+            held = {one.provider.id: one for one in await work.leases.held_by(node)}
+            refused = await _take_reports(work, held, reports)
+            if leaving:
+                await work.leases.leave(node)
+            else:
+                held, nodes = await _with_orphans(work, node, held, now)
+        self._notices.providers(one.provider for one in refused)
+        return [] if leaving else self._leases(node, held.values(), nodes)
+
+    async def _is_needed(self) -> bool:
+        """Where nobody has a provider nothing is written, or a quiet machine would write to its
+        disk every other second."""
+        async with self._store.read(EVERYTHING) as work:
+            return await work.leases.anything()
+
+    def _leases(self, node: str, held: Iterable[Held], nodes: Sequence[str]) -> list[Lease]:
+        """Those whose secrets can't be opened are left out: nothing can be done with them."""
+        return [
+            self._lease(one, moved=one.wanted and chosen(one.provider.id, nodes) != node)
+            for one in held
+            if self._sealing.opened(one.provider) is not None
+        ]
+
+    def _lease(self, held: Held, *, moved: bool) -> Lease:
+        provider = self._sealing.provider(held.provider, owner_enabled=held.owner_enabled)
+        seconds = LEASE_SECONDS if held.wanted and not moved else 0.0
+        return Lease(provider=provider, seconds=seconds, moved=moved, last=report_of(held.binding))
+
+
+async def _take_reports(
+    work: Work, held: dict[str, Held], reports: Sequence[RegistrationReport]
+) -> list[Held]:
+    """Take what the holder tells into `held` and the database; reports of what it does not hold
+    are old. Returns those that were refused for good."""
+    told: dict[str, Held] = {}
+    for report in reports:
+        if report.provider in held:
+            held[report.provider] = told[report.provider] = held[report.provider].told(report)
+    await work.leases.store([one.binding for one in told.values()])
+    refused = [held[r.provider] for r in reports if r.disable and r.provider in told]
+    if refused:
+        await work.leases.give_up(one.provider.id for one in refused)
+    released = [key for key, one in told.items() if one.binding.node is None]
+    for key in released:
+        del held[key]
+    if released:
+        await work.leases.forget(released)
+    return refused
+
+
+async def _with_orphans(
+    work: Work, node: str, held: dict[str, Held], now: float
+) -> tuple[dict[str, Held], Sequence[str]]:
+    """With those that fall to this node of what no live one holds; and the live nodes."""
+    nodes = await work.leases.nodes(now)
+    found = await work.leases.orphans(now)
+    mine = [orphan for orphan in found if chosen(orphan.provider, nodes) == node]
+    if mine:
+        await work.leases.take(node, mine)
+        held = {one.provider.id: one for one in await work.leases.held_by(node)}
+    return held, nodes

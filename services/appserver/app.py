@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Final
 from services.appserver.adapters.clockwork import Clockwork
 from services.appserver.adapters.http_trigger import HttpxTrigger
 from services.appserver.adapters.loopback import Loopback
+from services.appserver.adapters.web import HttpxWeb
 from services.appserver.config import AppServerConfig
+from services.appserver.dialplans import Parts, Used, make_engine
 from services.appserver.domain.authentication import Authenticator
 from services.appserver.domain.domains import Domains
 from services.appserver.domain.guard import Guard
@@ -88,6 +90,7 @@ class AppServer:
         tracing: Tracing | None = None,
         http: HttpTrigger | None = None,
         programs: Programs | None = None,
+        parts: Parts | None = None,
     ) -> None:
         self.config = config
         self._programs = programs or NoPrograms()
@@ -139,7 +142,10 @@ class AppServer:
         self.callbacks = self._make_callbacks(http)
         self.signals = Signals(self.deadlines, clock, self._work.arm)
         self.transfers: Transfers = NoTransfers()
-        planner = Planner(self.tools, self.layer, ways, self.callbacks.waits, self._loops)
+        used = Used(self.calls, self.callbacks, self.signals, ways, resolver, self._work.arm)
+        self.dialplans = make_engine(self.tools, used, parts or Parts())
+        run = self.dialplans.begin if self.dialplans is not None else None
+        planner = Planner(self.tools, self.layer, ways, self.callbacks.waits, self._loops, run)
         self._core.attach(self.layer, planner, self.calls, ways.judge)
 
     def _make_tools(self, wall: Callable[[], float]) -> Tools:
@@ -200,7 +206,7 @@ class AppServer:
             tools,
             self.calls,
             hints,
-            http or HttpxTrigger(private=self.config.trigger_private),
+            http or HttpxTrigger(HttpxWeb(private=self.config.trigger_private)),
             self._link.address,
             self._work.spawn,
             self._work.arm,
@@ -245,17 +251,11 @@ class AppServer:
         metrics.gauge(
             "tandem_draining", lambda: self.state == NodeState.DRAINING, "Whether it drains"
         )
-        callbacks = self.callbacks
-        metrics.counters("tandem_callbacks", callbacks.counters, "Calls that wait for callbacks")
-        metrics.counters("tandem_hints", callbacks.hints.counters, "Next-call hints")
-        metrics.gauge("tandem_waits", lambda: len(callbacks), "Calls that wait for callbacks")
+        self.callbacks.register(metrics)
         self.signals.register(metrics)
-        metrics.gauge("tandem_traces", lambda: len(self.traces), "Legs whose messages are kept")
-        metrics.gauge(
-            "tandem_watched_customers",
-            lambda: self.traces.watched,
-            "Customers of whom full SIP traces are wanted",
-        )
+        if self.dialplans is not None:
+            self.dialplans.register(metrics)
+        self.traces.register(metrics)
 
     def _responses(self) -> dict[str, int]:
         inside, outside = self.layer.answers, self.tools.answers
@@ -350,6 +350,8 @@ class AppServer:
         self._link.receiver = lambda data, peer: None
         self._loopback.close()
         await self.calls.stop()
+        if self.dialplans is not None:
+            await self.dialplans.stop()
         await self._work.stop()
         self._bus.publish(Topic.EVENTS, NodeStopped(what="appserver"))
 

@@ -8,6 +8,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
+from services.appserver.domain.smtp import SmtpServer
 from tandem.rpc.security import MIN_KEY
 from tandem.runtime.address import HostPort
 from tandem.runtime.config import check_otlp_endpoint, load, setting
@@ -132,9 +133,25 @@ class AppServerConfig:
     max_customer_waits: int = 100
     """TANDEM_MAX_CUSTOMER_WAITS: of them, those of one customer."""
     trigger_private: bool = False
-    """TANDEM_TRIGGER_PRIVATE: whether the HTTP requests that ask providers to call back may go to
-    private, loopback and link-local addresses. Who may start callbacks could then reach what is
-    inside the network: for providers inside of it, and for tests."""
+    """TANDEM_TRIGGER_PRIVATE: whether the HTTP requests that ask providers to call back, and those
+    of dialplans, may go to private, loopback and link-local addresses. Who may start callbacks or
+    write dialplans could then reach what is inside the network: for providers inside of it, and
+    for tests."""
+
+    max_dialplans: int = 2_000
+    """TANDEM_MAX_DIALPLANS: dialplans that run at once; more calls get 480. About 30 kB each while
+    they wait. Each customer has a limit of his own, too."""
+    dialplan_workers: int = setting(8, minimum=2, maximum=64)
+    """TANDEM_DIALPLAN_WORKERS: processes that Python dialplans compute in, started as they are
+    needed; a customer uses two at most."""
+    google_voice_url: str = "https://www.google.com"
+    """TANDEM_GOOGLE_VOICE_URL: the server that providers of the kind `google-voice` log in at,
+    unless they name one."""
+    smtp_url: str = field(default="", repr=False)
+    """TANDEM_SMTP_URL: the server that mails of dialplans go to,
+    `smtp://[USER:PASSWORD@]HOST[:PORT]` or `smtps://…`; empty: none are sent."""
+    smtp_from: str = "dialplan@localhost"
+    """TANDEM_SMTP_FROM: whom the mails of dialplans are from."""
 
     def __post_init__(self) -> None:
         check_otlp_endpoint(self.otlp_endpoint)
@@ -175,6 +192,18 @@ def _check(config: AppServerConfig) -> None:
         raise ValueError("TANDEM_KEEPALIVE_SECONDS: must be at least 1")
     if config.probe_seconds < 1:
         raise ValueError("TANDEM_PROBE_SECONDS: must be at least 1")
+    check_mail(config.smtp_url, config.smtp_from)
     unknown = set(config.digest_algorithms) - set(ALGORITHMS)
     if unknown or not config.digest_algorithms:
         raise ValueError(f"TANDEM_DIGEST_ALGORITHMS: must be some of {', '.join(ALGORITHMS)}")
+
+
+def check_mail(url: str, sender: str) -> None:
+    """Raises ValueError for settings of mails that make no sense."""
+    if url:
+        try:
+            SmtpServer.parse(url)
+        except ValueError as error:
+            raise ValueError(f"TANDEM_SMTP_URL: {error}") from None
+    if sender.count("@") != 1 or not sender.isprintable() or " " in sender:
+        raise ValueError("TANDEM_SMTP_FROM: must be an address such as dialplan@example.com")

@@ -51,6 +51,9 @@ class Resolver(Protocol):
         """Whether this hop (`udp:203.0.113.7:5060`) answered, or failed by RFC 3263 §4.3: no
         answer, no connection, or 503. What failed is tried last for a while."""
 
+    async def enum(self, number: str, zone: str) -> str:
+        """The SIP URI of a telephone number by ENUM (RFC 6116), "" for none. Bounded in time."""
+
 
 class Waiter(Protocol):
     """Who has a call wait for a callback. No method waits; after `joined` or `gone` none is
@@ -277,6 +280,36 @@ class HttpTrigger(Protocol):
 
     async def ask(self, trigger: Trigger) -> Asked:
         """Send the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a web server said."""
+
+    status: int
+    """The HTTP status; 0: no answer."""
+    body: bytes = field(default=b"", repr=False)
+    """The beginning of it."""
+    content_type: str = ""
+    cookies: tuple[str, ...] = field(default=(), repr=False)
+    """The values of its Set-Cookie headers."""
+    problem: str = ""
+    """Why there is no answer, in words for people."""
+
+
+class Web(Protocol):
+    """Sends HTTP requests for customers, never to private addresses. Never raises, never follows a
+    redirection."""
+
+    async def fetch(self, trigger: Trigger, seconds: float) -> Page:
+        """Send this one; all of it takes so long at most."""
+
+
+class Mailer(Protocol):
+    """Sends mails by the operator's server."""
+
+    async def send(self, to: Sequence[str], subject: str, body: str) -> str:
+        """Send one, bounded in time; why it could not be sent, "" if it was taken."""
 
 
 Done = Callable[[tuple[NextHop, ...], float], None]

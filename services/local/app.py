@@ -204,6 +204,8 @@ class Local:
                 nonce_secret=key,
                 digest_algorithms=config.digest_algorithms,
                 trigger_private=config.trigger_private,
+                smtp_url=config.smtp_url,
+                smtp_from=config.smtp_from,
             ),
             bus,
             provisioning.directory,

@@ -120,6 +120,8 @@ def _config(options: argparse.Namespace, environ: Mapping[str, str]) -> LocalCon
         data_dir=options.data_dir or default_data_dir(environ),
         rate_limit=_rate(environ.get("TANDEM_RATE_LIMIT", "")),
         trigger_private=_switch("TANDEM_TRIGGER_PRIVATE", environ),
+        smtp_url=environ.get("TANDEM_SMTP_URL", ""),
+        smtp_from=environ.get("TANDEM_SMTP_FROM") or "dialplan@localhost",
         admin_password=environ.get("TANDEM_ADMIN_PASSWORD") or None,
         **given,
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from services.appserver.config import check_mail
 from tandem.runtime.address import HostPort
 from tandem.runtime.certificates import check_certificate
 from tandem.sip.digest import ALGORITHMS
@@ -46,7 +47,12 @@ class LocalConfig:
     digest_algorithms: tuple[str, ...] = ("MD5",)
     """What phones are challenged with, one challenge each; many know MD5 alone."""
     trigger_private: bool = False
-    """Whether providers may be asked to call back at private and loopback addresses."""
+    """Whether providers may be asked to call back, and dialplans ask servers, at private and
+    loopback addresses."""
+    smtp_url: str = field(default="", repr=False)
+    """Where mails of dialplans go; empty: none are sent."""
+    smtp_from: str = "dialplan@localhost"
+    """Whom they are from."""
     admin_password: str | None = None
     """The administrator's first password; None: a random one, shown once."""
 
@@ -62,6 +68,7 @@ class LocalConfig:
                 raise ValueError(f"--{option} {path}: there is no such file that can be read")
         if not self.sip and not self.tls and not self.ws and not self.wss:
             raise ValueError("nothing to listen on: give --sip, --tls, --ws or --wss")
+        check_mail(self.smtp_url, self.smtp_from)
         if not self.digest_algorithms or set(self.digest_algorithms) - set(ALGORITHMS):
             raise ValueError(f"TANDEM_DIGEST_ALGORITHMS: must be some of {', '.join(ALGORITHMS)}")
 

@@ -43,12 +43,19 @@ class Limits:
     wall_seconds: float = 300.0
     """From start to end, waiting for answers included, but not while something rings or a callback
     is waited for."""
+    longest_seconds: float = 3_600.0
+    """From start to end, whatever it waits for."""
     cpu_seconds: float = 2.0
     """Between two calls of `sys`."""
-    memory_bytes: int = 32 * 1024 * 1024
+    total_cpu_seconds: float = 10.0
+    """From start to end."""
+    memory_bytes: int = 8 * 1024 * 1024
+    """A script's values may have to be carried to the switch: more would hold up others."""
     recursion: int = 100
     calls: int = 1_000
     """Uses of `sys`."""
+    carried_chars: int = 1_000_000
+    """Handed over to `sys` in all: carrying costs the switch time, not the script."""
     source_chars: int = 65_536
 
 
@@ -72,7 +79,8 @@ class ScriptFault(Exception):
         super().__init__(str(problem))
         self.problem = problem
         self.limit = limit
-        """Which limit it exceeded: `time`, `memory`, `depth`, `calls`, "" for none."""
+        """Which limit it exceeded: `time`, `memory`, `depth`, `calls`, `queue` (too many scripts
+        wait for their turn), "" for none."""
 
 
 class Runner(Protocol):

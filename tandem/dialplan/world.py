@@ -243,5 +243,8 @@ class World(Protocol):
         """What a voice application hands back under this key (POST /api/v1/signals/KEY); None
         if nothing came in time."""
 
+    async def sleep(self, seconds: float) -> None:
+        """Let time go by: `time.sleep` of a script."""
+
     def now(self) -> float:
         """Unix time in seconds."""

@@ -87,6 +87,7 @@ class Naptr:
     flags: str
     service: str
     replacement: str
+    regexp: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import dns.rdatatype
 import dns.resolver
 
 from tandem.sip.uri import Uri
+from tandem.siptransport import enum
 from tandem.siptransport.dnscache import NEGATIVE_TTL, DnsCache
 from tandem.siptransport.health import Health
 from tandem.siptransport.locate import (
@@ -111,7 +112,8 @@ def _record(kind: Kind, rdata: object) -> Record:
     if kind is Kind.NAPTR:
         replacement = text("replacement").rstrip(".").lower()
         flags, service = text("flags"), text("service")
-        return Naptr(number("order"), number("preference"), flags, service, replacement)
+        regexp = text("regexp")
+        return Naptr(number("order"), number("preference"), flags, service, replacement, regexp)
     return text("address")
 
 
@@ -162,6 +164,15 @@ class Resolver:
         except TimeoutError:
             raise ResolveError(f"{uri.host} cannot be looked up: DNS is too slow") from None
         return self.health.order(hops, self._clock())
+
+    async def enum(self, number: str, zone: str) -> str:
+        """The SIP URI that ENUM has for a telephone number, "" for none: RFC 6116."""
+        name = enum.domain(number, zone)
+        if not name:
+            return ""
+        async with asyncio.timeout(RESOLVE_TIMEOUT):
+            answer = await self._answer(Question(name, Kind.NAPTR))
+        return enum.uri(number, [each for each in answer.records if isinstance(each, Naptr)])
 
     async def close(self) -> None:
         """Give up the queries under way."""

@@ -150,6 +150,9 @@ class FakeResolver:
     def judge(self, hop: str, good: bool, now: float) -> None:
         self.judged.append((hop, good))
 
+    async def enum(self, number: str, zone: str) -> str:
+        return f"sip:{number}@{zone}" if zone == "e164.example" else ""
+
     async def resolve(self, uri: Uri) -> list[OutsideHop]:
         await self.gate.wait()
         return self.slow.get(uri.host, [])
@@ -253,6 +256,7 @@ class Site:
     ) -> None:
         self.now = 1000.0
         self.link = FakeLink(reliable=settings.pop("reliable", True))
+        parts = settings.pop("parts", None)
         self.bus = FakeBus()
         self.directory = FakeDirectory(*accounts)
         self.resolver = FakeResolver()
@@ -268,6 +272,7 @@ class Site:
             config, self.bus, self.directory, self.link, self.resolver,
             calls=b2bua, clock=lambda: self.now, wall=lambda: self.wall, http=self.http,
             programs=self.programs,
+            parts=parts,
         )  # fmt: skip
         self.serial = 0
 

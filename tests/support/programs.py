@@ -16,8 +16,9 @@ class FakePrograms(Programs):
     node that asks gets a lease on every provider that is to be registered at."""
 
     def __init__(self, *made: Dialplan | Provider) -> None:
-        self.dialplans = [one for one in made if isinstance(one, Dialplan)]
-        self.known = [one for one in made if isinstance(one, Provider)]
+        self.dialplans: list[Dialplan] = []
+        self.known: list[Provider] = []
+        self.add(*made)
         self.values: dict[tuple[str, str], str] = {}
         self.reports: list[RegistrationReport] = []
         self.giving_up: dict[str, Lease] = {}
@@ -25,6 +26,11 @@ class FakePrograms(Programs):
         self.max_keys = 100
         self.away = False
         self.asked = 0
+
+    def add(self, *made: Dialplan | Provider) -> None:
+        """Know these, too."""
+        self.dialplans += [one for one in made if isinstance(one, Dialplan)]
+        self.known += [one for one in made if isinstance(one, Provider)]
 
     async def dialplan(self, owner: str, name: str) -> Dialplan | None:
         self._ask()

@@ -86,7 +86,7 @@ class Provider:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            asked = await _read(reader)
+            asked = await read_request(reader)
             self.asked.append(asked)
             self.on_asked(asked)
             wanted = asked.fields
@@ -112,7 +112,8 @@ class Provider:
         self.call(wanted["to"], wanted.get("from", "15551234"), late="late" in wanted)
 
 
-async def _read(reader: asyncio.StreamReader) -> Asked:
+async def read_request(reader: asyncio.StreamReader) -> Asked:
+    """The request that comes."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head.rstrip("\r\n").split("\r\n")
     method, target, _ = first.split(" ", 2)

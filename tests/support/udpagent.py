@@ -74,6 +74,10 @@ class UdpCall:
         """180 to an INVITE that came."""
         self._answer(180, b"")
 
+    def refuse(self, status: int) -> None:
+        """A final answer to an INVITE that came, other than 200."""
+        self._answer(status, b"")
+
     def _answer(self, status: int, body: bytes) -> None:
         tx = self.server
         assert tx is not None

@@ -130,6 +130,8 @@ class Callback:
     pattern: str = ""
     """Of the caller's user part; empty: anybody outside."""
     seconds: float = DEFAULT_SECONDS
+    keeps: bool = False
+    """Whether the call of `call_id` goes on if no callback comes; False: it is hung up."""
 
     def check(self) -> None:
         """Raises InvalidCallback."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import ip_address
+from typing import Final
 
 from tandem.rpc.directory import Domain
+
+LOCAL: Final = "local"
+"""What stands for the default domain in every dial string, unless a domain is called so."""
 
 
 class Domains:
@@ -29,6 +33,8 @@ class Domains:
             names.setdefault(name, name)
         self._names = names
         default = next(iter(names.values()), None)
+        if default:
+            names.setdefault(LOCAL, default)
         self._local = dict.fromkeys(self._hosts, default) if default else {}
 
     @property

@@ -43,6 +43,7 @@ from tandem.bus.events import (
 from tandem.bus.hints import MAX_USERS, Hint
 from tandem.bus.ports import Topic
 from tandem.rpc.directory import Account
+from tandem.runtime.metrics import Metrics
 
 NO_CALLBACK: Final = "no callback"
 GIVEN_UP: Final = "callback given up"
@@ -92,6 +93,12 @@ class Callbacks:
 
     def __len__(self) -> int:
         return self._customers.total()
+
+    def register(self, metrics: Metrics) -> None:
+        """Show what happened, and how many wait."""
+        metrics.counters("tandem_callbacks", self.counters, "Calls that wait for callbacks")
+        metrics.counters("tandem_hints", self.hints.counters, "Next-call hints")
+        metrics.gauge("tandem_waits", lambda: len(self), "Calls that wait for callbacks")
 
     # -- the story of one ----------------------------------------------------------------------
 
@@ -270,10 +277,14 @@ class Callbacks:
         self._end(wait, NO_CALLBACK, TIMEOUT)
 
     def _end(self, wait: Wait, reason: str, withdraw_as: str) -> None:
-        """End it and its call; the call tells the wait."""
+        """End it and its call, which tells the wait; or the wait alone."""
         if wait.outcome is None and wait.call_id:
+            now = self._tools.clock()
             wait.withdraw_as = withdraw_as
-            self._calls.hang_up(wait.call_id, reason, self._tools.clock())
+            if wait.wanted.keeps and self._calls.stop_waiting(wait.call_id, now):
+                wait.gone(reason, now)
+            else:
+                self._calls.hang_up(wait.call_id, reason, now)
             self._arm()
 
     def forget(self, wait: Wait, reason: str) -> None:

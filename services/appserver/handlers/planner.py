@@ -61,6 +61,9 @@ NOT_YOURS: Final = Refusal(403, "Not the account in From")
 
 Then = Callable[[ServerTransaction, CallPlan, float], None]
 
+RunDialplan = Callable[[ServerTransaction, CallPlan, str, str, str, float], None]
+"""`run(tx, plan, owner, name, source, now)`: a customer's dialplan takes this INVITE."""
+
 
 @dataclass(slots=True, eq=False)
 class Inquiry:
@@ -87,7 +90,9 @@ class Planner:
         ways: Outside,
         waits: Waits | None = None,
         loops: Loops | None = None,
+        run_dialplan: RunDialplan | None = None,
     ) -> None:
+        self._run_dialplan = run_dialplan
         self._loops = loops or Loops()
         self._waits = waits or Waits()
         self._waiting = self._waits.users
@@ -133,6 +138,8 @@ class Planner:
     def _go_on(self, inquiry: Inquiry, now: float) -> None:
         if inquiry.parties.from_domain is not None and inquiry.caller is None:
             self._authenticate(inquiry, inquiry.parties.from_domain, now)
+        elif inquiry.caller is not None and self._programmed(inquiry, inquiry.caller.out_dialplan):
+            self._to_dialplan(inquiry, inquiry.caller, inquiry.caller.out_dialplan or "", now)
         elif inquiry.parties.to_domain is not None:
             self._find_callee(inquiry, inquiry.parties.to_domain, now)
         else:
@@ -258,6 +265,9 @@ class Planner:
     def _to_account(self, inquiry: Inquiry, callee: Account, now: float) -> None:
         inquiry.callee = callee
         refusal = objection(callee)
+        if refusal is None and self._programmed(inquiry, callee.in_dialplan):
+            self._to_dialplan(inquiry, callee, callee.in_dialplan or "", now)
+            return
         to: tuple[Target, ...] = ()
         if refusal is None:
             live = self._tools.table.callable(callee.aor, self._tools.wall())
@@ -266,6 +276,19 @@ class Planner:
             self._refuse(inquiry, refusal or NOT_REGISTERED, now)
             return
         self._finish(inquiry, plan(inquiry.caller, callee, to), now)
+
+    # -- dialplans -----------------------------------------------------------------------------
+
+    def _programmed(self, inquiry: Inquiry, name: str | None) -> bool:
+        """Whether a dialplan says where this goes: calls only, and where dialplans are run."""
+        calls = inquiry.tx.request.method == "INVITE"
+        return calls and bool(name) and self._run_dialplan is not None
+
+    def _to_dialplan(self, inquiry: Inquiry, whose: Account, name: str, now: float) -> None:
+        """All else is the dialplan's to say: it dials whom it wants, or refuses."""
+        assert self._run_dialplan is not None
+        made = self._completed(inquiry, plan(inquiry.caller, inquiry.callee, ()))
+        self._run_dialplan(inquiry.tx, made, whose.owner, name, inquiry.source.text, now)
 
     # -- outside -------------------------------------------------------------------------------
 
@@ -327,9 +350,12 @@ class Planner:
             self._layer.reply(inquiry.tx, 100, now)
 
     def _finish(self, inquiry: Inquiry, made: CallPlan, now: float) -> None:
+        inquiry.then(inquiry.tx, self._completed(inquiry, made), now)
+
+    def _completed(self, inquiry: Inquiry, made: CallPlan) -> CallPlan:
         if inquiry.looped is not None:
             made = replace(made, caller=inquiry.looped.caller, looped=inquiry.looped)
-        inquiry.then(inquiry.tx, limited(made, self._tools.config.max_call_seconds), now)
+        return limited(made, self._tools.config.max_call_seconds)
 
     def _refuse(self, inquiry: Inquiry, refusal: Refusal, now: float) -> None:
         self._answer(inquiry.tx, refusal, now)

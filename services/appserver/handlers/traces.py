@@ -25,6 +25,7 @@ from tandem.bus.events import (
 )
 from tandem.bus.interest import Interest
 from tandem.bus.ports import Envelope, Publisher, Topic
+from tandem.runtime.metrics import Metrics
 
 MAX_RINGS: Final = 20_000
 """Rings kept, of two legs or so a call; above it the oldest gives way."""
@@ -93,6 +94,15 @@ class Traces:
 
     def __len__(self) -> int:
         return len(self._rings)
+
+    def register(self, metrics: Metrics) -> None:
+        """Show how much is kept, and for whom."""
+        metrics.gauge("tandem_traces", lambda: len(self), "Legs whose messages are kept")
+        metrics.gauge(
+            "tandem_watched_customers",
+            lambda: self.watched,
+            "Customers of whom full SIP traces are wanted",
+        )
 
     @property
     def watched(self) -> int:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from tandem.dialplan.linerunner import LineRunner
+from tandem.dialplan.monty import MontyRunner
 from tandem.dialplan.script import Language, Problem, Runner
+
+PROCESSES: Final = 2
+"""Python dialplans that are checked or run dry at once."""
 
 
 def runners() -> dict[Language, Runner]:
     """Those of this program. None is started."""
-    return {Language.LINES: LineRunner()}
+    return {Language.PYTHON: MontyRunner(PROCESSES), Language.LINES: LineRunner()}
 
 
 class RunnerChecks:

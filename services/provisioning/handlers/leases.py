@@ -58,14 +58,14 @@ class Leases:
 
     def _leases(self, node: str, held: Iterable[Held], nodes: Sequence[str]) -> list[Lease]:
         """Those whose secrets can't be opened are left out: nothing can be done with them."""
-        return [
-            self._lease(one, moved=one.wanted and chosen(one.provider.id, nodes) != node)
-            for one in held
-            if self._sealing.opened(one.provider) is not None
-        ]
+        leases = (self._lease(node, one, nodes) for one in held)
+        return [lease for lease in leases if lease is not None]
 
-    def _lease(self, held: Held, *, moved: bool) -> Lease:
-        provider = self._sealing.provider(held.provider, owner_enabled=held.owner_enabled)
+    def _lease(self, node: str, held: Held, nodes: Sequence[str]) -> Lease | None:
+        provider, opened = self._sealing.provider(held.provider, owner_enabled=held.owner_enabled)
+        if not opened:
+            return None
+        moved = held.wanted and chosen(provider.id, nodes) != node
         seconds = LEASE_SECONDS if held.wanted and not moved else 0.0
         return Lease(provider=provider, seconds=seconds, moved=moved, last=report_of(held.binding))
 

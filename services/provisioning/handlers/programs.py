@@ -38,7 +38,7 @@ class StoredPrograms:
             customer = await work.customers.get(owner)
             found = await work.providers.owned_by(owner) if customer else ()
         enabled = customer is not None and not customer.suspended
-        return [self._sealing.provider(one, owner_enabled=enabled) for one in found]
+        return [self._sealing.provider(one, owner_enabled=enabled)[0] for one in found]
 
     async def lease(
         self, node: str, reports: Sequence[RegistrationReport], *, leaving: bool = False

@@ -75,19 +75,20 @@ class Sealing:
         """Whether they wait to be sealed by a newer key."""
         return bool(stored.sealed) and self._sealer.usable and self._sealer.is_old(stored.sealed)
 
-    def provider(self, stored: StoredProvider, *, owner_enabled: bool) -> Provider:
-        """As appservers need it. One whose secrets can't be opened is disabled: with a wrong
-        password it would be locked out."""
-        secrets = self.opened(stored)
+    def provider(self, stored: StoredProvider, *, owner_enabled: bool) -> tuple[Provider, bool]:
+        """As appservers need it, and whether its secrets could be opened. If not it is disabled:
+        with a wrong password it would be locked out."""
+        opened = self.opened(stored)
         values = {name: getattr(stored, name) for name in _SAME}
-        values["enabled"] = stored.enabled and stored.removed_at is None and secrets is not None
-        secrets = secrets or NOTHING
-        return Provider(
+        values["enabled"] = stored.enabled and stored.removed_at is None and opened is not None
+        secrets = opened or NOTHING
+        made = Provider(
             password=secrets.password,
             callback=_form(stored.callback, secrets),
             owner_enabled=owner_enabled,
             **values,
         )
+        return made, opened is not None
 
 
 def _form(outline: CallbackOutline | None, secrets: Secrets) -> CallbackForm | None:

@@ -14,7 +14,8 @@ import pytest
 import pytest_asyncio
 
 from services.appserver.adapters import http_trigger
-from services.appserver.adapters.http_trigger import HttpxTrigger, is_public
+from services.appserver.adapters.http_trigger import HttpxTrigger
+from services.appserver.adapters.web import HttpxWeb, is_public
 from services.appserver.domain.callbacks import Trigger
 from tests.support.certificates import make_certificate
 from tests.support.provider import Provider
@@ -46,7 +47,7 @@ async def test_method_headers_query_and_form_are_sent_as_they_were_given(
         headers=(("X-Key", "a b"), ("X-Key", "é")),
         form=(("number", "+1 555"), ("number", "ü&=")),
     )
-    assert (await HttpxTrigger(private=True).ask(trigger)).status == 200
+    assert (await HttpxTrigger(HttpxWeb(private=True)).ask(trigger)).status == 200
     (asked,) = provider.asked
     assert (asked.method, asked.target) == ("POST", "/call?a=1%202")
     assert asked.body == b"number=%2B1+555&number=%C3%BC%26%3D"
@@ -60,7 +61,7 @@ async def test_a_body_goes_as_it_is_and_credentials_of_the_url_are_used(
 ) -> None:
     url = provider.url.replace("http://", "http://me:pw@")
     trigger = Trigger(url, "put", (("Content-Type", "application/json"),), b'{"a": 1}')
-    assert (await HttpxTrigger(private=True).ask(trigger)).status == 200
+    assert (await HttpxTrigger(HttpxWeb(private=True)).ask(trigger)).status == 200
     (asked,) = provider.asked
     assert (asked.method, asked.body) == ("PUT", b'{"a": 1}')
     assert asked.headers["authorization"].startswith("Basic ")
@@ -69,7 +70,7 @@ async def test_a_body_goes_as_it_is_and_credentials_of_the_url_are_used(
 
 async def test_the_host_of_the_url_is_named_whatever_address_it_has(provider: Provider) -> None:
     url = f"http://provider.example:{_port(provider)}/call"
-    asking = HttpxTrigger(private=True, resolve=_loopback)
+    asking = HttpxTrigger(HttpxWeb(private=True, resolve=_loopback))
     assert (await asking.ask(Trigger(url))).status == 200
     assert provider.asked[0].headers["host"] == f"provider.example:{_port(provider)}"
     assert provider.asked[0].method == "GET"
@@ -78,13 +79,13 @@ async def test_the_host_of_the_url_is_named_whatever_address_it_has(provider: Pr
 async def test_a_redirection_is_an_answer_and_is_not_followed(provider: Provider) -> None:
     provider.status = 302
     provider.headers = (f"Location: {provider.url}",)
-    assert (await HttpxTrigger(private=True).ask(Trigger(provider.url))).status == 302
+    assert (await HttpxTrigger(HttpxWeb(private=True)).ask(Trigger(provider.url))).status == 302
     assert len(provider.asked) == 1
 
 
 async def test_cookies_are_not_kept(provider: Provider) -> None:
     provider.headers = ("Set-Cookie: whose=first",)
-    asking = HttpxTrigger(private=True)
+    asking = HttpxTrigger(HttpxWeb(private=True))
     for _ in range(2):
         await asking.ask(Trigger(provider.url))
     assert all("cookie" not in asked.headers for asked in provider.asked)
@@ -92,7 +93,7 @@ async def test_cookies_are_not_kept(provider: Provider) -> None:
 
 async def test_private_addresses_are_refused_before_anything_is_sent(provider: Provider) -> None:
     for url in (provider.url, f"http://localhost:{_port(provider)}/", "http://2130706433/"):
-        found = await HttpxTrigger().ask(Trigger(url))
+        found = await HttpxTrigger(HttpxWeb()).ask(Trigger(url))
         assert (found.status, found.problem) == (0, "its address is not a public one")
     assert provider.asked == []
 
@@ -101,7 +102,7 @@ async def test_one_private_address_among_others_is_enough_to_refuse() -> None:
     async def resolve(host: str, port: int) -> Sequence[str]:
         return ["8.8.8.8", "10.0.0.1"]
 
-    found = await HttpxTrigger(resolve=resolve).ask(Trigger("http://provider.example/"))
+    found = await HttpxTrigger(HttpxWeb(resolve=resolve)).ask(Trigger("http://provider.example/"))
     assert found.problem == "its address is not a public one"
 
 
@@ -115,7 +116,7 @@ async def test_a_name_is_asked_for_once_so_that_it_can_not_change_its_mind(
         return [HOST] if len(asked) == 1 else ["192.0.2.1"]
 
     url = f"http://rebinding.example:{_port(provider)}/"
-    asking = HttpxTrigger(private=True, resolve=resolve)
+    asking = HttpxTrigger(HttpxWeb(private=True, resolve=resolve))
     assert (await asking.ask(Trigger(url))).status == 200
     assert asked == ["rebinding.example"]
 
@@ -140,7 +141,7 @@ async def test_the_next_address_is_tried_when_one_does_not_answer(provider: Prov
         return ["127.0.0.77", HOST]
 
     url = f"http://two.example:{_port(provider)}/"
-    asking = HttpxTrigger(private=True, resolve=resolve)
+    asking = HttpxTrigger(HttpxWeb(private=True, resolve=resolve))
     assert (await asking.ask(Trigger(url))).status == 200
 
 
@@ -148,15 +149,15 @@ async def test_a_name_that_leads_nowhere_and_a_port_that_nobody_has_are_told() -
     async def nowhere(host: str, port: int) -> Sequence[str]:
         raise OSError("no such name")
 
-    found = await HttpxTrigger(resolve=nowhere).ask(Trigger("http://nowhere.example/"))
+    found = await HttpxTrigger(HttpxWeb(resolve=nowhere)).ask(Trigger("http://nowhere.example/"))
     assert (found.status, found.problem) == (0, "can't be reached")
-    closed = await HttpxTrigger(private=True).ask(Trigger("http://127.0.0.1:1/"))
+    closed = await HttpxTrigger(HttpxWeb(private=True)).ask(Trigger("http://127.0.0.1:1/"))
     assert (closed.status, closed.problem) == (0, "can't be reached")
 
 
 async def test_a_long_answer_is_not_read_to_its_end(provider: Provider) -> None:
     provider.filler = 50_000_000
-    assert (await HttpxTrigger(private=True).ask(Trigger(provider.url))).status == 200
+    assert (await HttpxTrigger(HttpxWeb(private=True)).ask(Trigger(provider.url))).status == 200
 
 
 @asynccontextmanager
@@ -189,7 +190,7 @@ async def _serving(
 async def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_trigger, "TRIGGER_SECONDS", 0.2)
     async with _serving(b"") as (port, _):
-        found = await HttpxTrigger(private=True).ask(Trigger(f"http://{HOST}:{port}/"))
+        found = await HttpxTrigger(HttpxWeb(private=True)).ask(Trigger(f"http://{HOST}:{port}/"))
     assert (found.status, found.problem) == (0, "no answer in time")
 
 
@@ -199,7 +200,7 @@ async def test_nonsense_is_no_answer_and_the_log_holds_no_secret(
     async with _serving(b"SSH-2.0-nonsense\r\n\r\n") as (port, _):
         with caplog.at_level(logging.DEBUG, logger="services"):
             url = f"http://{HOST}:{port}/?key=topsecret"
-            found = await HttpxTrigger(private=True).ask(Trigger(url))
+            found = await HttpxTrigger(HttpxWeb(private=True)).ask(Trigger(url))
     assert (found.status, found.problem) == (0, "can't be reached")
     assert HOST in caplog.text
     assert "topsecret" not in caplog.text
@@ -212,12 +213,12 @@ async def test_tls_is_verified_by_the_name_of_the_url(tmp_path: Path) -> None:
     ours = ssl.create_default_context(cafile=str(made.certificate))
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
     async with _serving(answer, theirs) as (port, heard):
-        asking = HttpxTrigger(private=True, context=ours, resolve=_loopback)
+        asking = HttpxTrigger(HttpxWeb(private=True, context=ours, resolve=_loopback))
         right = await asking.ask(Trigger(f"https://provider.example:{port}/"))
         assert right.status == 200
         assert b"Host: provider.example" in heard[0]
         wrong = await asking.ask(Trigger(f"https://other.example:{port}/"))
         assert wrong.status == 0
-        strangers = HttpxTrigger(private=True, resolve=_loopback)
+        strangers = HttpxTrigger(HttpxWeb(private=True, resolve=_loopback))
         assert (await strangers.ask(Trigger(f"https://provider.example:{port}/"))).status == 0
         assert len(heard) == 1

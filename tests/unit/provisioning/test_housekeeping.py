@@ -10,6 +10,7 @@ import pytest
 
 from services.provisioning.handlers.housekeeping import RENEWAL_TURNS, Housekeeping
 from services.provisioning.handlers.location import LocationCopy
+from services.provisioning.handlers.providers import Providers
 from tandem.rpc.directory import DirectoryUnavailable
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -72,3 +73,31 @@ async def test_what_expired_is_deleted_again_after_a_failure(
     await until_enough(copy, housekeeping(copy).purge())
     assert copy.purges >= 3
     assert "nothing was purged: the database is away" in caplog.text
+
+
+class ProviderCopy:
+    """What housekeeping does to providers."""
+
+    def __init__(self) -> None:
+        self.purges = self.reseals = 0
+
+    async def purge(self) -> None:
+        self.purges += 1
+
+    async def reseal(self) -> int:
+        self.reseals += 1
+        if self.reseals == 1:
+            raise DirectoryUnavailable("the database takes no writes")
+        return 7
+
+
+async def test_secrets_are_sealed_anew_once_it_works(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    copy, providers = Copy(4, []), ProviderCopy()
+    loops = Housekeeping(
+        cast(LocationCopy, copy), cast(Providers, providers), flush_seconds=0.0, purge_seconds=0.0
+    )
+    await until_enough(copy, loops.purge())
+    assert providers.purges >= 3
+    assert providers.reseals == 2
+    assert "the secrets of 7 providers" in caplog.text

@@ -18,7 +18,7 @@ from tandem.sip.uri import Uri
 TRIES: Final = 3
 """Fetches of one account: it may change while it is fetched."""
 
-ProvidersOf = Callable[[str], Awaitable[list[Provider]]]
+ProvidersOf = Callable[[str], Awaitable[Sequence[Provider]]]
 """A customer's providers; raises DirectoryUnavailable."""
 
 

@@ -1,0 +1,130 @@
+"""A call while a dialplan steers it: between the B2BUA, which calls back and never waits, and the
+script's task, which waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from services.appserver.domain.plan import Fork
+from services.appserver.handlers.dialplans.dialer import Rung
+from services.appserver.ports import LegFailure, Steering
+from tandem.dialplan.world import Ended
+
+ANSWERED = "answered"
+REFUSED = "refused"
+
+
+class Flight:
+    """`ports.Pilot` for the B2BUA, `dialer.Ringer` for the script. `arm()` is called when
+    something was done from outside of the path of messages: deadlines may have been added."""
+
+    def __init__(
+        self, steering: Steering, clock: Callable[[], float], arm: Callable[[], None]
+    ) -> None:
+        self._steering = steering
+        self._clock = clock
+        self._arm = arm
+        self._ringing: asyncio.Future[Rung] | None = None
+        self.call_id = ""
+        self.task: asyncio.Task[None] | None = None
+        """What runs the script; cancelled when the call is gone."""
+        self.over = ""
+        """Why there is nothing left to steer; "" while there is."""
+        self.status = 0
+        """The final status that the caller was given by `refuse`."""
+
+    # -- what the B2BUA tells --------------------------------------------------------------------
+
+    def failed(self, legs: Sequence[LegFailure], timed_out: bool, now: float) -> None:
+        """See the port."""
+        ringing, self._ringing = self._ringing, None
+        if ringing is not None and not ringing.done():
+            ringing.set_result(Rung(tuple(legs), timed_out))
+
+    def answered(self, now: float) -> None:
+        """See the port."""
+        self.end(ANSWERED)
+
+    def gone(self, reason: str, now: float) -> None:
+        """See the port."""
+        self.over = self.over or reason
+        if self.task is not None:
+            self.task.cancel()
+
+    def end(self, why: str) -> None:
+        """The script has nothing left to do."""
+        self.over = self.over or why
+        ringing, self._ringing = self._ringing, None
+        if ringing is not None and not ringing.done():
+            ringing.set_exception(Ended(why))
+
+    # -- what the script does --------------------------------------------------------------------
+
+    async def ring(self, fork: Fork) -> Rung:
+        """See `Ringer`."""
+        self._still()
+        ringing: asyncio.Future[Rung] = asyncio.get_running_loop().create_future()
+        self._ringing = ringing
+        if not self._place(fork):
+            self._ringing = None
+            self.over = self.over or "gone"
+            raise Ended(self.over)
+        self._arm()
+        try:
+            return await ringing
+        finally:
+            # an end that comes when nobody awaits it any more
+            if ringing.done() and not ringing.cancelled():
+                ringing.exception()
+
+    def _place(self, fork: Fork) -> bool:
+        return self._steering.ring(self.call_id, fork, self._clock())
+
+    def progress(self, status: int, reason: str, lines: Sequence[str]) -> None:
+        """Send the caller a provisional answer. Raises Ended if there is no call."""
+        self._still()
+        if not self._steering.progress(self.call_id, status, reason, lines, self._clock()):
+            raise Ended(self.over or "gone")
+        self._arm()
+
+    def refuse(self, status: int, reason: str, lines: Sequence[str] = ()) -> None:
+        """Give the caller a final answer; nothing if the call is over."""
+        if not self.over:
+            self.over, self.status = REFUSED, status
+            self._steering.refuse(self.call_id, status, reason, lines, self._clock())
+            self._arm()
+
+    def _still(self) -> None:
+        if self.over:
+            raise Ended(self.over)
+
+
+class Departure(Flight):
+    """A call that begins with us: the first fork of its first end opens it."""
+
+    def __init__(
+        self,
+        steering: Steering,
+        clock: Callable[[], float],
+        arm: Callable[[], None],
+        owner: str,
+    ) -> None:
+        super().__init__(steering, clock, arm)
+        self._owner = owner
+        self.picked_up = False
+        """Whether the first end is there."""
+
+    def _place(self, fork: Fork) -> bool:
+        if self.call_id:
+            return super()._place(fork)
+        opened = self._steering.connect(self._owner, fork, self._second, self, self._clock())
+        self.call_id = opened or ""
+        return opened is not None
+
+    def _second(self, now: float) -> None:
+        """The first end has answered, and hears nothing yet."""
+        self.picked_up = True
+        ringing, self._ringing = self._ringing, None
+        if ringing is not None and not ringing.done():
+            ringing.set_exception(Ended("picked up"))

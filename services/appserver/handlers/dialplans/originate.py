@@ -1,0 +1,67 @@
+"""Calls that begin with us: one end is rung, then the other, and the two are joined."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from services.appserver.handlers.dialplans.flight import ANSWERED, Departure
+from services.appserver.handlers.dialplans.resolve import Run
+from services.appserver.handlers.dialplans.services import Services
+from tandem.bus.dialplan_events import DialplanAsked
+from tandem.bus.ports import Topic
+from tandem.dialplan.world import Dial, DialplanError, Ended, Outcome
+
+FIRST_SECONDS: Final = 120.0
+"""Longest ring of the first end (ORIGINAL §3)."""
+SECOND_SECONDS: Final = 180.0
+
+
+async def originate(
+    services: Services, run: Run, first: str, second: str, delay: float = 0.0
+) -> str:
+    """Ring `first`, then `second`. What came of it in a word, which is told as an event, too."""
+    await asyncio.sleep(delay)
+    tools, customer = services.tools, run.req.customer
+    departure = Departure(services.steering, tools.clock, services.arm, customer)
+    departure.task = asyncio.current_task()
+    try:
+        result = await _ring(services, run, departure, first, second)
+    except asyncio.CancelledError:
+        if not departure.over:  # the node stops
+            raise
+        result = departure.over
+    event = DialplanAsked(
+        owners=(customer,),
+        call_id=departure.call_id or None,
+        what="callback",
+        target=second if departure.picked_up else first,
+        result=result,
+    )
+    tools.publisher.publish(Topic.EVENTS, event)
+    return result
+
+
+async def _ring(services: Services, run: Run, departure: Departure, first: str, second: str) -> str:
+    """What came of it."""
+    try:
+        outcome = await _dial(services, run, departure, first, FIRST_SECONDS)
+        if departure.picked_up:
+            outcome = await _dial(services, run, departure, second, SECOND_SECONDS)
+    except DialplanError as error:
+        departure.refuse(480, "Callback failed")
+        return str(error)
+    if outcome is None:
+        return departure.over or ANSWERED
+    departure.refuse(outcome.sip_status, outcome.reason)
+    return f"{outcome.sip_status} {outcome.reason}"
+
+
+async def _dial(
+    services: Services, run: Run, departure: Departure, text: str, seconds: float
+) -> Outcome | None:
+    """What came of it; None if somebody answered."""
+    try:
+        return await services.dialer.dial(run, Dial(text, ring_seconds=seconds), departure)
+    except Ended:
+        return None

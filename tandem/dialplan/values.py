@@ -1,0 +1,150 @@
+"""What crosses between a script and the switch, in Monty's terms."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from typing import Any, Final
+from uuid import UUID
+
+import pydantic_monty as monty
+
+from tandem.dialplan.sysapi import ATTRIBUTES, REQUEST, Sys, method
+from tandem.dialplan.world import DialplanError, Incoming
+
+SYS_ID: Final = UUID("7c1d0f6e-0f0e-4b5e-9d0c-5a2f3c1e0001")
+REQ_ID: Final = UUID("7c1d0f6e-0f0e-4b5e-9d0c-5a2f3c1e0002")
+"""Fixed, so that a stored script finds its objects again."""
+
+MAX_PARTS: Final = 10_000
+"""Of a value that is handed over; every value that makes sense has fewer."""
+TOO_HEAVY: Final = 1_000_000_000
+
+
+class _Switch:
+    """What `sys` looks like from inside; everything of it is asked for."""
+
+
+def inputs(sys: Sys) -> dict[str, Any]:
+    """The globals of a script."""
+    return {
+        "sys": monty.ClassInstance(_Switch(), id=SYS_ID),
+        "req": monty.ClassInstance(_request(sys.req), id=REQ_ID, eager_attrs=REQUEST),
+    }
+
+
+class _Request:
+    """What `req` looks like from inside."""
+
+
+def _request(incoming: Incoming) -> _Request:
+    request = _Request()
+    for name in REQUEST:
+        value = getattr(incoming, name)
+        setattr(request, name, _clean(dict(value) if isinstance(value, Mapping) else value))
+    return request
+
+
+def _clean(value: Any) -> Any:
+    """Without halves of characters, which no text may hold."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_clean(name): _clean(content) for name, content in value.items()}
+    return tuple(_clean(v) for v in value) if isinstance(value, tuple) else value
+
+
+def outward(value: Any) -> Any:
+    """A result as the script gets it."""
+    if isinstance(value, str):
+        return _clean(value)
+    if isinstance(value, list | tuple):
+        return [outward(item) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return monty.ClassInstance(value, eager_attrs="all")
+    return value
+
+
+async def called(sys: Sys, call: monty.AsyncFunctionSnapshot) -> monty.ExternalResult:
+    """What `sys.name(...)` gives: a value, or an exception that the script may catch. Raises what
+    ends the script, `world.Ended`."""
+    name = str(call.function_name)
+    if call.object_id != SYS_ID:
+        return _raised("NameError" if call.object_id is None else "AttributeError", _unknown(name))
+    try:
+        function = method(sys, name)
+        inspect.signature(function).bind(*call.args, **call.kwargs)
+    except AttributeError as error:
+        return _raised("AttributeError", str(error))
+    except TypeError as error:
+        return _raised("TypeError", f"sys.{name}: {error}")
+    try:
+        return {"return_value": outward(await function(*call.args, **call.kwargs))}
+    except DialplanError as error:
+        return _raised("ValueError", str(error))
+
+
+def weight(*found: object) -> int:
+    """About how many characters these have. A value may hold another many times over, or itself:
+    what has too many parts to look at weighs too much."""
+    total, left = 0, list(found)
+    for _ in range(MAX_PARTS):
+        if not left:
+            return total
+        value = left.pop()
+        if isinstance(value, str | bytes):
+            total += len(value)
+        elif isinstance(value, dict):
+            left += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple | set | frozenset):
+            total += len(value)
+            left += value
+        if len(left) > MAX_PARTS:
+            break
+    return TOO_HEAVY
+
+
+def looked_up(sys: Sys, lookup: monty.AsyncNameLookupSnapshot) -> dict[str, Any]:
+    """What `sys.name` is, as the keyword of `resume`; nothing if there is no such name."""
+    name = lookup.variable_name
+    if lookup.object_id != SYS_ID or name not in ATTRIBUTES:
+        return {}
+    return {"value": outward(getattr(sys, name))}
+
+
+async def asked_of_system(
+    sys: Sys, call: monty.AsyncFunctionSnapshot
+) -> monty.ExternalResult | None:
+    """What Python's own modules ask for: the time and sleep; None for files, environment and all
+    else, which is refused."""
+    match call.function_name:
+        case "datetime.now":
+            zone = call.args[0] if call.args else None
+            local = sys.local_now()
+            return {"return_value": local.astimezone(zone) if zone else local.replace(tzinfo=None)}
+        case "date.today":
+            return {"return_value": sys.local_now().date()}
+        case "time.time":
+            return {"return_value": sys.world.now()}
+        case "time.sleep" | "asyncio.sleep":
+            await sys.world.sleep(sleep_seconds(call))
+            return {"return_value": None}
+        case _:
+            return None
+
+
+def sleep_seconds(call: monty.AsyncFunctionSnapshot) -> float:
+    """How long a script wants to sleep; 0 for anything but a sleep."""
+    if not call.is_os_function or call.function_name not in ("time.sleep", "asyncio.sleep"):
+        return 0.0
+    seconds = call.args[0] if call.args else 0.0
+    return max(0.0, float(seconds)) if isinstance(seconds, int | float) else 0.0
+
+
+def _raised(kind: Any, text: str) -> monty.ExternalExceptionData:
+    return {"exc_type": kind, "message": text}
+
+
+def _unknown(name: str) -> str:
+    return f"name {name!r} is not defined"

@@ -1,0 +1,111 @@
+"""What saving a Python dialplan finds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tandem.dialplan.monty import MontyRunner
+from tandem.dialplan.script import Problem
+
+
+@pytest.fixture
+async def runner() -> AsyncIterator[MontyRunner]:
+    made = MontyRunner(2)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+RIGHT = """
+import re, json, datetime, time
+
+NIGHT = range(0, 7)
+
+class Route:
+    def __init__(self, pattern: str, where: str):
+        self.pattern = pattern
+        self.where = where
+
+routes = [Route("^00", "${exten}@world"), Route("^9", "${exten:1}@local")]
+
+def route(number: str) -> str:
+    for one in routes:
+        if re.match(one.pattern, number):
+            return one.where
+    return "voicemail"
+
+if sys.is_in and datetime.datetime.now().hour in NIGHT:
+    sys.respond(480, "Asleep")
+if sys.dial(route(req.user), ring_seconds=20) == "no_answer":
+    sys.log(f"{req.from_name} was not answered: {sys.last_status}")
+for leg in sys.last_legs:
+    print(leg.target, leg.status)
+answer = sys.web_get("https://example.com/who?n=" + req.from_user)
+if answer.status == 200 and json.loads(answer.body)["known"]:
+    sys.set_from(name="friend")
+match req.user:
+    case "1":
+        sys.dial("a")
+    case _:
+        sys.dial("b")
+"""
+
+
+async def test_a_right_one_has_no_problems(runner: MontyRunner) -> None:
+    assert await runner.check(RIGHT) == []
+    assert await runner.check("") == []
+    assert await runner.check("raise ValueError") == []
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "column", "said"),
+    [
+        ("x = 1\nsys.dial(5)", 2, 10, "Expected `str`"),
+        ("sys.dail('x')", 1, 1, "no attribute `dail`"),
+        ("if req.usr == '1': pass", 1, 4, "no attribute `usr`"),
+        ("sys.dial('x', ring=3)", 1, 15, "does not match any known parameter"),
+        ("y = foo(1)", 1, 5, "Name `foo` used when not defined"),
+        ("sys.username = 'x'", 1, 1, "Final"),
+        ("x = (1\n", 2, 1, ""),
+        ("for x in [3]\n  pass", 1, 13, "Expected"),
+        ("def f():\n    yield 1\n", 2, 5, "yield"),
+        ("import socket\nsocket.socket()", 1, 1, ""),
+        ("open('/etc/passwd')", 1, 1, "open"),
+        ("await sys.dial('x')", 1, 1, ""),
+        ("if sys.dial('x') + 1: pass", 1, 4, "+"),
+        ("\u00e9 = 'é' + 3", 1, 5, "+"),
+    ],
+)
+async def test_a_wrong_one_is_refused_with_the_place(
+    runner: MontyRunner, source: str, line: int, column: int, said: str
+) -> None:
+    problems = await runner.check(source)
+    assert problems
+    first = problems[0]
+    assert first.line == line, problems
+    assert first.column == column or not said, problems
+    assert said in first.message
+
+
+async def test_all_problems_are_told_and_not_more_than_fifty(runner: MontyRunner) -> None:
+    problems = await runner.check("sys.a()\nsys.b()\n")
+    assert [p.line for p in problems] == [1, 2]
+    assert len(await runner.check("sys.a()\n" * 100)) == 50
+
+
+async def test_checking_runs_nothing(runner: MontyRunner) -> None:
+    assert await runner.check("while True:\n    pass\n") == []
+    assert await runner.check("sys.log('x')\n" * 10) == []
+
+
+async def test_a_source_that_is_too_long_is_not_even_looked_at(runner: MontyRunner) -> None:
+    assert await runner.check("#" * 65_537) == [Problem("a dialplan has 65536 characters at most")]
+
+
+async def test_a_source_that_no_checker_likes_comes_back(runner: MontyRunner) -> None:
+    """Deep nesting, huge expressions, odd characters: an answer, and the next check works."""
+    for source in ("(" * 5_000, "x = " + "1+" * 20_000 + "1", "\x00", "x = '\ud800'"[:5], "\ufeff"):
+        await runner.check(source)
+    assert await runner.check("x = 1") == []

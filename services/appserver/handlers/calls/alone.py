@@ -31,6 +31,7 @@ def alone(board: Board, party: Party, tx: ServerTransaction, now: float) -> None
 def _hold(board: Board, party: Party, tx: ServerTransaction, now: float) -> None:
     """A re-INVITE, to refresh a session or to change it: it stays held."""
     party.leg.dialog.refresh_target(tx.request)
+    party.leg.note(tx.request)
     offered = has_offer(tx.request)
     body = held_answer(tx.request.body) if offered else HELD
     answer = response_to(tx.request, 200, headers=(board.contact, CONTENT_TYPE), body=body)

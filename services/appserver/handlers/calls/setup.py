@@ -171,6 +171,7 @@ class Setup(Side):
         """A 1xx passes with its body, and reliably if it came so (RFC 3262)."""
         if party is not None and party.other is not None:
             tag = party.other.leg.dialog.local_tag
+            party.leg.note(response)  # whose answer came reliably says it no more in the 2xx
         else:
             tag = self.tx.tag or ""
         self._pass(response, response.status, tag, now, party)
@@ -218,6 +219,8 @@ class Setup(Side):
         caller.leg.dialog.state = DialogState.CONFIRMED
         party.inviting = None
         self.tx.context = caller
+        caller.leg.note(self.tx.request)
+        party.leg.note(response)
         options = branch.target.options
         if self.max_seconds or options.max_seconds:
             limits = (call.value.max_seconds, self.max_seconds, options.max_seconds)

@@ -136,6 +136,11 @@ class Side:
         """Who called gave up."""
         raise NotImplementedError
 
+    def hung_up(self, party: Party, now: float) -> None:
+        """One of its ends said BYE, not one that rings."""
+        if party.leg.number == 0:
+            self.cancelled(now)
+
     def _steered_enough(self, now: float) -> None:
         self.finish(480, now, "no answer")
 

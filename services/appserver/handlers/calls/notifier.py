@@ -30,10 +30,12 @@ class Notifier:
         self._party = party
         self._event = event
         """`refer`, with the CSeq of the REFER where there were others before it."""
-        self._next: tuple[str, bool] | None = ("100 Trying", False)
-        """What is to be told, and whether it is the last."""
+        self._queue = [("100 Trying", False)]
+        """What is to be told, and whether it is the last. The first is always told."""
         self._busy = True
         """Whether it must wait: for the time of the first, or the answer to the one before."""
+        self._begun = False
+        """Whether the first was told."""
         self._last = False
         """Whether the one under way is the last."""
         self._over = False
@@ -62,15 +64,15 @@ class Notifier:
             self._limit = self._board.deadlines.at(now + TOLD_SECONDS, self._told)
 
     def _say(self, line: str, last: bool, now: float) -> None:
-        if self._over or self._last or (self._next is not None and self._next[1]):
+        if self._over or self._last or (self._queue and self._queue[-1][1]):
             return
-        self._next = (line, last)
+        self._queue[0 if self._begun else 1 :] = [(line, last)]
         if not self._busy:
             self._go_on(now)
 
     def _go_on(self, now: float) -> None:
-        self._busy = False
-        if self._next is None or self._over:
+        self._busy, self._begun = False, True
+        if not self._queue or self._over:
             return
         leg = self._party.leg
         if self._board.party(*leg.key) is not self._party:  # it has hung up
@@ -80,10 +82,10 @@ class Notifier:
         self._board.reach(leg, self._send, now)
 
     def _send(self, way: Way | None, now: float) -> None:
-        if way is None or self._next is None:
+        if way is None or not self._queue:
             self._told(now)
             return
-        (line, self._last), self._next = self._next, None
+        line, self._last = self._queue.pop(0)
         state = "terminated;reason=noresource" if self._last else "active;expires=180"
         notify = self._party.leg.request("NOTIFY", way)
         notify.lines += [
@@ -98,7 +100,7 @@ class Notifier:
     def _told(self, now: float) -> None:
         """The last was heard, or nobody listens."""
         self._over = True
-        self._next = None
+        self._queue.clear()
         if self._limit is not None:
             self._limit.cancel()
         waiting, self._then = self._then, []

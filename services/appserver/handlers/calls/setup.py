@@ -27,6 +27,7 @@ from services.appserver.domain.plan import CallPlan, Target
 from services.appserver.handlers.calls import meeting, records, timers
 from services.appserver.handlers.calls.acks import send_ack
 from services.appserver.handlers.calls.board import Board
+from services.appserver.handlers.calls.dress import REPLACES
 from services.appserver.handlers.calls.limits import (
     DEFAULT_BREADTH,
     MAX_LEGS,
@@ -338,6 +339,8 @@ class Setup(Side):
             record_route=self._record_routes if status < 300 else [],
             strip=() if same else STRIPPED,
         )
+        if party is not None and status < 300 and party.leg.transfer.ours:
+            lines.append(REPLACES)
         reason = response.reason if same else None
         body = response.body
         if party is not None and party.leg.sdp_host:

@@ -16,7 +16,7 @@ names no address) gets the target's offer, and its answer goes into the target's
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from services.appserver.domain.leg import Leg
 from services.appserver.domain.mangle import sdp_hosts
@@ -25,6 +25,7 @@ from services.appserver.domain.sdp import CONTENT_TYPE, opened, places_of
 from services.appserver.handlers.calls import records, timers
 from services.appserver.handlers.calls.acks import send_ack
 from services.appserver.handlers.calls.board import Board
+from services.appserver.handlers.calls.dress import REPLACES
 from services.appserver.handlers.calls.ending import end_invites, hung_up, reason_line, say_bye
 from services.appserver.handlers.calls.live import LiveCall, Party
 from services.appserver.handlers.calls.moving import Move, Moving
@@ -36,8 +37,6 @@ from tandem.sip.message import Response
 if TYPE_CHECKING:
     from services.appserver.handlers.calls.branch import Branch
     from services.appserver.handlers.calls.notifier import Notifier
-
-REPLACES: Final = "Supported: replaces"
 
 
 class Transfer(Moving):

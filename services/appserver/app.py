@@ -15,7 +15,7 @@ from services.appserver.adapters.http_trigger import HttpxTrigger
 from services.appserver.adapters.loopback import Loopback
 from services.appserver.adapters.web import HttpxWeb
 from services.appserver.config import AppServerConfig
-from services.appserver.dialplans import Parts, Used, make_engine
+from services.appserver.dialplans import Parts, Used, make_engine, make_transfers
 from services.appserver.domain.authentication import Authenticator
 from services.appserver.domain.domains import Domains
 from services.appserver.domain.guard import Guard
@@ -37,14 +37,18 @@ from services.appserver.handlers.outside import Outside, Places
 from services.appserver.handlers.planner import Planner
 from services.appserver.handlers.programs import Ages, ProgramCache
 from services.appserver.handlers.signals import Signals
+from services.appserver.handlers.subscriptions import Subscriptions
 from services.appserver.handlers.tools import Tools
-from services.appserver.handlers.traces import Traces
+from services.appserver.handlers.traces import Send, Traces
 from services.appserver.handlers.watch import Looks, Statistics, Watch
+from services.appserver.handlers.watched import Watched
 from services.appserver.ports import (
     CallHost,
     Calls,
     CallsFactory,
     HttpTrigger,
+    Pilot,
+    Referral,
     Resolver,
     Transfers,
 )
@@ -96,11 +100,12 @@ class AppServer:
         self._programs = programs or NoPrograms()
         self._bus = bus
         self.statistics = Statistics()
-        self.traces = Traces(bus, wall, self._owners_of)
+        self._watched = Watched(wall)
+        self.traces = Traces(bus, wall, self._owners_of, self._watched)
         looks: list[Looks] = [self.statistics, self.traces]
         self._loopback = Loopback(link.send, self.receive)
         self._loops = Loops()
-        self._send = self.traces.sending(self._loopback.send)
+        self._send: Send = self._loopback.send
         registers = None
         if tracing is not None:
             # not at the top: most switches are not traced, and OpenTelemetry takes time to load
@@ -130,20 +135,32 @@ class AppServer:
         self.counters = self.tools.counters
         self.bindings = Bindings(self.tools)
         self._news = News(self.tools, self.bindings, directory, self._work.spawn)
+        contact = f"Contact: <sip:{link.address}>"
+        self.subscriptions = Subscriptions(self.tools, contact, self._work.arm)
+        self._publisher.add(self.subscriptions.lines.calls)
+        self._news.on_change = self.subscriptions.notifier.directory_changed
         self._subscribed = False
-        self._core = Core(self.tools, self.bindings, self.traces, link.reliable)
+        self._core = Core(self.tools, self.bindings, self.traces, link.reliable, self.subscriptions)
         if registers is not None:
             self._core.register = registers.receiving(self._core.register)
         self.layer = TransactionLayer(
-            self._send, self._core, self.deadlines, sent_by=link.address, new_token=self._new_token
+            self._send,
+            self._core,
+            self.deadlines,
+            sent_by=link.address,
+            new_token=self._new_token,
+            sent=self.traces.sent,
         )
         ways = Outside(resolver, self._work.spawn, clock, self.tools.proxies)
         self.calls: Calls = calls(self._call_host(wall, ways))
         self.callbacks = self._make_callbacks(http)
         self.signals = Signals(self.deadlines, clock, self._work.arm)
-        self.transfers: Transfers = NoTransfers()
         used = Used(self.calls, self.callbacks, self.signals, ways, resolver, self._work.arm)
         self.dialplans = make_engine(self.tools, used, parts or Parts())
+        self._transfers = make_transfers(
+            self.dialplans, self.calls, lambda: self.state == NodeState.DRAINING
+        )
+        self.transfers: Transfers = self._transfers or NoTransfers()
         run = self.dialplans.begin if self.dialplans is not None else None
         planner = Planner(self.tools, self.layer, ways, self.callbacks.waits, self._loops, run)
         self._core.attach(self.layer, planner, self.calls, ways.judge)
@@ -171,7 +188,8 @@ class AppServer:
             proxies=Proxies(),
             publisher=self._publisher,
             deadlines=self.deadlines,
-            send=self._send,
+            send=self.traces.sending(self._send),
+            send_outside=self.traces.sending_outside(self._send),
             tell=self._link.send,
             clock=self._clock,
             wall=wall,
@@ -194,7 +212,12 @@ class AppServer:
             judge=ways.judge,
             proxies=self.tools.proxies,
             loops=self._loops,
+            refer=self._refer,
         )
+
+    def _refer(self, referral: Referral) -> Pilot | None:
+        """A REFER for the switch to do; None: nobody is there to do it."""
+        return self._transfers.refer(referral) if self._transfers is not None else None
 
     def _make_callbacks(self, http: HttpTrigger | None) -> Callbacks:
         node, tools = self.config.node_id, self.tools
@@ -239,6 +262,7 @@ class AppServer:
             "tandem_appserver_responses", "class", self._responses, "Answers to requests"
         )
         self.statistics.register(metrics)
+        self.subscriptions.register(metrics)
         metrics.gauge("tandem_calls", lambda: len(self.calls), "Calls under way")
         metrics.gauge("tandem_dialogs", lambda: self.calls.dialogs, "Dialogs known")
         metrics.gauge("tandem_transactions", lambda: len(self.layer), "Transactions under way")
@@ -270,6 +294,8 @@ class AppServer:
         self._grpc, self._http = grpc, http
         nodes.on_drain = self.drain
         self._membership = Membership(self.tools, self.bindings, self.calls, nodes)
+        self._membership.on_proxy_lost = self.subscriptions.notifier.proxy_lost
+        self.subscriptions.join(nodes)
 
     def subscribe(self) -> None:
         """Begin to hear what the bus brings; `start` does it otherwise. Before the bus starts, so
@@ -281,9 +307,10 @@ class AppServer:
         subscribe = self._bus.subscribe
         subscribe(Topic.LOCATION, news.on_location, name=f"{node}-loc", keep=Keep.NODE)
         subscribe(Topic.DIRECTORY, news.on_directory, name=f"{node}-dir")
-        subscribe(Topic.INTEREST, self.traces.on_interest, name=f"{node}-interest")
+        subscribe(Topic.INTEREST, self._watched.on_interest, name=f"{node}-interest")
         self._bus.on_resumed(news.resumed)
         self.callbacks.hints.start()
+        self.subscriptions.listen(self._bus)
 
     async def start(self) -> None:
         """Learn domains and bindings, then take messages. Provisioning may be away: then the
@@ -298,6 +325,7 @@ class AppServer:
         self._link.receiver = self.receive
         now = self._clock()
         self.bindings.start(now)
+        self.subscriptions.lines.start(now)
         if self._membership is not None:
             self._membership.start(now)
         self._work.arm()
@@ -332,6 +360,8 @@ class AppServer:
         self._bus.publish(Topic.EVENTS, NodeDraining(what="appserver", draining=draining))
         if self._nodes is not None:
             self._nodes.announce()
+        self.subscriptions.notifier.drain(draining, self._clock())
+        self._work.arm()
 
     def leave(self) -> None:
         """Drain for good: the node is about to stop."""
@@ -343,6 +373,12 @@ class AppServer:
         """Whether new calls are welcome: what provisioning knows was read, and it doesn't drain."""
         return self._news.caught_up and self.state == NodeState.ACTIVE
 
+    async def send_away(self) -> None:
+        """Tell phones that subscribed to do so elsewhere; `stop` does, too. For when the proxies
+        of this process stop before it."""
+        self.subscriptions.notifier.stop(self._clock())
+        await asyncio.sleep(0)  # a link in memory delivers in the next turn
+
     async def stop(self) -> None:
         """Say good-bye and take no more messages; bindings and calls stay as they are."""
         if self._nodes is not None:
@@ -353,6 +389,7 @@ class AppServer:
         if self.dialplans is not None:
             await self.dialplans.stop()
         await self._work.stop()
+        await self.send_away()
         self._bus.publish(Topic.EVENTS, NodeStopped(what="appserver"))
 
     # -- messages and time ---------------------------------------------------------------------

@@ -127,6 +127,11 @@ class AppServerConfig:
     """TANDEM_PROBE_SECONDS: between OPTIONS to each end of a call without a session timer: a phone
     that vanished is noticed after this and 32 s."""
 
+    max_subscriptions: int = 20_000
+    """TANDEM_MAX_SUBSCRIPTIONS: subscriptions of phones, about 3 kB each; one more gets 503."""
+    max_account_subscriptions: int = 500
+    """TANDEM_MAX_ACCOUNT_SUBSCRIPTIONS: of them, those of one account; one more gets 480."""
+
     max_waits: int = 1_000
     """TANDEM_MAX_WAITS: calls that wait for a provider's callback, each with a hint in every
     proxy."""

@@ -19,9 +19,11 @@ from services.appserver.handlers.dialplans.resolve import Resolver as LegResolve
 from services.appserver.handlers.dialplans.services import MailQuota, Services
 from services.appserver.handlers.outside import Outside
 from services.appserver.handlers.tools import Tools
+from services.appserver.handlers.transfers import DialplanTransfers
 from services.appserver.ports import Calls, Mailer, Resolver, Signals, Web
 from tandem.dialplan.linerunner import LineRunner
 from tandem.dialplan.monty import MontyRunner
+from tandem.dialplan.ruby import RubyRunner
 from tandem.dialplan.script import Language, Runner
 
 
@@ -73,6 +75,15 @@ def make_engine(tools: Tools, used: Used, parts: Parts) -> Engine | None:
     return Engine(services, parts.runners or _runners(config), programs.dialplan)
 
 
+def make_transfers(
+    engine: Engine | None, calls: Calls, draining: Callable[[], bool]
+) -> DialplanTransfers | None:
+    """What is asked of calls from outside; None without dialplans."""
+    if engine is None or not isinstance(calls, B2bua):
+        return None
+    return DialplanTransfers(engine.services, engine, calls, draining)
+
+
 def _mailer(config: AppServerConfig) -> Mailer | None:
     if not config.smtp_url:
         return None
@@ -84,4 +95,5 @@ def _runners(config: AppServerConfig) -> dict[Language, Runner]:
     return {
         Language.PYTHON: MontyRunner(config.dialplan_workers),
         Language.LINES: LineRunner(),
+        Language.RUBY: RubyRunner(),
     }

@@ -251,8 +251,8 @@ class Referral:
     """The link address of the proxy that leads to him, "" for none."""
 
 
-Refer = Callable[[Referral], Pilot]
-"""Takes a referral on: it is rung for from a task of its own, later."""
+Refer = Callable[[Referral], Pilot | None]
+"""Takes a referral on: it is rung for from a task of its own, later. None: nobody does that."""
 
 
 class Transfers(Protocol):

@@ -232,6 +232,7 @@ class Local:
         presence.public = proxy.public_addresses
         presence.start()
         self._started("the proxy's announcements", presence.stop)
+        self._started("the subscriptions", appserver.send_away)
         return proxy
 
     def _proxy_config(self, key: str, hosts: tuple[str, ...]) -> ProxyConfig:

@@ -101,7 +101,9 @@ class Proxy:
             self._edge, self.appservers, self.dispatch, limiter, self._link, peers, self._probes,
             self._drops, peers.pending, self._counters, clock,
         )  # fmt: skip
-        self.orphans = Orphans(self.appservers, self.dispatch, self.forwarder.answer, later)
+        self.orphans = Orphans(
+            self.appservers, self.members.has_stopped, self.dispatch, self.forwarder.answer, later
+        )
         self._streams = peers.streams = Streams(peers)
         peers.receiver = self.forwarder.message
         peers.on_registered_closed = self._tell_closed

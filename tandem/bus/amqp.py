@@ -1,7 +1,8 @@
 """The bus over RabbitMQ: DESIGN §4.
 
-Each topic is a durable fanout exchange; one AMQP message is one Batch of one node. One task per
-topic takes batches out of its outbox, one at a time, so that the order stays.
+Each topic is a durable fanout exchange, or a direct one where a node is spoken to: the routing key
+is its id, or empty for all. One AMQP message is one Batch of one node. One task per topic takes
+batches out of its outbox, one at a time, so that the order stays.
 
 The connection is our own loop around aio-pika's plain connection and not its robust one: that one
 restores channel by channel, and a consumer whose queue or exchange was deleted, or an exchange that
@@ -29,8 +30,8 @@ from tandem.bus.brokered import AnySubscription, BrokeredBus, Session, told
 from tandem.bus.consumer import KEPT_QUEUE, SHARED_QUEUE, Consumer, translated
 from tandem.bus.kept import KeptSubscription
 from tandem.bus.outbox import KEPT
-from tandem.bus.ports import Keep, Topic
-from tandem.bus.sender import empty
+from tandem.bus.ports import ADDRESSED, Keep, Topic
+from tandem.bus.sender import Send, empty
 from tandem.bus.urls import addresses
 
 logger = logging.getLogger(__name__)
@@ -80,8 +81,9 @@ class AmqpSession:
 
     async def _declare(self) -> None:
         for topic in Topic:
+            kind = "direct" if topic in ADDRESSED else "fanout"
             await self._admin.exchange_declare(
-                self.bus.exchange(topic), exchange_type="fanout", durable=True
+                self.bus.exchange(topic), exchange_type=kind, durable=True
             )
         for topic, name in WELL_KNOWN:
             queue = self.bus.shared_queue(topic, name)
@@ -138,8 +140,10 @@ class AmqpSession:
             await self.close_channel(channel)
 
     async def bind(self, channel: AbstractChannel, queue: str, topic: Topic) -> None:
-        """Have the queue get what is published on the topic."""
-        await channel.queue_bind(queue, self.bus.exchange(topic))
+        """Have the queue get what is published on the topic, to all or to this node."""
+        keys = ("", self.bus.node) if topic in ADDRESSED else ("",)
+        for key in keys:
+            await channel.queue_bind(queue, self.bus.exchange(topic), routing_key=key)
 
     async def consume(self, subscription: AnySubscription) -> None:
         """Feed a subscription."""
@@ -175,17 +179,18 @@ class AmqpSession:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _sender(self, channel: AbstractChannel, topic: Topic) -> Callable[[bytes], Awaitable[None]]:
+    def _sender(self, channel: AbstractChannel, topic: Topic) -> Send:
         exchange = self.bus.exchange(topic)
         mode = 2 if topic in KEPT else 1
         # these have a queue of their own, whoever is there: one that finds none has lost it
         mandatory = any(topic is known for known, _ in WELL_KNOWN)
 
-        async def send(message: bytes) -> None:
+        async def send(message: bytes, to: str) -> None:
             properties = Basic.Properties(delivery_mode=mode)
             await channel.basic_publish(
                 message,
                 exchange=exchange,
+                routing_key=to,
                 properties=properties,
                 mandatory=mandatory,
                 timeout=CONFIRM_SECONDS,

@@ -102,11 +102,11 @@ class BrokeredBus:
 
     # -- what services use -----------------------------------------------------------------------
 
-    def publish(self, topic: Topic, payload: Any) -> None:
+    def publish(self, topic: Topic, payload: Any, *, to: str = "") -> None:
         """Put `payload` into the outbox of `topic`; a few microseconds, never raises."""
         if not self._closed:
             number = f"{self._ids}{next(self._numbers):010x}"
-            self.outboxes[topic].put(Envelope(number, self.clock(), self.node, payload))
+            self.outboxes[topic].put(Envelope(number, self.clock(), self.node, payload, to))
 
     def subscribe(
         self, topic: Topic, handler: Handler, *, name: str, keep: Keep = Keep.LIVE

@@ -18,6 +18,7 @@ from tandem.bus.events import EVENT_TYPES
 from tandem.bus.form import Form
 from tandem.bus.hints import Hint, HintAcknowledged, HintsWanted, HintWithdrawn
 from tandem.bus.interest import EventsStored, Interest
+from tandem.bus.lines import Line, LinesKnown, LinesWanted, SummariesWanted, SummaryKnown
 from tandem.bus.location import Binding, BindingRemoved, BindingStored
 from tandem.bus.nodes import DrainRequested, NodeAnnounced
 from tandem.bus.ports import Envelope
@@ -27,6 +28,7 @@ from tandem.stubs.bus.v1 import (
     events_pb2,
     feed_pb2,
     hints_pb2,
+    lines_pb2,
     location_pb2,
     nodes_pb2,
 )
@@ -40,11 +42,13 @@ PAYLOADS: Final[tuple[type, ...]] = (
     *EVENT_TYPES.values(),
     BindingStored, BindingRemoved, NodeAnnounced, DrainRequested, DirectoryChanged,
     Hint, HintAcknowledged, HintWithdrawn, HintsWanted, Interest, EventsStored,
+    LinesWanted, LinesKnown, SummariesWanted, SummaryKnown,
 )  # fmt: skip
 """All that may travel."""
 
 _FILES: Final = (
     events_pb2, location_pb2, nodes_pb2, directory_pb2, hints_pb2, feed_pb2,
+    lines_pb2,
 )  # fmt: skip
 
 
@@ -70,8 +74,9 @@ def _message(name: str) -> type[Message]:
 
 
 _BINDING: Final = Form(Binding, location_pb2.Binding)
+_LINE: Final = Form(Line, lines_pb2.Line)
 _FORMS: Final[dict[type, Form[Any, Any]]] = {
-    cls: Form(cls, _message(cls.__name__), (_BINDING,)) for cls in PAYLOADS
+    cls: Form(cls, _message(cls.__name__), (_BINDING, _LINE)) for cls in PAYLOADS
 }
 _BY_NAME: Final = {cls.__name__: form for cls, form in _FORMS.items()}
 
@@ -93,7 +98,6 @@ def encode(envelope: Envelope) -> bytes:
         schema_version=SCHEMA_VERSION,
         time=envelope.time,
         node=envelope.node,
-        traceparent=envelope.trace,
         payload=data,
     )
     return made.SerializeToString()
@@ -135,5 +139,5 @@ def decode(data: bytes) -> Decoded:
         except (DecodeError, ValueError, TypeError):
             unreadable += 1
             continue
-        found.append(Envelope(said.id, said.time, said.node, payload, said.traceparent))
+        found.append(Envelope(said.id, said.time, said.node, payload))
     return Decoded(found, unreadable)

@@ -84,6 +84,43 @@ class AuthenticationFailed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionAdded(Event):
+    """A phone subscribed to the state of an account; that it renews this is not told."""
+
+    service = "appserver"
+    type = "subscription.added"
+    package: str
+    """`dialog`, `presence` or `message-summary`."""
+    account: str
+    """The account that is watched."""
+    watcher: str
+    """The account that subscribed."""
+    source: str
+    expires: int
+
+    def text(self) -> str:
+        return f"{self.watcher} at {self.source} watches {self.account} ({self.package})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionEnded(Event):
+    """A subscription is over."""
+
+    service = "appserver"
+    type = "subscription.ended"
+    package: str
+    account: str
+    watcher: str
+    source: str
+    reason: str
+    """`unsubscribed`, `expired`, `no answer to NOTIFY`, `flow closed`, `account removed` …"""
+
+    def text(self) -> str:
+        who = f"{self.watcher} at {self.source}"
+        return f"{who} no longer watches {self.account} ({self.package}): {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallStarted(Event):
     """An INVITE was accepted for processing."""
 
@@ -443,6 +480,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
     cls.type: cls
     for cls in (
         RegistrationAdded, RegistrationRefreshed, RegistrationRemoved, RegistrationFailed,
+        SubscriptionAdded, SubscriptionEnded,
         AuthenticationFailed, CallStarted, CallForwarded, CallProgress, LegFailed, CallAnswered,
         CallChanged, CallEnded, CallRecord, MessageDropped, NodeStarted, LoginFailed,
         NodeStopped, NodeDraining, NodeLost, MessagesLost, CallbackWaiting, CallbackTriggered,

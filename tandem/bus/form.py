@@ -1,8 +1,8 @@
 """A dataclass and the message with its fields, both ways: for the bus and for gRPC.
 
-Repeated fields are tuples, maps are dicts, and an optional field that is absent is None. Text from
-phones may hold what is no Unicode (half a surrogate pair, where bytes were no UTF-8); protobuf
-refuses it, so there it becomes `?`.
+Repeated fields are tuples, those of messages too, maps are dicts, and an optional field that is
+absent is None. Text from phones may hold what is no Unicode (half a surrogate pair, where bytes
+were no UTF-8); protobuf refuses it, so there it becomes `?`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ class Form(Generic[V, M]):
         got = self._get(value)
         columns = dict(zip(self._names, got if len(self._names) > 1 else (got,), strict=True))
         for name, form in self._parts.items():
-            columns[name] = form._columns(columns[name])
+            part = columns[name]
+            many = name in self._repeated
+            columns[name] = tuple(map(form._columns, part)) if many else form._columns(part)
         return columns
 
     def from_bytes(self, data: bytes) -> V:
@@ -69,7 +71,9 @@ class Form(Generic[V, M]):
             if not message.HasField(name):
                 columns[name] = None
         for name, form in self._parts.items():
-            columns[name] = form.to_value(columns[name])
+            part = columns[name]
+            many = name in self._repeated
+            columns[name] = tuple(map(form.to_value, part)) if many else form.to_value(part)
         return self._value(**columns)
 
 

@@ -54,10 +54,11 @@ class MemoryBus:
         self._prefix = f"{node}-{int(clock() * 1e9):016x}-"
         self._numbers = count(1)
 
-    def publish(self, topic: Topic, payload: Any) -> None:
-        """Queue `payload` for each subscriber of `topic`; a few microseconds, never raises."""
+    def publish(self, topic: Topic, payload: Any, *, to: str = "") -> None:
+        """Queue `payload` for each subscriber of `topic`; a few microseconds, never raises. There
+        is nobody else here, so what is for another node goes nowhere."""
         audience = self._audiences.get(topic)
-        if audience is None or self._closed:
+        if audience is None or self._closed or (to and to != self._node):
             return
         audience.published += 1
         number = f"{self._prefix}{next(self._numbers):010x}"

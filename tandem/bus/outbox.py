@@ -40,6 +40,11 @@ class Outbox:
         return len(self._waiting) + len(self._flying)
 
     @property
+    def to(self) -> str:
+        """The node that what is on its way is for, "" for all."""
+        return self._flying[0].to if self._flying else ""
+
+    @property
     def waiting(self) -> int:
         """How many are not on their way."""
         return len(self._waiting)
@@ -76,8 +81,9 @@ class Outbox:
         self.untold[reason] += count
 
     def next(self) -> Envelope | None:
-        """Take the oldest: it is on its way until `arrived`, `back` or `unsendable`."""
-        if not self._waiting:
+        """Take the oldest: it is on its way until `arrived`, `back` or `unsendable`. None, too, if
+        it is for another node than those that are on their way."""
+        if not self._waiting or (self._flying and self._waiting[0].to != self.to):
             return None
         envelope = self._waiting.popleft()
         self._flying.append(envelope)

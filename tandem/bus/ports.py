@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from tandem.bus.counters import TopicCounts
 
@@ -15,11 +15,19 @@ class Topic(StrEnum):
 
     NODES = "nodes"
     HINTS = "hints"
+    """From appservers to all proxies."""
+    ANSWERS = "answers"
+    """From proxies to the appserver whose hint they have: see `publish`."""
     LOCATION = "location"
     DIRECTORY = "directory"
     EVENTS = "events"
     INTEREST = "interest"
+    LINES = "lines"
     FEED = "feed"
+
+
+ADDRESSED: Final = frozenset({Topic.ANSWERS})
+"""Topics on which one node can speak to one other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +42,8 @@ class Envelope:
     """The id of the node that published."""
     payload: Any
     """One of the payload classes of `tandem.bus`: events, location, nodes, hints, interest."""
-    trace: str = ""
-    """The W3C traceparent of what caused it, "" for none."""
+    to: str = ""
+    """The node that alone gets it; "": all who subscribed."""
 
 
 class Later(Exception):
@@ -70,6 +78,10 @@ class Publisher(Protocol):
 
 class Bus(Publisher, Protocol):
     """The whole port."""
+
+    def publish(self, topic: Topic, payload: Any, *, to: str = "") -> None:
+        """As `Publisher` has it. `to`: only what subscribed at that node gets it; for topics of
+        ADDRESSED alone."""
 
     def subscribe(
         self, topic: Topic, handler: Handler, *, name: str, keep: Keep = Keep.LIVE

@@ -21,8 +21,9 @@ at once: what a node that is killed had not sent yet is lost."""
 BATCH_BYTES: Final = 512 * 1024
 """A message is not made longer than this: 500 SIP traces would be 30 MB."""
 
-Send = Callable[[bytes], Awaitable[None]]
-"""Hands a message over; returns when it is safe. Raises if it is not."""
+Send = Callable[[bytes, str], Awaitable[None]]
+"""Hands a message over, for all or for the node that is named; returns when it is safe. Raises if
+it is not."""
 
 
 def _take(outbox: Outbox) -> bytes:
@@ -64,7 +65,7 @@ async def empty(
             continue
         sent = time()
         try:
-            await send(message)
+            await send(message, outbox.to)
         except TimeoutError:
             outbox.back()
             if not late:

@@ -138,7 +138,9 @@ class Dialog:
             f"CSeq: {seq} {method}",
             "Max-Forwards: 70",
         )
-        return Request(method, uri, lines)
+        request = Request(method, uri, lines)
+        request._call_id = self.call_id
+        return request
 
     def receive(self, request: Request) -> Order:
         """Take note of a request of theirs (§12.2.2). ACK and CANCEL are not for this."""

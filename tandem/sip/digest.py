@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import md5, new, sha256
 from hmac import compare_digest
 from typing import Final
@@ -296,7 +297,13 @@ def _response(credentials: Credentials, secret: str, method: str, body: bytes) -
         nonce = f"{nonce}:{credentials.nc}:{credentials.cnonce}:auth-int"
     elif qop:
         return None
-    return h(_bytes(f"{secret}:{nonce}:{h(_bytes(a2))}")).encode()
+    return h(_bytes(f"{secret}:{nonce}:{_a2(h, a2)}")).encode()
+
+
+@lru_cache(maxsize=256)
+def _a2(h: Callable[[bytes], str], a2: str) -> str:
+    """H(A2): all phones of a domain register with the same."""
+    return h(_bytes(a2))
 
 
 def _rank(challenge: Challenge) -> int:

@@ -267,6 +267,13 @@ class Message:
         self.lines.insert(0 if top else len(self.lines), f"{name}: {clean(value)}")
         self._forget()
 
+    def add_via(self, line: str) -> None:
+        """Add a Via line above all others; what is known of the others stays."""
+        call_id = self._call_id
+        self.lines.insert(0, line)
+        self._forget()
+        self._call_id = call_id
+
     def remove(self, *keys: str) -> None:
         """Drop all lines of these headers."""
         index = self.index

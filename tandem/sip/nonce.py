@@ -62,10 +62,12 @@ class NonceSource:
         signed = nonce[:_SIGNED]
         if not compare_digest(nonce[_SIGNED:], self._mac(signed)):
             return NonceState.FOREIGN
+        return NonceState.VALID if self.is_fresh(nonce, now) else NonceState.STALE
+
+    def is_fresh(self, nonce: str, now: float) -> bool:
+        """Whether this nonce, which is ours, is not too old."""
         # The clock of the node that issued it may be ahead of ours: that is no offence.
-        if abs(now - int(signed[:_STAMP], 16)) > self._lifetime:
-            return NonceState.STALE
-        return NonceState.VALID
+        return abs(now - int(nonce[:_STAMP], 16)) <= self._lifetime
 
     def _mac(self, signed: str) -> str:
         return blake2s(signed.encode(), key=self._key, digest_size=12).hexdigest()
@@ -87,6 +89,10 @@ class NonceCounter:
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
+
+    def __contains__(self, nonce: str) -> bool:
+        """Whether a count of this nonce was accepted, and is remembered."""
+        return nonce in self._young or nonce in self._old
 
     def accept(self, nonce: str, count: int) -> bool:
         """Whether this count of this nonce (a VALID one) is new; from now on it is not."""

@@ -67,7 +67,7 @@ class TransactionLayer:
     """All transactions of one appserver.
 
     `send(data, peer)` puts a message on the link; `sent_by` is what our Vias name; `new_token()`
-    gives random text for branches and tags.
+    gives random text for branches and tags. `sent(call_id, data, peer)` is told what has left.
     """
 
     def __init__(
@@ -80,11 +80,13 @@ class TransactionLayer:
         new_token: Callable[[], str],
         timers: Timers | None = None,
         max_transactions: int = MAX_TRANSACTIONS,
+        sent: Callable[[str, bytes, str], None] = lambda call_id, data, peer: None,
     ) -> None:
         self.timers = timers or Timers()
         self._max_transactions = max_transactions
         self.deadlines = deadlines
         self._send = send
+        self._sent = sent
         self._user = user
         self._via = f"SIP/2.0/UDP {sent_by};branch={MAGIC_COOKIE}"
         self._new_token = new_token
@@ -129,7 +131,7 @@ class TransactionLayer:
             return
         if self._is_full(request):
             answer = response_to(request, 503, tag=self._new_token(), headers=["Retry-After: 5"])
-            self._send(answer.to_bytes(), hop.peer)
+            self._put(request.call_id, answer.to_bytes(), hop.peer)
             return
         make = InviteServerTransaction if request.method == "INVITE" else ServerTransaction
         tx = self._servers[key] = make(self, key, hop, request)
@@ -191,7 +193,7 @@ class TransactionLayer:
         key = (branch, request.method)
         make = InviteClientTransaction if request.method == "INVITE" else ClientTransaction
         tx = self._clients[key] = make(self, key, hop, request, context, now)
-        self._send(tx.last, hop.peer)
+        self._put(request.call_id, tx.last, hop.peer)
         return tx
 
     def send_ack(self, ack: Request, hop: Hop) -> bytes:
@@ -199,8 +201,12 @@ class TransactionLayer:
         to be sent again when the 2xx comes again."""
         self._add_via(ack)
         data = ack.to_bytes()
-        self._send(data, hop.peer)
+        self._put(ack.call_id, data, hop.peer)
         return data
+
+    def send_again(self, ack: bytes, hop: Hop) -> None:
+        """Send what `send_ack` has returned."""
+        self._put("", ack, hop.peer)
 
     def cancel(self, tx: ClientTransaction, now: float) -> None:
         """Cancel an INVITE of ours: at once, or when its first provisional comes (§9.1)."""
@@ -212,8 +218,8 @@ class TransactionLayer:
 
     # -- for the machines ----------------------------------------------------------------------
 
-    def transmit(self, data: bytes, hop: Hop) -> None:
-        self._send(data, hop.peer)
+    def transmit(self, tx: Transaction) -> None:
+        self._put(tx.request.call_id, tx.last, tx.hop.peer)
 
     def deliver_response(self, tx: Transaction, response: Response, now: float) -> None:
         assert isinstance(tx, ClientTransaction)
@@ -234,7 +240,7 @@ class TransactionLayer:
         assert isinstance(tx, ClientTransaction)
         ack = _same_transaction(tx.request, "ACK")
         ack.set("To", response.first("to") or str(tx.request.to))
-        self._send(ack.to_bytes(), tx.hop.peer)
+        self._put(tx.request.call_id, ack.to_bytes(), tx.hop.peer)
 
     def send_due_cancel(self, tx: Transaction, now: float) -> None:
         """§9.1: "a CANCEL constructed by a client MUST have only a single Via header field value
@@ -247,7 +253,7 @@ class TransactionLayer:
         if key in self._clients:
             return
         own = self._clients[key] = ClientTransaction(self, key, tx.hop, cancel, _CANCEL, now)
-        self._send(own.last, tx.hop.peer)
+        self._put(tx.request.call_id, own.last, tx.hop.peer)
         tx.end_at(now + self.timers.patience)
 
     def forget(self, tx: Transaction) -> None:
@@ -256,9 +262,12 @@ class TransactionLayer:
 
     def _add_via(self, request: Request) -> str:
         token = self._new_token()
-        request.lines.insert(0, f"Via: {self._via}{token}")
-        request._forget()
+        request.add_via(f"Via: {self._via}{token}")
         return MAGIC_COOKIE + token
+
+    def _put(self, call_id: str, data: bytes, peer: str) -> None:
+        self._send(data, peer)
+        self._sent(call_id, data, peer)
 
 
 _UNANSWERED: Final = frozenset({State.TRYING, State.PROCEEDING})

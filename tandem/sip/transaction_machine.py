@@ -89,7 +89,7 @@ class Host(Protocol):
     timers: Timers
     deadlines: Deadlines
 
-    def transmit(self, data: bytes, hop: Hop) -> None: ...
+    def transmit(self, tx: Transaction) -> None: ...
     def deliver_response(self, tx: Transaction, response: Response, now: float) -> None: ...
     def deliver_ack(self, tx: Transaction, ack: Request, now: float) -> None: ...
     def fail(self, tx: Transaction, now: float) -> None: ...
@@ -107,12 +107,15 @@ class Transaction:
 
     __slots__ = (
         "_deadline", "_end_at", "_host", "_interval", "_retransmit_at", "hop", "key", "last",
-        "state",
+        "request", "state",
     )  # fmt: skip
     table: ClassVar[Table]
 
-    def __init__(self, host: Host, key: object, hop: Hop, state: State, last: bytes) -> None:
+    def __init__(
+        self, host: Host, key: object, hop: Hop, request: Request, state: State, last: bytes
+    ) -> None:
         self._host = host
+        self.request = request
         self.key = key
         self.hop = hop
         self.state = state
@@ -173,12 +176,12 @@ class Transaction:
 
 def _send_last(tx: Transaction, message: Any, now: float) -> None:
     if tx.last:  # a server that has not answered yet has nothing to repeat
-        tx._host.transmit(tx.last, tx.hop)
+        tx._host.transmit(tx)
 
 
 def _send(tx: Transaction, message: Response, now: float) -> None:
     tx.last = message.to_bytes()
-    tx._host.transmit(tx.last, tx.hop)
+    tx._host.transmit(tx)
 
 
 def _deliver(tx: Transaction, message: Response, now: float) -> None:
@@ -348,7 +351,7 @@ OTHER_SERVER: Final[Table] = {
 class ClientTransaction(Transaction):
     """A request of ours. `context` is the transaction user's own."""
 
-    __slots__ = ("cancelled", "context", "request")
+    __slots__ = ("cancelled", "context")
     invite: ClassVar[bool] = False
     table = OTHER_CLIENT
     first: ClassVar[State] = State.TRYING
@@ -356,10 +359,9 @@ class ClientTransaction(Transaction):
     def __init__(
         self, host: Host, key: object, hop: Hop, request: Request, context: Any, now: float
     ) -> None:
-        self.request = request
         self.context = context
         self.cancelled = False
-        super().__init__(host, key, hop, self.first, request.to_bytes())
+        super().__init__(host, key, hop, request, self.first, request.to_bytes())
         if not hop.reliable:
             self._retransmit_at = now + self._interval
         self._end_at = now + host.timers.patience
@@ -378,16 +380,15 @@ class InviteClientTransaction(ClientTransaction):
 class ServerTransaction(Transaction):
     """A request of theirs. `tag` is the To-tag of our answers; `context` the user's own."""
 
-    __slots__ = ("context", "request", "tag")
+    __slots__ = ("context", "tag")
     invite: ClassVar[bool] = False
     table = OTHER_SERVER
     first: ClassVar[State] = State.TRYING
 
     def __init__(self, host: Host, key: object, hop: Hop, request: Request) -> None:
-        self.request = request
         self.tag: str | None = None
         self.context: Any = None
-        super().__init__(host, key, hop, self.first, b"")
+        super().__init__(host, key, hop, request, self.first, b"")
 
 
 class InviteServerTransaction(ServerTransaction):

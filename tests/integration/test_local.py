@@ -22,7 +22,8 @@ from tandem.rpc.channel import open_channel
 from tandem.rpc.security import Security
 from tandem.stubs.ops.v1 import ops_pb2
 from tandem.stubs.ops.v1.ops_pb2_grpc import OpsStub
-from tests.support.load import free_port, register
+from tests.support.load import register
+from tests.support.ports import free_port
 from tests.support.switch import ADMIN_PASSWORD, DOMAIN, STOP_SECONDS, Switch
 from tests.support.waiting import PATIENCE_SECONDS, eventually
 from tests.support.wsclient import WebPhone

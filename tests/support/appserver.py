@@ -72,7 +72,7 @@ class FakeBus:
         self.handlers: dict[Topic, Handler] = {}
         self.resumed: list[Callable[[], None]] = []
 
-    def publish(self, topic: Topic, payload: Any) -> None:
+    def publish(self, topic: Topic, payload: Any, *, to: str = "") -> None:
         self.published.append((topic, payload))
 
     def subscribe(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import wave
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.support.installs import require
+from tests.support.ports import free_port
 from tests.support.switch import DOMAIN
 from tests.support.waiting import PATIENCE_SECONDS, eventually
 
@@ -35,6 +35,7 @@ module_app menu.so
 module_app ctrl_tcp.so
 ctrl_tcp_listen 127.0.0.1:{control}
 dns_server {dns}
+{more}
 """
 
 SOUND_SECONDS: Final = 120
@@ -47,13 +48,26 @@ class Baresip:
     """One phone with one account. Events are kept until somebody awaits them, in order."""
 
     def __init__(
-        self, folder: Path, *, ipv6: bool = False, patience: int = 120, dns: str = "127.0.0.1:9"
+        self,
+        folder: Path,
+        *,
+        ipv6: bool = False,
+        patience: int = 120,
+        dns: str = "127.0.0.1:9",
+        modules: tuple[str, ...] = (),
+        contacts: tuple[str, ...] = (),
+        account: str = "",
     ) -> None:
         """`patience`: seconds after which an unanswered incoming call is given up. `dns`: the
-        address of its DNS server; without one it finds numeric addresses alone."""
+        address of its DNS server; without one it finds numeric addresses alone. `modules`: more
+        than every phone has, `mwi.so` for one. `contacts`: lines of its address book. `account`:
+        what `account_line` makes, for modules that want one at the start."""
         self._folder = folder
         self._patience = patience
         self._dns = dns
+        self._modules = modules
+        self._contacts = contacts
+        self._account = account
         self._address = "::1" if ipv6 else "127.0.0.1"
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -67,7 +81,7 @@ class Baresip:
     async def start(self) -> None:
         """Start it and connect to its control port."""
         program = require("baresip")
-        control = _free_port()
+        control = free_port()
         self._folder.mkdir(parents=True)
         host = f"[{self._address}]" if ":" in self._address else self._address
         (self._folder / "config").write_text(
@@ -79,10 +93,11 @@ class Baresip:
                 modules=MODULES,
                 control=control,
                 dns=self._dns,
+                more="\n".join(f"module_app {name}" for name in self._modules),
             )
         )
-        for name in ("accounts", "contacts"):
-            (self._folder / name).write_text("")
+        (self._folder / "accounts").write_text(f"{self._account}\n")
+        (self._folder / "contacts").write_text("".join(f"{line}\n" for line in self._contacts))
         with wave.open(str(self._folder / "said.wav"), "wb") as sound:
             sound.setparams((1, 2, 8000, 0, "NONE", ""))
             sound.writeframes(bytes(2 * 8000 * SOUND_SECONDS))
@@ -131,11 +146,7 @@ class Baresip:
     ) -> None:
         """Set up an account at the switch that listens at `server`, which registers it."""
         self._aor = f"sip:{user}@{DOMAIN}"
-        await self._command(
-            "uanew",
-            f"<sip:{user}@{DOMAIN};transport={transport}>;auth_user={user};auth_pass={password}"
-            f';outbound="sip:{server};transport={transport}";regint={expires}',
-        )
+        await self._command("uanew", account_line(user, password, server, transport, expires))
 
     async def registered(
         self, user: str, password: str, server: str, transport: str = "udp"
@@ -227,15 +238,18 @@ class Baresip:
             self._news.notify_all()
 
 
+def account_line(
+    user: str, password: str, server: str, transport: str = "udp", expires: int = 600
+) -> str:
+    """An account at the switch that listens at `server`, as baresip has it."""
+    return (
+        f"<sip:{user}@{DOMAIN};transport={transport}>;auth_user={user};auth_pass={password}"
+        f';outbound="sip:{server};transport={transport}";regint={expires}'
+    )
+
+
 async def _connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
     try:
         return await asyncio.open_connection("127.0.0.1", port)
     except OSError:
         return None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -24,7 +24,7 @@ from typing import Any, Final, Self
 
 from tests.support.cluster import DOMAIN, Cluster, Node
 from tests.support.installs import require
-from tests.support.load import free_port
+from tests.support.ports import free_port
 from tests.support.sipp import SCENARIOS
 from tests.support.udpagent import UdpAgent
 from tests.support.waiting import eventually

@@ -26,6 +26,7 @@ import pytest
 from pymysql.constants import CLIENT
 
 from tests.support.installs import require
+from tests.support.ports import free_port
 
 PATIENCE_SECONDS: Final = 60.0
 """For a start on a busy machine; a test that waits this long has failed."""
@@ -66,7 +67,7 @@ class DatabaseServer:
         assert self._process is None, "it runs already"
         if not self.port:
             self._create()
-            self.port = _free_port()
+            self.port = free_port()
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 self._command(), stdout=log, stderr=log, cwd=self.folder, **self._identity()
@@ -320,12 +321,6 @@ def _served(server: Any) -> Iterator[Any]:
         yield server
     finally:
         server.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _signal(pids: Sequence[int], number: signal.Signals) -> None:

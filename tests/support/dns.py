@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.installs import require
+from tests.support.ports import free_port
 
 _CONFIG = """
 server:
@@ -50,7 +51,7 @@ def dns_server(folder: Path, origin: str, zone: str) -> Iterator[tuple[str, int]
     """Run NSD with the records of `zone` (zone file lines under `origin`); gives its address.
     Without NSD the test is skipped, and under CI=true it fails."""
     program = require("nsd")
-    port = _free_port()
+    port = free_port()
     (folder / "zone").write_text(_SOA.format(origin=origin) + zone)
     user = "root" if os.getuid() == 0 else ""
     config = folder / "nsd.conf"
@@ -63,14 +64,6 @@ def dns_server(folder: Path, origin: str, zone: str) -> Iterator[tuple[str, int]
     finally:
         process.terminate()
         process.wait(START_TIMEOUT)
-
-
-def _free_port() -> int:
-    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-        tcp.bind(("127.0.0.1", 0))
-        port: int = tcp.getsockname()[1]
-        udp.bind(("127.0.0.1", port))
-        return port
 
 
 def _await_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.support.installs import require
+from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 HOST: Final = "127.0.0.1"
@@ -46,7 +47,7 @@ class Kamailio:
     ) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
         self.realm = realm
         text = CONFIG.read_text()
         entries = (f'  $sht(passwords=>{n}) = "{p}";' for n, p in passwords.items())
@@ -141,10 +142,3 @@ class Kamailio:
 def _challenges(header: str, more: tuple[str, ...]) -> str:
     lines = (line.replace('"', '\\"') for line in more)
     return "\n    ".join(f'append_to_reply("{header}: {line}\\r\\n");' for line in lines)
-
-
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind((HOST, 0))
-        port: int = sock.getsockname()[1]
-    return port

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.support.installs import require
+from tests.support.ports import free_port
 from tests.support.switch import DOMAIN, Switch
 
 SCENARIOS: Final = Path(__file__).parents[2] / "bench" / "scenarios"
@@ -66,13 +67,6 @@ async def call_sink(
         await process.wait()
         raise
     assert process.returncode == 0, f"sipp: {process.returncode}\n{output.decode()[-2500:]}"
-
-
-def free_port() -> int:
-    """A UDP port that nobody has at 127.0.0.1."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def register(switch: Switch, user: str, port: int) -> None:

@@ -140,7 +140,7 @@ class TcpPhone:
 
 
 class HintTalk:
-    """What is said on Topic.HINTS."""
+    """What proxies say of the hints of `node`, which is that of the bus."""
 
     def __init__(self, bus: Bus, node: str, live: tuple[Hint, ...] = ()) -> None:
         self.acknowledged: list[HintAcknowledged] = []
@@ -148,7 +148,7 @@ class HintTalk:
         self.news = asyncio.Event()
         """Set at each acknowledgement; for the test to clear."""
         self._bus = bus
-        bus.subscribe(Topic.HINTS, self._take, name=f"{node}-talk")
+        bus.subscribe(Topic.ANSWERS, self._take, name=f"{node}-talk")
 
     async def _take(self, batch: Any) -> None:
         for envelope in batch:

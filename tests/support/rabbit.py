@@ -16,6 +16,7 @@ from typing import Final
 import pytest
 
 from tests.support.installs import require
+from tests.support.ports import free_port
 
 START_SECONDS: Final = 90.0
 """Until it listens; 6 s where nothing else runs."""
@@ -32,7 +33,7 @@ class Rabbit:
         self.epmd_program, self.script = require("epmd"), _script()
         # not below pytest's own folder: the user rabbitmq could not enter it
         self.folder = folder or Path(tempfile.mkdtemp(prefix="tandem-rabbit-"))
-        self.port, self._dist, self._epmd_port = _free_ports(3)
+        self.port, self._dist, self._epmd_port = (free_port() for _ in range(3))
         self._user = "rabbitmq" if os.geteuid() == 0 else None
         self._server: subprocess.Popen[bytes] | None = None
         self._epmd: subprocess.Popen[bytes] | None = None
@@ -201,22 +202,6 @@ def _script() -> str:
         if Path(path).exists():
             return path
     return require("rabbitmq-server")
-
-
-def _free_ports(count: int) -> list[int]:
-    """Below the ports that the kernel gives to outgoing connections, so that they stay free while
-    the broker is down. The first is looked for from a place that differs between processes."""
-    found: list[int] = []
-    port = 15_000 + os.getpid() * 7 % 15_000
-    while len(found) < count:
-        port = port + 1 if port < 31_000 else 15_000
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            found.append(port)
-    return found
 
 
 @pytest.fixture(scope="session")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import csv
-import socket
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Final
 
 from tests.support.installs import require
+from tests.support.ports import free_port
 from tests.support.switch import DOMAIN
 
 SCENARIOS: Final = Path(__file__).parents[1] / "integration" / "sipp"
@@ -43,7 +43,7 @@ class SippPhone:
     domain: str = DOMAIN
 
     def __post_init__(self) -> None:
-        self.port = self.port or _free_port(self._host)
+        self.port = self.port or free_port(self._host)
 
     @property
     def _host(self) -> str:
@@ -129,11 +129,3 @@ class SippRun:
     def _counted(self) -> Result:
         last = list(csv.DictReader(self._read("stat").splitlines(), delimiter=";"))[-1]
         return Result(int(last["SuccessfulCall(C)"]), int(last["FailedCall(C)"]))
-
-
-def _free_port(host: str) -> int:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port

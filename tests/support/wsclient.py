@@ -45,6 +45,10 @@ class Call:
     async def accept(self) -> None:
         """200 with a body; returns when the ACK is there."""
         self.dialog = Dialog.from_request(self.invite, self.tag)
+        await self.answer()
+
+    async def answer(self) -> None:
+        """The same for an INVITE inside of a call."""
         await self._reply(200, body=SDP)
         await self.phone.request_of("ACK")
 
@@ -70,6 +74,9 @@ class Call:
 
 class WebPhone:
     """One connection and one account."""
+
+    transport = "WS"
+    """In its Vias."""
 
     def __init__(self, user: str, password: str, domain: str = DOMAIN) -> None:
         self.user = user
@@ -143,11 +150,14 @@ class WebPhone:
 
     async def exchange(self, request: Request) -> Response:
         """Send a request with a new Via and return its final response."""
-        via = f"SIP/2.0/WS {self.user}.invalid;branch=z9hG4bK{secrets.token_hex(8)};rport"
-        request.add("Via", via, top=True)
+        request.add("Via", f"{self._via()};rport", top=True)
         self._last = request
         await self.send(request)
         return await self.final()
+
+    def _via(self) -> str:
+        """A new one."""
+        return f"SIP/2.0/{self.transport} {self.user}.invalid;branch=z9hG4bK{secrets.token_hex(8)}"
 
     async def final(self) -> Response:
         """The next final response."""
@@ -243,10 +253,15 @@ class WebPhone:
             await self._acknowledge_refusal(request, response)
             return call
         call.dialog = Dialog.from_response(request, response)
-        ack = call.dialog.request("ACK", seq=request.cseq.number)
-        ack.add("Via", f"SIP/2.0/WS {self.user}.invalid;branch=z9hG4bK{secrets.token_hex(8)}")
-        await self.send(ack)
+        await self.acknowledge(call, request)
         return call
+
+    async def acknowledge(self, call: Call, invite: Request) -> None:
+        """The ACK of a 2xx."""
+        assert call.dialog is not None
+        ack = call.dialog.request("ACK", seq=invite.cseq.number)
+        ack.add("Via", self._via())
+        await self.send(ack)
 
     async def cancel(self) -> None:
         """Give up the call that `call` waits for."""

@@ -131,10 +131,15 @@ class Authenticator:
             return False
         return (
             credentials.algorithm in self._offer
-            and self._nonces.check(credentials.nonce, wall) is NonceState.VALID
+            and self._is_valid(credentials.nonce, wall)
             and verify(credentials, account.ha1.get(credentials.algorithm, NOBODY), method)
             and self._counter.accept(credentials.nonce, credentials.count)
         )
+
+    def _is_valid(self, nonce: str, wall: float) -> bool:
+        if nonce in self._counter:  # it was seen to be ours
+            return self._nonces.is_fresh(nonce, wall)
+        return self._nonces.check(nonce, wall) is NonceState.VALID
 
     def _is_banned(self, received: str, credentials: Credentials, wall: float) -> bool:
         host = received.partition(":")[2].rpartition(":")[0].strip("[]")

@@ -18,7 +18,7 @@ not move it: when its slot comes due and its bindings live on, it goes into a la
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -66,6 +66,8 @@ class LocationTable:
         """How many bindings there are."""
         self.own = 0
         """How many of them this node took."""
+        self.on_change: Callable[[str], None] = _nobody
+        """Called with an AOR when its bindings are others; not when one is renewed."""
 
     def bindings(self, aor: str) -> tuple[Binding, ...]:
         """Those of one AOR; some may have expired in this second."""
@@ -116,6 +118,7 @@ class LocationTable:
                 self._disown(old)
         self._index_flow(old, binding)
         self._schedule(record, int(binding.expires_at) + 1)
+        self.on_change(binding.aor)
         return old
 
     def renew(self, old: Binding, new: Binding) -> None:
@@ -249,6 +252,7 @@ class LocationTable:
             del self._aors[binding.aor]
             record.due = None
         self._disown(binding)
+        self.on_change(binding.aor)
 
     def _disown(self, gone: Binding) -> None:
         """A binding is gone: maybe the last of its customer's on this AOR."""
@@ -282,6 +286,10 @@ class LocationTable:
         rest = tuple(a for a in self._flows.pop(token, ()) if a != aor)
         if rest:
             self._flows[token] = rest
+
+
+def _nobody(aor: str) -> None:
+    """Nobody wants to know."""
 
 
 def flow_token(binding: Binding) -> str:

@@ -2,8 +2,9 @@
 
 bytes ──► REGISTER: the registrar (no transaction)
       ──► control line: bindings
-      ──► all else: the transaction layer ──► on_request ──► in a dialog: calls
-                                                        ──► outside: planner ──► calls, forward
+      ──► all else: the transaction layer ──► on_request
+            in a dialog: calls, subscriptions
+            outside: planner ──► calls, forward, subscriptions
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from typing import Final
 from services.appserver.domain.plan import SELF, CallPlan
 from services.appserver.domain.recent import Recent
 from services.appserver.domain.routing import BAD_SCHEME, NOT_SERVICED
+from services.appserver.domain.subscriptions.subscription import ALLOW_EVENTS, BAD_EVENT
 from services.appserver.handlers.bindings import Bindings
 from services.appserver.handlers.forward import Copy, Forwarder
 from services.appserver.handlers.planner import Planner
 from services.appserver.handlers.registrar import Registrar
+from services.appserver.handlers.subscriptions import Subscriptions
+from services.appserver.handlers.subscriptions.delivery import Notification
 from services.appserver.handlers.tools import Tools
 from services.appserver.handlers.traces import Traces
 from services.appserver.ports import Calls, Judge
@@ -31,7 +35,9 @@ from tandem.siptransport.link import CONTROL
 
 logger = logging.getLogger(__name__)
 
-ALLOW: Final = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, MESSAGE, NOTIFY, REFER"
+ALLOW: Final = (
+    "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, MESSAGE, NOTIFY, REFER, SUBSCRIBE"
+)
 SUPPORTED: Final = frozenset({"100rel", "timer", "replaces", "path", "outbound", "norefersub"})
 """Option tags that a request may Require: ours, and those that pass between the legs."""
 MERGE_SECONDS: Final = 32.0
@@ -41,7 +47,7 @@ MAX_MERGE: Final = 50_000
 MAX_LOGGED_ERRORS: Final = 100
 """Exceptions logged with their trace; the counter counts all."""
 
-COUNTED: Final = frozenset(ALLOW.split(", ")) | {"SUBSCRIBE", "PUBLISH"}
+COUNTED: Final = frozenset(ALLOW.split(", ")) | {"PUBLISH"}
 """Methods that are counted by name: anybody can invent more."""
 
 _REGISTER: Final = b"REGISTER "
@@ -54,9 +60,16 @@ class Core:
     """The transaction user of an appserver. `attach` completes it before the first message."""
 
     def __init__(
-        self, tools: Tools, bindings: Bindings, traces: Traces, link_reliable: bool
+        self,
+        tools: Tools,
+        bindings: Bindings,
+        traces: Traces,
+        link_reliable: bool,
+        subscriptions: Subscriptions,
     ) -> None:
         self._tools = tools
+        self._subscriptions = subscriptions
+        self._notifier = subscriptions.notifier
         self._traces = traces
         self._bindings = bindings
         self.register: Callable[[bytes, str, float], None] = Registrar(tools, bindings).receive
@@ -72,6 +85,7 @@ class Core:
         self._capable = (
             f"Allow: {ALLOW}",
             "Accept: application/sdp",
+            ALLOW_EVENTS,
             f"Supported: {', '.join(sorted(SUPPORTED))}",
             f"Server: {tools.config.server_name}",
         )
@@ -89,7 +103,9 @@ class Core:
         self._layer = layer
         self._planner = planner
         self._calls = calls
-        self._forwarder = Forwarder(layer, self._link_reliable, judge)
+        contact = self._subscriptions.contact
+        self._forwarder = Forwarder(layer, self._link_reliable, judge, contact)
+        self._subscriptions.attach(layer, planner, self._forwarder)
 
     # -- from the link -------------------------------------------------------------------------
 
@@ -99,8 +115,7 @@ class Core:
         try:
             if data.startswith(_REGISTER):
                 self.requests["REGISTER"] += 1
-                if self._traces.watching:
-                    self._traces.heard_outside(data, peer)
+                self._traces.heard_outside(data, peer)
                 self.register(data, peer, now)
             elif data.startswith(CONTROL):
                 self._control(data, now)
@@ -137,6 +152,7 @@ class Core:
             token = data[len(_FLOW_CLOSED) :].strip().decode("ascii", "replace")
             self._bindings.flow_closed(token)
             self._calls.flow_closed(token, now)
+            self._notifier.flow_closed(token, now)
 
     def _malformed(self, data: bytes, peer: str, fault: RemoteFault) -> None:
         """Answer where it can be answered; drop and count in any case."""
@@ -174,7 +190,8 @@ class Core:
         request = tx.request
         self.requests[request.method if request.method in COUNTED else "other"] += 1
         if request.to_tag:
-            self._calls.in_dialog(tx, now)
+            if request.method != "SUBSCRIBE" or not self._notifier.in_dialog(tx, now):
+                self._calls.in_dialog(tx, now)
             return
         handler = self._methods.get(request.method)
         if handler is None:
@@ -206,6 +223,8 @@ class Core:
         """A response to a copy of ours or to a request of the calls."""
         if isinstance(tx.context, Copy):
             self._forwarder.on_response(tx.context, response, now)
+        elif isinstance(tx.context, Notification):
+            tx.context.on_response(response, now)
         else:
             self._calls.on_response(tx, response, now)
 
@@ -213,6 +232,8 @@ class Core:
         """No response."""
         if isinstance(tx.context, Copy):
             self._forwarder.on_failure(tx.context, status, now)
+        elif isinstance(tx.context, Notification):
+            tx.context.on_failure(status, now)
         else:
             self._calls.on_client_failure(tx, status, now)
 
@@ -243,12 +264,21 @@ class Core:
             self._forwarder.start(tx, plan, now)
 
     def _on_notify(self, tx: ServerTransaction, now: float) -> None:
-        """A keep-alive of a phone is answered; a message-summary and the like is passed on."""
+        """A keep-alive of a phone is answered; of the rest a message-waiting indication may come
+        from anybody, and any other event from who may tell these phones what to do."""
         event = (tx.request.first("event") or "").partition(";")[0].strip().lower()
         if event == "keep-alive":
             self._layer.reply(tx, 200, now)
+        elif self._may_go_on(tx, now) and not self._subscriptions.notify(tx, event, now):
+            self._planner.plan(tx, self._forward_notify, now)
+
+    def _forward_notify(self, tx: ServerTransaction, plan: CallPlan, now: float) -> None:
+        """`check-sync`, for one, restarts phones."""
+        caller, callee = plan.caller, plan.callee
+        if callee is not None and (caller is None or caller.owner != callee.owner):
+            self._layer.reply(tx, BAD_EVENT.status, now, BAD_EVENT.reason, BAD_EVENT.headers)
         else:
-            self._on_message(tx, now)
+            self._forward(tx, plan, now)
 
     def _on_options(self, tx: ServerTransaction, now: float) -> None:
         """A question for what we can: to us or to a domain of ours."""
@@ -259,8 +289,8 @@ class Core:
             self._layer.reply(tx, 200, now, headers=self._capable)
 
     def _on_subscribe(self, tx: ServerTransaction, now: float) -> None:
-        """RFC 6665 §4.2.1.1: no event package is served."""
-        self._layer.reply(tx, 489, now)
+        if self._may_go_on(tx, now) and self._is_first(tx, now):
+            self._notifier.subscribe(tx, now)
 
     def _on_refer(self, tx: ServerTransaction, now: float) -> None:
         self._layer.reply(tx, 403, now, "REFER outside of a dialog")

@@ -36,7 +36,10 @@ class Copy:
 class Forwarder:
     """Sends copies and gathers answers."""
 
-    def __init__(self, layer: TransactionLayer, link_reliable: bool, judge: Judge) -> None:
+    def __init__(
+        self, layer: TransactionLayer, link_reliable: bool, judge: Judge, contact: str
+    ) -> None:
+        self._contact = contact
         self._layer = layer
         self._judge = judge
         self._link_reliable = link_reliable
@@ -50,6 +53,8 @@ class Forwarder:
     def _send(self, copy: Copy, now: float) -> None:
         hop = copy.target.hops[copy.at]
         request = _copy(copy.of.tx.request, copy.target.uri, hop.route)
+        if request.method == "NOTIFY":  # "Contact" is mandatory (RFC 6665 §8.2), in MESSAGE banned
+            request.lines.append(self._contact)
         way = Hop(hop.proxy, self._link_reliable and hop.reliable)
         self._layer.request(request, way, now, copy)
 

@@ -80,7 +80,7 @@ class Hints:
 
     def start(self) -> None:
         """Hear the proxies from now on."""
-        self._bus.subscribe(Topic.HINTS, self.take, name=f"{self._node}-hints")
+        self._bus.subscribe(Topic.ANSWERS, self.take, name=f"{self._node}-answers")
         self._bus.on_resumed(self.repeat)
 
     def live(self) -> list[Hint]:
@@ -132,7 +132,7 @@ class Hints:
             self._bus.publish(Topic.HINTS, hint)
 
     async def take(self, batch: Sequence[Envelope]) -> None:
-        """The subscriber of Topic.HINTS."""
+        """The subscriber of Topic.ANSWERS."""
         for envelope in batch:
             said = envelope.payload
             if isinstance(said, HintAcknowledged):

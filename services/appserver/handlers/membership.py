@@ -3,6 +3,7 @@ that died with their proxy, calls that ring through one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from typing import Final
 
@@ -31,6 +32,8 @@ class Membership:
         self._node = tools.config.node_id
         self._away: set[str] = set()
         self._settled_at: float | None = None
+        self.on_proxy_lost: Callable[[str, float], None] = _nobody
+        """Called with the link address of a proxy that is away, as the calls are."""
         nodes.listeners.append(self._changed)
 
     def start(self, now: float) -> None:
@@ -42,6 +45,7 @@ class Membership:
         away = self._tools.proxies.gone(now)
         for proxy in away - self._away:
             self._calls.proxy_lost(proxy, now)
+            self.on_proxy_lost(proxy, now)
         self._away = away
         self._listen(now)
         if self._settled_at is None and self._node in self._nodes.known:
@@ -82,3 +86,7 @@ class Membership:
         active = {said.node for said in alive} - draining
         if self._tools.ownership.set_alive(active, draining):
             self._bindings.review_keepalives()
+
+
+def _nobody(proxy: str, now: float) -> None:
+    """Nobody else wants to know."""

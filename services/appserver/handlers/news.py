@@ -26,6 +26,10 @@ OF_ACCOUNTS: Final = frozenset({"sip-account", "customer", "domain"})
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 
+def _nobody(change: DirectoryChanged) -> None:
+    """Nobody else wants to know of a change."""
+
+
 class News:
     """Keeps the location table, the domains and the accounts current."""
 
@@ -36,6 +40,8 @@ class News:
         self._bindings = bindings
         self._directory = directory
         self._spawn = spawn
+        self.on_change: Callable[[DirectoryChanged], None] = _nobody
+        """Called with each change of accounts, once they are to be asked for anew."""
         self.caught_up = False
         """Whether a snapshot was ever taken."""
         self._behind = False
@@ -103,6 +109,7 @@ class News:
         for aor in self._registered(change):
             username, _, domain = aor.rpartition("@")
             self._tools.accounts.wait(username, domain, partial(self._review, aor))
+        self.on_change(change)
 
     def _registered(self, change: DirectoryChanged) -> set[str]:
         table = self._tools.table

@@ -53,6 +53,10 @@ from tandem.rpc.directory import Account
 from tandem.sip.message import Request
 from tandem.sip.transaction import ServerTransaction, TransactionLayer
 
+Known = Callable[[ServerTransaction, Account | None, Account, float], None]
+"""Takes who sends a request (None: somebody outside) and the account that it is for."""
+
+NOT_OURS: Final = Refusal(404, "Not one of our accounts")
 BUSY: Final = Refusal(503, "Too many requests wait", ("Retry-After: 5",))
 NO_DIRECTORY: Final = Refusal(503, "Directory does not answer", ("Retry-After: 30",))
 CANCELLED: Final = Refusal(487, "Request Terminated")
@@ -65,6 +69,10 @@ RunDialplan = Callable[[ServerTransaction, CallPlan, str, str, str, float], None
 """`run(tx, plan, owner, name, source, now)`: a customer's dialplan takes this INVITE."""
 
 
+def _no_plan(tx: ServerTransaction, plan: CallPlan, now: float) -> None:
+    """There is no plan for a request that rings nobody."""
+
+
 @dataclass(slots=True, eq=False)
 class Inquiry:
     """A request on its way to a plan."""
@@ -73,6 +81,8 @@ class Inquiry:
     parties: Parties
     source: Source
     then: Then
+    known: Known | None = None
+    """What is called in place of `then` for a request that rings nobody."""
     caller: Account | None = None
     """Who proved to be the caller."""
     callee: Account | None = None
@@ -235,7 +245,8 @@ class Planner:
                 if self._waiting and objection(account) is None:
                     if self._called_back(inquiry, account.owner, now):
                         return
-                self._to_account(inquiry, account, now)
+                go_on = self._to_account if inquiry.known is None else self._identified
+                go_on(inquiry, account, now)
                 return
         # a provider's contact for us need not be an account
         if self._waiting and self._called_back(inquiry, None, now):
@@ -293,6 +304,9 @@ class Planner:
     # -- outside -------------------------------------------------------------------------------
 
     def _find_address(self, inquiry: Inquiry, now: float) -> None:
+        if inquiry.known is not None:
+            self._refuse(inquiry, NOT_OURS, now)
+            return
         uri = inquiry.tx.request.request_uri
         hops = self._ways.known(uri)
         if hops is not None:
@@ -314,6 +328,26 @@ class Planner:
         proxy = self._tools.proxies.through(tx.hop.peer, now, tx.request.call_id)
         target = outside(tx.request.request_uri, hops, proxy)
         self._finish(inquiry, plan(inquiry.caller, None, (target,)), now)
+
+    # -- requests that ring nobody -------------------------------------------------------------
+
+    def identify(self, tx: ServerTransaction, known: Known, now: float) -> None:
+        """Call `known` with the accounts at the ends of this request, now or later, whether phones
+        are registered or not; or answer it."""
+        request = tx.request
+        found = parties(request.from_.uri, request.request_uri, self._tools.domains)
+        if isinstance(found, Refusal):
+            self._answer(tx, found, now)
+        else:
+            self._go_on(Inquiry(tx, found, source_of(request), _no_plan, known), now)
+
+    def _identified(self, inquiry: Inquiry, callee: Account, now: float) -> None:
+        inquiry.callee = callee
+        refusal = objection(callee)
+        if refusal is not None:
+            self._refuse(inquiry, refusal, now)
+        elif inquiry.known is not None:
+            inquiry.known(inquiry.tx, inquiry.caller, callee, now)
 
     # -- waiting and ending --------------------------------------------------------------------
 

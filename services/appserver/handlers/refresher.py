@@ -33,26 +33,32 @@ from tandem.sip.message import header_key
 MAX_KNOWN: Final = 200_000
 """Fingerprints in each generation, about 200 bytes each."""
 
+_CHANGING_RE: Final = re.compile(rb"\r\n((?:Via|CSeq|Authorization):[^\r]*)")
+
 # name="value" or name=value, the values without blanks, commas and escapes: what has them is
 # read wrong, is not proved by it, and goes the long way.
-_PARAM_RE: Final = re.compile(r'([a-z]+)="?([^\s",\\]*)"?')
+_PARAM_RE: Final = re.compile(r'([a-z]+)=("?)([^ \t",\\]*)("?)')
+_NEEDED: Final = ("username", "realm", "nonce", "uri", "response", "cnonce", "qop", "nc")
+MAX_PARAMS: Final = 16
+"""Parameters of an Authorization; there are ten names."""
 
 
-Parts = tuple[list[bytes], list[bytes], bytes, bytes]
-"""A REGISTER taken apart: the lines that a refresh has in common with what it refreshes (the
-request line first), the Vias, CSeq, Authorization. A bare tuple: this is the fastest path."""
+Parts = tuple[bytes, list[bytes], bytes, bytes]
+"""A REGISTER taken apart: what a refresh has in common with what it refreshes, the Vias, CSeq,
+Authorization. A bare tuple: this is the fastest path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where in `fixed` an answer finds what it copies. Phones of a kind have one layout, so few
-    objects serve all."""
+    """Where among the common lines an answer finds what it copies, and how the credentials are
+    spelt. Phones of a kind have one layout, so few objects serve all."""
 
     from_: int
     to: int
     call_id: int
     path: tuple[int, ...]
     flags: int
+    credentials: re.Pattern[str]
 
 
 class Refresher:
@@ -75,14 +81,14 @@ class Refresher:
     def remember(self, arrival: Arrival, binding: Binding, flags: int) -> None:
         """This REGISTER made this binding and no other."""
         parts = dissect(arrival.data)
-        layout = _layout(parts[0], flags) if parts is not None else None
+        layout = _layout(parts, flags) if parts is not None else None
         if parts is None or layout is None:
             return
         if len(self._layouts) > MAX_LAYOUTS:
             self._layouts.clear()
         layout = self._layouts.setdefault(layout, layout)
         expires = round(binding.expires_at - self._tools.wall())
-        self._known.put(_fingerprint(parts[0]), (binding, layout, expires), arrival.now)
+        self._known.put(hash(parts[0]), (binding, layout, expires), arrival.now)
 
     def refresh(self, data: bytes, peer: str, now: float) -> bool:
         """Take a REGISTER like one taken before; False, with nothing done, if it is another."""
@@ -90,7 +96,7 @@ class Refresher:
         if parts is None:
             return False
         fixed, _, cseq_line, authorization = parts
-        name = _fingerprint(fixed)
+        name = hash(fixed)
         known = self._known.get(name, now)
         if known is None:
             return False
@@ -101,7 +107,7 @@ class Refresher:
         if old.expires_at <= wall or not _has(present, old):
             return False
         cseq = _number(cseq_line)
-        if cseq <= old.cseq or not self._proves(authorization, old, wall, now):
+        if cseq <= old.cseq or not self._proves(authorization, old, layout, wall, now):
             return False
         new = _renewed(old, cseq, wall, expires)
         self._bindings.refresh(old, new)
@@ -111,18 +117,21 @@ class Refresher:
         self._answers.send(data, peer, now, self._answer(parts, layout, contacts))
         return True
 
-    def _proves(self, authorization: bytes, old: Binding, wall: float, now: float) -> bool:
+    def _proves(
+        self, authorization: bytes, old: Binding, layout: Layout, wall: float, now: float
+    ) -> bool:
         username, _, domain = old.aor.rpartition("@")
         account = self._accounts.get(username, domain, now)
         if not isinstance(account, Account) or objection(account) is not None:
             return False
-        credentials = _credentials(authorization, account.username, domain)
+        credentials = _credentials(authorization, layout, account.username, domain)
         if credentials is None:
             return False
         return self._authenticator.accepts("REGISTER", credentials, account, old.received, wall)
 
     def _answer(self, parts: Parts, layout: Layout, contacts: list[bytes]) -> bytes:
-        fixed, vias, cseq, _ = parts
+        common, vias, cseq, _ = parts
+        fixed = common.split(b"\r\n")
         to = fixed[layout.to]
         if b";tag=" not in to:
             to += b";tag=" + self._tools.new_token().encode()
@@ -149,34 +158,25 @@ MAX_LAYOUTS: Final = 1_000
 
 
 def dissect(data: bytes) -> Parts | None:
-    """Take a REGISTER apart; None unless it is of the usual form, without body and folds."""
-    if not data.endswith(b"\r\n\r\n"):
+    """Take a REGISTER apart; None unless it is of the usual form, without a body."""
+    if data.find(b"\r\n\r\n") != len(data) - 4:
         return None
-    fixed: list[bytes] = []
+    pieces = _CHANGING_RE.split(data)
     vias: list[bytes] = []
     cseq = authorization = b""
-    for line in data[:-4].split(b"\r\n"):
-        start = line[:4]
-        if start == b"Via:":
+    for line in pieces[1::2]:
+        first = line[:1]
+        if first == b"V":
             vias.append(line)
-        elif start == b"CSeq":
+        elif first == b"C":
             if cseq:
                 return None
             cseq = line
-        elif start == b"Auth":
-            if authorization:
-                return None
-            authorization = line
-        elif start[:1] in _FOLDS:
+        elif authorization:
             return None
         else:
-            fixed.append(line)
-    return (fixed, vias, cseq, authorization) if cseq and authorization else None
-
-
-def _fingerprint(fixed: list[bytes]) -> int:
-    """A hash over the common lines; its key is new in each process."""
-    return hash(b"\n".join(fixed))
+            authorization = line
+    return (b"".join(pieces[::2]), vias, cseq, authorization) if cseq and authorization else None
 
 
 def _has(bindings: tuple[Binding, ...], wanted: Binding) -> bool:
@@ -186,19 +186,40 @@ def _has(bindings: tuple[Binding, ...], wanted: Binding) -> bool:
     return False
 
 
-_FOLDS: Final = (b"", b" ", b"\t")
-
-
-def _layout(fixed: list[bytes], flags: int) -> Layout | None:
+def _layout(parts: Parts, flags: int) -> Layout | None:
+    """None for a REGISTER that is not of the usual form."""
     found: dict[str, list[int]] = {}
-    for number, line in enumerate(fixed[1:], 1):
-        name = line.partition(b":")[0].decode("latin-1")
-        found.setdefault(header_key(name), []).append(number)
-    if found.keys() & {"via", "cseq", "authorization"}:  # of another spelling: not the usual form
+    for number, line in enumerate(parts[0][:-4].split(b"\r\n")[1:], 1):
+        name, colon, _ = line.partition(b":")
+        if not colon or line[:1] in _BLANKS:  # a fold
+            return None
+        found.setdefault(header_key(name.decode("latin-1")), []).append(number)
+    credentials = _form(parts[3])
+    if credentials is None or found.keys() & {"via", "cseq", "authorization"}:  # spelt otherwise
         return None
-    return Layout(
-        found["from"][0], found["to"][0], found["call-id"][0], tuple(found.get("path", ())), flags
-    )
+    path = tuple(found.get("path", ()))
+    return Layout(found["from"][0], found["to"][0], found["call-id"][0], path, flags, credentials)
+
+
+_BLANKS: Final = (b" ", b"\t")
+
+
+def _form(line: bytes) -> re.Pattern[str] | None:
+    """What all Authorization lines look like that are spelt as this one is."""
+    if not line.startswith(b"Authorization: Digest "):
+        return None
+    text = line.decode("utf-8", "surrogateescape")
+    form, at = "", 0
+    names: set[str] = set()
+    for param in _PARAM_RE.finditer(text, 22):
+        name, opened, _, closed = param.groups()
+        if name in names or opened != closed or len(names) == MAX_PARAMS:
+            return None
+        names.add(name)
+        form += f"{re.escape(text[at : param.start()])}{name}={opened}"
+        form += rf'(?P<{name}>[^ \t",\\]*){closed}'
+        at = param.end()
+    return re.compile(form + re.escape(text[at:])) if names.issuperset(_NEEDED) else None
 
 
 def _number(line: bytes) -> int:
@@ -209,22 +230,17 @@ def _number(line: bytes) -> int:
     return int(words[0]) if words[0].isdigit() and len(words[0]) <= 10 else -1
 
 
-def _credentials(line: bytes, username: str, realm: str) -> Credentials | None:
+def _credentials(line: bytes, layout: Layout, username: str, realm: str) -> Credentials | None:
     """The credentials of this user for this realm, None for what is not of the usual form."""
-    if not line.startswith(b"Authorization: Digest "):
+    found = layout.credentials.fullmatch(line.decode("utf-8", "surrogateescape"))
+    if found is None:
         return None
-    found = _PARAM_RE.findall(line.decode("utf-8", "surrogateescape"), 22)
-    params = dict(found)
-    if len(params) != len(found):
-        return None
-    get = params.get
-    nonce, uri, response, cnonce = get("nonce"), get("uri"), get("response"), get("cnonce")
-    nc = get("nc", "")
+    name, its_realm, nonce, uri, response, cnonce, qop, nc = found.group(*_NEEDED)
     if not (nonce and uri and response and cnonce) or len(nc) != 8 or not nc.isalnum():
         return None
-    if get("username") != username or get("realm") != realm or get("qop") != "auth":
+    if name != username or its_realm != realm or qop != "auth":
         return None
-    algorithm = get("algorithm", "MD5")
+    algorithm = found["algorithm"] if "algorithm" in layout.credentials.groupindex else "MD5"
     return Credentials(username, realm, nonce, uri, response, algorithm, cnonce, "auth", nc)
 
 

@@ -60,7 +60,7 @@ class RegisterAnswers:
         if answer is None:
             return name in self._waiting
         self._tools.counters.repeated += 1
-        self._tools.send(answer, peer)
+        self._tools.send_outside(answer, peer)
         return True
 
     def wait(self, arrival: Arrival) -> None:
@@ -87,7 +87,7 @@ class RegisterAnswers:
             self.send(arrival.data, arrival.peer, arrival.now, response.to_bytes())
         else:
             self._tools.answers[rejected.status // 100] += 1
-            self._tools.send(response.to_bytes(), arrival.peer)
+            self._tools.send_outside(response.to_bytes(), arrival.peer)
 
     def accept(
         self, arrival: Arrival, present: tuple[Binding, ...], flags: int, wall: float
@@ -116,7 +116,7 @@ class RegisterAnswers:
         """Send, and keep for when `data` comes again."""
         self._answers.put(hash(data), answer, now)
         self._tools.answers[answer[_STATUS] - _ZERO] += 1
-        self._tools.send(answer, peer)
+        self._tools.send_outside(answer, peer)
 
     # -- telling -------------------------------------------------------------------------------
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry.trace import Span, Status, StatusCode
 
 from services.appserver.handlers.arrivals import read_arrival, source_attributes
 from services.appserver.handlers.traces import Traces
+from services.appserver.handlers.watch import Look
 from tandem.bus.events import (
     CallAnswered,
     CallbackMatched,
@@ -35,9 +36,11 @@ class CallSpans:
         self._tracing = tracing
         self._traces = traces
         self._calls: OrderedDict[str, tuple[Span, dict[int, Span]]] = OrderedDict()
+        kinds = (CallStarted, CallForwarded, LegFailed, CallEnded, *_MARKS)
+        self.looks: dict[Any, Look] = dict.fromkeys(kinds, self._look)
+        """See `watch.Looks`."""
 
-    def look(self, event: Event) -> None:
-        """See `services.appserver.handlers.watch.Looks`."""
+    def _look(self, event: Event) -> None:
         if event.call_id is None:
             return
         if isinstance(event, CallStarted):

@@ -56,6 +56,8 @@ class Tools:
     deadlines: Deadlines
     send: Callable[[bytes, str], None]
     """Puts a message on the link, to a peer."""
+    send_outside: Callable[[bytes, str], None]
+    """The same for a message that belongs to no call."""
     tell: Callable[[bytes, str], None]
     """Puts on the link what is for a proxy itself, and for nobody who watches a customer."""
     clock: Callable[[], float]

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
-from math import inf
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from services.appserver.domain.redaction import redacted
+from services.appserver.handlers.watch import Look
+from services.appserver.handlers.watched import Watched
 from tandem.bus.events import (
     CallAnswered,
     CallEnded,
@@ -23,8 +24,7 @@ from tandem.bus.events import (
     Event,
     SipTrace,
 )
-from tandem.bus.interest import Interest
-from tandem.bus.ports import Envelope, Publisher, Topic
+from tandem.bus.ports import Publisher, Topic
 from tandem.runtime.metrics import Metrics
 
 MAX_RINGS: Final = 20_000
@@ -42,17 +42,18 @@ FAILED_BURST: Final = 20.0
 """Failed calls of one customer whose messages are published: a phone that redials all day must
 not fill the log."""
 MAX_BUCKETS: Final = 10_000
-EVERYBODY: Final = "*"
 QUIET: Final = frozenset({486, 487, 600, 603})
 """Failures that need no explanation: busy, cancelled, declined."""
 
+_INVITE: Final = b"INVITE "
 _OPTIONS: Final = b" OPTIONS\r\n"
-_WENT_WELL: Final = (b"ACK ", b"SIP/2.0 1", b"SIP/2.0 2")
+_WENT_WELL: Final = (b"SIP/2.0 2", b"ACK ", b"SIP/2.0 1")
 """What explains no failure of an answered call; nor do the probes of whether an end is there."""
 _CALL_ID_RE: Final = re.compile(rb"\r\n(?:call-id|i)[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
 
 Message = tuple[float, str, str, bytes]
 """(Unix time, `in` or `out`, the proxy at the other end of the link, the bytes)."""
+Send = Callable[[bytes, str], None]
 OwnersOf = Callable[[bytes], tuple[str, ...]]
 """The customers whom a message outside of calls concerns."""
 
@@ -60,11 +61,12 @@ OwnersOf = Callable[[bytes], tuple[str, ...]]
 class Ring:
     """The last messages of one leg."""
 
-    __slots__ = ("call_id", "limit", "messages", "owners", "remote", "size")
+    __slots__ = ("call_id", "messages", "owners", "remote", "size", "up")
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
-        self.limit = RING
+        self.up = False
+        """Whether the call was answered."""
         self.size = 0
         """Bytes of its messages."""
         self.owners: tuple[str, ...] = ()
@@ -73,23 +75,31 @@ class Ring:
 
 
 class Traces:
-    """The rings, and the customers who are watched."""
+    """The rings. `watched` are the customers of whom all messages are published."""
 
     def __init__(
-        self, publisher: Publisher, wall: Callable[[], float], owners_of: OwnersOf
+        self,
+        publisher: Publisher,
+        wall: Callable[[], float],
+        owners_of: OwnersOf,
+        watched: Watched,
     ) -> None:
-        self.watching = False
-        """Whether anybody watches: then messages outside of calls are looked at, too."""
+        self.looks: dict[Any, Look] = {
+            CallStarted: self._started,
+            CallForwarded: self._forwarded,
+            CallAnswered: self._answered,
+            CallEnded: self._explain,
+            CallRecord: self._ended,
+        }
+        """See `watch.Looks`."""
         self._publisher = publisher
         self._wall = wall
         self._owners_of = owners_of
+        self._watched = watched
         self._rings: OrderedDict[str, Ring] = OrderedDict()
         self._bytes = 0
         self._strange: deque[str] = deque()
         self._legs: dict[str, list[str]] = {}
-        self._watched: dict[str, float] = {}
-        self._next_end = inf
-        """When the first of them has watched long enough."""
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -100,48 +110,53 @@ class Traces:
         metrics.gauge("tandem_traces", lambda: len(self), "Legs whose messages are kept")
         metrics.gauge(
             "tandem_watched_customers",
-            lambda: self.watched,
+            lambda: len(self._watched),
             "Customers of whom full SIP traces are wanted",
         )
-
-    @property
-    def watched(self) -> int:
-        """How many are watched now."""
-        now = self._wall()
-        return sum(until > now for until in self._watched.values())
 
     # -- messages ------------------------------------------------------------------------------
 
     def heard(self, call_id: str, data: bytes, peer: str) -> None:
         """A message came in."""
         ring = self._rings.get(call_id)
-        if ring is None:
-            if not data.startswith(b"INVITE "):
-                if self.watching:
-                    self._outside("in", data, peer)
-                return
-            ring = self._make_strange(call_id)
-        self._keep(ring, "in", data, peer)
+        if ring is not None:
+            self._keep(ring, "in", data, peer)
+        elif data.startswith(_INVITE):
+            self._keep(self._make_strange(call_id), "in", data, peer)
+        elif self._watched.any:
+            self._outside("in", data, peer)
 
     def heard_outside(self, data: bytes, peer: str) -> None:
-        """A message came in that belongs to no call; to be called only while `watching`."""
-        self._outside("in", data, peer)
+        """A message came in that belongs to no call."""
+        if self._watched.any:
+            self._outside("in", data, peer)
 
-    def sending(self, send: Callable[[bytes, str], None]) -> Callable[[bytes, str], None]:
+    def sent(self, call_id: str, data: bytes, peer: str) -> None:
+        """A message of this Call-ID has left ("": look for it)."""
+        ring = self._rings.get(call_id or call_id_of(data))
+        if ring is not None:
+            self._keep(ring, "out", data, peer)
+        elif data.startswith(_INVITE):
+            self._keep(self._make_strange(call_id or call_id_of(data)), "out", data, peer)
+        elif self._watched.any:
+            self._outside("out", data, peer)
+
+    def sending(self, send: Send) -> Send:
         """`send`, with an eye on what leaves."""
-        rings = self._rings
 
         def traced(data: bytes, peer: str) -> None:
             send(data, peer)
-            if not rings and not self.watching and not data.startswith(b"INVITE "):
-                return
-            call_id = call_id_of(data)
-            ring = rings.get(call_id)
-            if ring is not None:
-                self._keep(ring, "out", data, peer)
-            elif data.startswith(b"INVITE "):
-                self._keep(self._make_strange(call_id), "out", data, peer)
-            elif self.watching:
+            self.sent("", data, peer)
+
+        return traced
+
+    def sending_outside(self, send: Send) -> Send:
+        """The same for what belongs to no call."""
+        watched = self._watched
+
+        def traced(data: bytes, peer: str) -> None:
+            send(data, peer)
+            if watched.any:
                 self._outside("out", data, peer)
 
         return traced
@@ -177,14 +192,16 @@ class Traces:
 
     def _keep(self, ring: Ring, direction: str, data: bytes, peer: str) -> None:
         message = (self._wall(), direction, peer, data)
-        if self.watching and self._is_watched(ring.owners):
+        if self._watched.any and self._watched.one_of(ring.owners):
             self._publish(ring, message)
-        if ring.limit == RING_UP and (_OPTIONS in data or data.startswith(_WENT_WELL)):
-            return
         messages, size = ring.messages, len(data)
-        if len(messages) >= ring.limit:
-            # the INVITE stays until the answer
-            size -= len(messages.pop(min(1, ring.limit - RING_UP))[3])
+        if not ring.up:
+            if len(messages) >= RING:
+                size -= len(messages.pop(1)[3])  # the INVITE stays until the answer
+        elif data.startswith(_WENT_WELL) or _OPTIONS in data:
+            return
+        elif len(messages) >= RING_UP:
+            size -= len(messages.pop(0)[3])
         messages.append(message)
         ring.size += size
         self._bytes += size
@@ -197,20 +214,13 @@ class Traces:
 
     # -- events of calls -----------------------------------------------------------------------
 
-    def look(self, event: Event) -> None:
-        """Learn from a call's event whose messages these are, and how it went."""
-        if isinstance(event, CallStarted):
-            self._belongs(event, event.sip_call_id, event.source)
-        elif isinstance(event, CallForwarded):
-            if event.sip_call_id not in self._rings:  # the INVITE is about to leave
-                self._make(event.sip_call_id)
-            self._belongs(event, event.sip_call_id, event.next_hop)
-        elif isinstance(event, CallAnswered):
-            self._answered(event.call_id or "")
-        elif isinstance(event, CallRecord):
-            self._ended(event)
-        elif isinstance(event, CallEnded) and event.status >= 300 and event.status not in QUIET:
-            self._explain(event)
+    def _started(self, event: CallStarted) -> None:
+        self._belongs(event, event.sip_call_id, event.source)
+
+    def _forwarded(self, event: CallForwarded) -> None:
+        if event.sip_call_id not in self._rings:  # the INVITE is about to leave
+            self._make(event.sip_call_id)
+        self._belongs(event, event.sip_call_id, event.next_hop)
 
     def _belongs(self, event: Event, sip_call_id: str, remote: str) -> None:
         ring = self._rings.get(sip_call_id)
@@ -222,19 +232,21 @@ class Traces:
         if sip_call_id not in legs:
             legs.append(sip_call_id)
         # who watches everybody has seen them already
-        if not known and not self._watched.keys().isdisjoint(event.owners):
+        if not known and self._watched.by_name(event.owners):
             for message in ring.messages:
                 self._publish(ring, message)
 
-    def _answered(self, call_id: str) -> None:
-        for name in self._legs.get(call_id, ()):
+    def _answered(self, event: CallAnswered) -> None:
+        for name in self._legs.get(event.call_id or "", ()):
             ring = self._rings.get(name)
             if ring is not None:
                 self._bytes -= ring.size
-                ring.messages, ring.limit, ring.size = [], RING_UP, 0
+                ring.messages, ring.up, ring.size = [], True, 0
 
     def _explain(self, event: CallEnded) -> None:
-        if not event.owners or (self.watching and self._is_watched(event.owners)):
+        if event.status < 300 or event.status in QUIET:
+            return
+        if not event.owners or self._watched.one_of(event.owners):
             return  # nobody's, or published already
         if not self._may_tell(event.owners[0]):
             return
@@ -259,33 +271,9 @@ class Traces:
             self._buckets.popitem(last=False)
         return left >= 1
 
-    # -- who watches ---------------------------------------------------------------------------
-
-    async def on_interest(self, batch: Sequence[Envelope]) -> None:
-        """The subscriber of Topic.INTEREST."""
-        now = self._wall()
-        for envelope in batch:
-            if isinstance(envelope.payload, Interest):
-                until = self._watched.get(envelope.payload.customer, 0.0)
-                self._watched[envelope.payload.customer] = max(until, envelope.payload.until)
-        self.forget(now)
-
-    def forget(self, now: float) -> None:
-        """Drop those who watch no longer; `now` is Unix time."""
-        self._watched = {name: until for name, until in self._watched.items() if until > now}
-        self._next_end = min(self._watched.values(), default=inf)
-        self.watching = bool(self._watched)
-
-    def _is_watched(self, owners: tuple[str, ...]) -> bool:
-        now = self._wall()
-        if now >= self._next_end:
-            self.forget(now)
-        watched = self._watched
-        return EVERYBODY in watched or any(name in watched for name in owners)
-
     def _outside(self, direction: str, data: bytes, peer: str) -> None:
         owners = self._owners_of(data)
-        if self._is_watched(owners):
+        if self._watched.one_of(owners):
             ring = Ring()
             ring.owners = owners
             self._publish(ring, (self._wall(), direction, peer, data))

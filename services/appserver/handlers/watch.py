@@ -6,9 +6,10 @@ The handlers tell what happens once, by their events; whoever wants to count or 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from tandem.bus.events import CallRecord, Event
+from tandem.bus.events import CallRecord
 from tandem.bus.ports import Publisher, Topic
 from tandem.runtime.metrics import Histogram, Metrics
 
@@ -20,11 +21,16 @@ ACKNOWLEDGE_BOUNDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25)
 """Seconds until all proxies have acknowledged a hint; 0.25 is as long as is waited."""
 
 
-class Looks(Protocol):
-    """Something that learns from events."""
+Look = Callable[[Any], None]
+"""Called with an event after it was handed to the bus."""
 
-    def look(self, event: Event) -> None:
-        """Called for each event of this node, after it was handed to the bus."""
+
+class Looks(Protocol):
+    """Something that learns from this node's events."""
+
+    @property
+    def looks(self) -> Mapping[Any, Look]:
+        """What it does with an event of each class; what is not listed does not concern it."""
 
 
 class Statistics:
@@ -36,11 +42,10 @@ class Statistics:
         self.hint_acknowledged = Histogram(ACKNOWLEDGE_BOUNDS)
         self.ends: Counter[str] = Counter()
         """Calls by the class of their final status."""
-
-    def look(self, event: Event) -> None:
+        self.looks: dict[Any, Look] = {CallRecord: self._ended}
         """See `Looks`."""
-        if not isinstance(event, CallRecord):
-            return
+
+    def _ended(self, event: CallRecord) -> None:
         self.ends[f"{event.status // 100}xx"] += 1
         if event.progress_at is not None:
             self.post_dial_delay.observe(event.progress_at - event.created_at)
@@ -62,11 +67,17 @@ class Watch:
 
     def __init__(self, publisher: Publisher, *looks: Looks) -> None:
         self._publish = publisher.publish
-        self._looks = tuple(one.look for one in looks)
+        self._looks: dict[type[Any], tuple[Look, ...]] = {}
+        for one in looks:
+            self.add(one)
+
+    def add(self, one: Looks) -> None:
+        """One more who looks."""
+        for kind, look in one.looks.items():
+            self._looks[kind] = (*self._looks.get(kind, ()), look)
 
     def publish(self, topic: Topic, payload: Any) -> None:
         """See `tandem.bus.ports.Publisher`."""
         self._publish(topic, payload)
-        if topic is Topic.EVENTS:
-            for look in self._looks:
-                look(payload)
+        for look in self._looks.get(type(payload), ()):
+            look(payload)

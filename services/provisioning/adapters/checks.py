@@ -8,6 +8,7 @@ from typing import Final
 
 from tandem.dialplan.linerunner import LineRunner
 from tandem.dialplan.monty import MontyRunner
+from tandem.dialplan.ruby import RubyRunner
 from tandem.dialplan.script import Language, Problem, Runner
 
 PROCESSES: Final = 2
@@ -16,7 +17,11 @@ PROCESSES: Final = 2
 
 def runners() -> dict[Language, Runner]:
     """Those of this program. None is started."""
-    return {Language.PYTHON: MontyRunner(PROCESSES), Language.LINES: LineRunner()}
+    return {
+        Language.PYTHON: MontyRunner(PROCESSES),
+        Language.LINES: LineRunner(),
+        Language.RUBY: RubyRunner(),
+    }
 
 
 class RunnerChecks:

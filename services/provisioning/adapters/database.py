@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from sqlalchemy import Connection, String, column, inspect, select, table, text
@@ -63,8 +63,12 @@ async def _upgraded(url: DatabaseUrl, wait_seconds: float) -> str | None:
     async with _connected(url, wait_seconds) as connection:
         revision = await connection.run_sync(_revision)
     if revision != NEWEST_SCHEMA:
+        # Not at the top: Alembic takes long to load, and is seldom needed. And not later: a server
+        # takes a transaction that says nothing for so long for one that was left behind.
+        from services.provisioning.adapters.migrations.upgrade import upgrade
+
         async with _connected(url, wait_seconds, UPGRADE_SECONDS, writes=True) as connection:
-            await connection.run_sync(_upgrade, url)
+            await connection.run_sync(_upgrade, url, upgrade)
             await connection.commit()
     return revision
 
@@ -94,11 +98,11 @@ def _probe(url: DatabaseUrl) -> None:
         raise DatabaseProblem(_advice(url, str(fault))) from fault
 
 
-def _upgrade(connection: Connection, url: DatabaseUrl) -> None:
+def _upgrade(
+    connection: Connection, url: DatabaseUrl, upgrade: Callable[[Connection], None]
+) -> None:
     _wait_for_others(connection, url)
     if _revision(connection) != NEWEST_SCHEMA:
-        from services.provisioning.adapters.migrations.upgrade import upgrade  # it takes long
-
         upgrade(connection)
 
 

@@ -9,9 +9,15 @@ other.
 
 from __future__ import annotations
 
+from typing import Final
+
 from services.provisioning.domain.errors import Conflict, Forbidden, invalid
 from services.provisioning.ports import Work
 from tandem.rpc.sessions import Principal
+
+LOCAL: Final = "local"
+"""What stands for the default domain in dial strings and contacts, unless a domain has that
+name."""
 
 
 async def owner_of(work: Work, caller: Principal, wanted: str | None) -> str:

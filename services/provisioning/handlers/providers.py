@@ -14,7 +14,7 @@ from services.provisioning.domain.rules import clean
 from services.provisioning.domain.scope import EVERYTHING, Scope
 from services.provisioning.domain.secrets import new_id
 from services.provisioning.handlers.notices import Notices
-from services.provisioning.handlers.owning import domain_of, owner_of, refuse_contact
+from services.provisioning.handlers.owning import LOCAL, domain_of, owner_of, refuse_contact
 from services.provisioning.handlers.sealing import (
     NOTHING,
     SECRET_FIELDS,
@@ -198,12 +198,15 @@ async def _existing(work: Work, key: str) -> StoredProvider:
 
 async def _contact(work: Work, given: str) -> str:
     user, at, domain = given.rpartition("@") if "@" in given else (given, "", "")
-    return f"{user}@{await domain_of(work, domain if at else None, 'register_contact')}"
+    wanted = domain if at else None
+    if wanted == LOCAL and await work.domains.by_any_name(LOCAL) is None:
+        wanted = None
+    return f"{user}@{await domain_of(work, wanted, 'register_contact')}"
 
 
 async def _refuse_domain_name(work: Work, name: str) -> None:
     """A dial string's `dest@name` would reach the domain and never the provider."""
-    if await work.domains.by_any_name(name.lower()) is not None:
+    if name.lower() == LOCAL or await work.domains.by_any_name(name.lower()) is not None:
         raise invalid("name", "a domain that is served here has this name")
 
 

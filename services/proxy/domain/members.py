@@ -129,6 +129,11 @@ class Members:
         if news:
             self.judge()
 
+    def has_stopped(self, address: str) -> bool:
+        """Whether the appserver there has said good-bye, and was not heard of since."""
+        member = self._members.get(address)
+        return member is not None and member.stopped >= member.seen
+
     def look(self) -> None:
         """Find who is silent; called every INTERVAL, before a round of probes. When it is called
         late, this process stood still: that time is nobody's silence."""

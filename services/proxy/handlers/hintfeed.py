@@ -1,4 +1,4 @@
-"""Next-call hints from the bus into the table, each acknowledged (DESIGN §5)."""
+"""Next-call hints from the bus into the table, each acknowledged to its appserver (DESIGN §5)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ class HintFeed:
         bus.on_resumed(self._resumed)
 
     def ask(self) -> None:
-        """Have all appservers publish their live hints."""
+        """Have all appservers publish their live hints. It goes to them when it has come back to
+        us: what they say then reaches us."""
         self._bus.publish(Topic.HINTS, HintsWanted(self._node))
 
     def _resumed(self) -> None:
@@ -72,8 +73,10 @@ class HintFeed:
             if isinstance(said, Hint):
                 if self._table.add(said, self._wall()):
                     self.acknowledged += 1
-                    self._bus.publish(Topic.HINTS, HintAcknowledged(said.id, self._node))
+                    heard = HintAcknowledged(said.id, self._node)
+                    self._bus.publish(Topic.ANSWERS, heard, to=said.node)
             elif isinstance(said, HintWithdrawn):
                 self._table.withdraw(said.hint)
             elif isinstance(said, HintsWanted) and said.proxy == self._node:
                 self._heard_ourselves.set()
+                self._bus.publish(Topic.ANSWERS, said)

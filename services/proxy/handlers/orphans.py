@@ -4,7 +4,7 @@ Who has its 100 Trying sends its INVITE no more, and would hear it ring until he
 INVITE of the last minutes that went to an appserver which is gone is answered 503, unless it comes
 again meanwhile: then another appserver has it. Which of them had their final answer, a proxy
 without state can't tell; those clients know the transaction no more, and drop what comes for it
-(RFC 3261 §17.1.1.2).
+(RFC 3261 §17.1.1.2). One that said good-bye has answered all of its own.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ LOST: Final = Answer(503, "Server lost", ("Retry-After: 1",))
 
 
 class Orphans:
-    """Finds them when appservers go. `later` is the loop's call_later, `answer` answers one."""
+    """Finds them when appservers go. `later` is the loop's call_later, `answer` answers one;
+    `has_stopped` says of an appserver that is gone whether it went in good order."""
 
     def __init__(
         self,
         appservers: Appservers,
+        has_stopped: Callable[[str], bool],
         dispatch: Dispatch,
         answer: Callable[[bytes, Answer, Peer], None],
         later: Callable[[float, Callable[[], None]], object],
@@ -42,6 +44,7 @@ class Orphans:
         self.answered = 0
         """INVITEs that were answered for a lost appserver."""
         self._appservers = appservers
+        self._has_stopped = has_stopped
         self._dispatch = dispatch
         self._answer = answer
         self._later = later
@@ -50,7 +53,7 @@ class Orphans:
 
     def _changed(self) -> None:
         before, self._alive = self._alive, self._appservers.alive
-        gone = before - self._alive
+        gone = frozenset(name for name in before - self._alive if not self._has_stopped(name))
         if gone:
             self._later(PATIENCE, lambda: self._settle(gone))
 

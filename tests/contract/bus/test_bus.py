@@ -74,6 +74,17 @@ async def test_each_subscriber_gets_each_payload(bus: CountedBus) -> None:
     assert first.envelopes == second.envelopes
 
 
+async def test_what_is_for_one_node_reaches_no_other(bus: CountedBus) -> None:
+    """The bus is that of node-a."""
+    got = Collector()
+    bus.subscribe(Topic.ANSWERS, got, name="answers")
+    await bus.start()
+    for number, to in enumerate(("node-b", "node-a", "", "node-b", "node-a", "node", "")):
+        bus.publish(Topic.ANSWERS, say(number), to=to)
+    await got.wait_for(4)
+    assert got.said == ["1", "2", "4", "6"]
+
+
 async def test_payloads_that_are_published_together_travel_in_batches(bus: CountedBus) -> None:
     got = Collector()
     bus.subscribe(Topic.EVENTS, got, name="events")

@@ -12,9 +12,10 @@ from tandem.bus import codec
 from tandem.bus.codec import PAYLOADS, Unencodable, decode, encode, join
 from tandem.bus.events import CallEnded, CallRecord, LoginFailed
 from tandem.bus.hints import Hint
+from tandem.bus.lines import Line
 from tandem.bus.location import Binding, BindingStored
 from tandem.bus.ports import Envelope
-from tandem.stubs.bus.v1 import envelope_pb2, events_pb2, location_pb2
+from tandem.stubs.bus.v1 import envelope_pb2, events_pb2, lines_pb2, location_pb2
 
 TYPES = {
     str: FieldDescriptor.TYPE_STRING,
@@ -23,7 +24,9 @@ TYPES = {
     bool: FieldDescriptor.TYPE_BOOL,
     tuple[str, ...]: FieldDescriptor.TYPE_STRING,
     Binding: FieldDescriptor.TYPE_MESSAGE,
+    tuple[Line, ...]: FieldDescriptor.TYPE_MESSAGE,
 }
+REPEATED = (tuple[str, ...], tuple[Line, ...])
 EXAMPLES: dict[Any, Any] = {
     str: "Müller ☎",
     int: 2**53 + 1,
@@ -50,6 +53,10 @@ def example(cls: type, *, least: bool) -> Any:
         kind = plain(hint)
         if kind is Binding:
             values[name] = example(Binding, least=least)
+        elif kind == tuple[Line, ...]:
+            values[name] = (
+                () if least else tuple(example(Line, least=each) for each in (True, False))
+            )
         elif least:
             values[name] = None if hint != kind else kind()
         else:
@@ -58,16 +65,16 @@ def example(cls: type, *, least: bool) -> Any:
 
 
 def there_and_back(payload: Any) -> Any:
-    envelope = Envelope("n-1", 99.5, "n", payload, "00-trace")
+    envelope = Envelope("n-1", 99.5, "n", payload)
     found = decode(join([encode(envelope)]))
     assert found.unreadable == 0
     assert len(found.envelopes) == 1
     got = found.envelopes[0]
-    assert (got.id, got.time, got.node, got.trace) == ("n-1", 99.5, "n", "00-trace")
+    assert (got.id, got.time, got.node) == ("n-1", 99.5, "n")
     return got.payload
 
 
-@pytest.mark.parametrize("cls", [*PAYLOADS, Binding], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", [*PAYLOADS, Binding, Line], ids=lambda cls: cls.__name__)
 def test_a_class_and_its_message_have_the_same_fields(cls: type) -> None:
     message = codec._message(cls.__name__).DESCRIPTOR
     hints = get_type_hints(cls)
@@ -77,7 +84,7 @@ def test_a_class_and_its_message_have_the_same_fields(cls: type) -> None:
         described, hint = message.fields_by_name[name], hints[name]
         kind = plain(hint)
         assert described.type == TYPES[kind], name
-        assert described.is_repeated == (kind == tuple[str, ...]), name
+        assert described.is_repeated == (kind in REPEATED), name
         assert described.has_presence == (hint != kind or kind is Binding), name
 
 
@@ -92,6 +99,9 @@ def test_every_message_of_the_event_file_has_a_class() -> None:
     assert set(events_pb2.DESCRIPTOR.message_types_by_name) <= {c.__name__ for c in PAYLOADS}
     assert set(location_pb2.DESCRIPTOR.message_types_by_name) <= {
         c.__name__ for c in (*PAYLOADS, Binding)
+    }
+    assert set(lines_pb2.DESCRIPTOR.message_types_by_name) <= {
+        c.__name__ for c in (*PAYLOADS, Line)
     }
 
 

@@ -179,6 +179,20 @@ async def test_an_exchange_that_is_deleted_is_made_again_by_who_publishes(world:
     assert got.said == said
 
 
+async def test_what_is_for_one_node_reaches_that_node_alone(world: World) -> None:
+    asker, other, proxy = (world.node(name) for name in ("asker", "other", "proxy"))
+    answers, heard = Taker(), Taker()
+    asker.subscribe(Topic.ANSWERS, answers, name="asker-answers")
+    other.subscribe(Topic.ANSWERS, heard, name="other-answers")
+    for bus in (asker, other, proxy):
+        await bus.start()
+    for number, to in enumerate(("asker", "nobody", "asker", "")):
+        proxy.publish(Topic.ANSWERS, HintsWanted(str(number)), to=to)
+    await heard.has(1)
+    await answers.has(3)
+    assert (answers.said, heard.said) == (["0", "2", "3"], ["3"])
+
+
 async def test_a_mere_listener_is_bound_again_after_its_exchange_was_deleted(
     world: World,
 ) -> None:

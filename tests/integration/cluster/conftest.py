@@ -1,8 +1,11 @@
-"""One cluster for all tests that break nothing, and clusters of their own for those that do."""
+"""One cluster for all tests that break nothing, and clusters of their own for those that do: at
+the same servers, unless they break those."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import count
 from typing import Any
 
 import pytest
@@ -32,16 +35,24 @@ async def cluster(shared_cluster: Cluster) -> AsyncIterator[Cluster]:
     await shared_cluster.log_out()
 
 
+MakePlace = Callable[[], dict[str, Any]]
 MakeCluster = Callable[..., Awaitable[Cluster]]
 
 
+@pytest.fixture(scope="session")
+def make_place(shared_cluster: Cluster) -> MakePlace:
+    """`Cluster(**make_place())`: at the servers of the shared cluster. Takes a second."""
+    numbers = count(1)
+    return lambda: shared_cluster.place(f"own{next(numbers)}")
+
+
 @pytest_asyncio.fixture
-async def make_cluster() -> AsyncIterator[MakeCluster]:
-    """`await make_cluster(proxies=2, ...)`: a cluster of one's own to break, logged in."""
+async def make_cluster(make_place: MakePlace) -> AsyncIterator[MakeCluster]:
+    """`await make_cluster(proxies=2, ...)`: nodes of one's own to break, logged in."""
     made: list[Cluster] = []
 
     async def make(**options: Any) -> Cluster:
-        cluster = Cluster(**options)
+        cluster = Cluster(**await asyncio.to_thread(make_place), **options)
         made.append(cluster)
         await cluster.start()
         await cluster.log_in()
@@ -54,6 +65,13 @@ async def make_cluster() -> AsyncIterator[MakeCluster]:
 
 
 @pytest_asyncio.fixture
-async def own_cluster(make_cluster: MakeCluster) -> Cluster:
-    """Two of everything, to break."""
-    return await make_cluster()
+async def own_cluster() -> AsyncIterator[Cluster]:
+    """Two of everything to break, with servers of its own, logged in."""
+    cluster = Cluster()
+    try:
+        await cluster.start()
+        await cluster.log_in()
+        yield cluster
+    finally:
+        await cluster.log_out()
+        await cluster.stop()

@@ -14,6 +14,7 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
+from tests.integration.cluster.conftest import MakePlace
 from tests.support.cluster import DOMAIN, Cluster
 from tests.support.following import Following
 from tests.support.town import Account, Town
@@ -34,9 +35,10 @@ AT_A_TIME: Final = 40
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def switch() -> AsyncIterator[Cluster]:
+async def switch(make_place: MakePlace) -> AsyncIterator[Cluster]:
     """A cluster to break. Each test leaves it whole."""
-    cluster = Cluster(events=1, env={"appserver": {"TANDEM_TRIGGER_PRIVATE": "1"}})
+    env = {"appserver": {"TANDEM_TRIGGER_PRIVATE": "1"}}
+    cluster = Cluster(**await asyncio.to_thread(make_place), events=1, env=env)
     try:
         await cluster.start()
         await cluster.log_in()

@@ -16,6 +16,7 @@ import pytest_asyncio
 from tests.support.baresip import Baresip
 from tests.support.cluster import DOMAIN, Cluster
 from tests.support.sipp import SippPhone
+from tests.support.streamphone import StreamPhone
 from tests.support.town import PASSWORD, Town, call_id_for
 from tests.support.udpagent import UdpCall
 from tests.support.waiting import eventually
@@ -201,6 +202,43 @@ async def test_requests_inside_a_call_may_come_through_the_other_proxy(cluster: 
         await town.quiet()
     finally:
         await town.close()
+
+
+@pytest.mark.parametrize("way", ["tcp", "tls"])
+async def test_over_connections_too_they_may_come_through_the_other_proxy(
+    cluster: Cluster, way: str
+) -> None:
+    use = "tls" if way == "tls" else "sip"
+    first, second = (proxy.at(use) for proxy in cluster.proxies)
+    callee, caller = (StreamPhone(_user(), PASSWORD, way) for _ in range(2))
+    for phone, proxy in ((callee, first), (caller, second)):
+        await cluster.api.add_account(phone.user, PASSWORD)
+        await phone.turn_to(proxy)
+        assert (await phone.register()).status == 200
+        await cluster.api.bound(f"{phone.user}@{DOMAIN}")
+    for last in ("caller", "callee"):
+        await callee.turn_to(first)
+        await caller.turn_to(second)
+        calling = asyncio.create_task(caller.call(callee.user))
+        taken = await callee.incoming()
+        await taken.accept()
+        call = await calling
+        assert call.status == 200
+        await callee.turn_to(second)
+        await caller.turn_to(first)
+        for one, its, other, others in (
+            (caller, call, callee, taken), (callee, taken, caller, call),
+        ):  # fmt: skip
+            changing = asyncio.create_task(one.reinvite(its))
+            await other.accept_again(others)
+            assert (await changing).status == 200
+        ends, hears = (call, callee) if last == "caller" else (taken, caller)
+        ending = asyncio.create_task(ends.hang_up())
+        await hears.confirm("BYE")
+        assert (await ending).status == 200
+        await cluster.events_apis[0].no_calls()
+    for phone in (callee, caller):
+        await phone.close()
 
 
 async def test_many_calls_at_once_stay_apart(cluster: Cluster) -> None:

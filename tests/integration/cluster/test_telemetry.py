@@ -13,6 +13,7 @@ from time import monotonic
 import pytest_asyncio
 
 from tandem.runtime.telemetry import CLOSE_SECONDS, EXPORT_SECONDS, trace_id
+from tests.integration.cluster.conftest import MakePlace
 from tests.support.cluster import DOMAIN, Cluster, Node
 from tests.support.collector import Collector, SeenSpan
 from tests.support.waiting import eventually
@@ -48,7 +49,7 @@ class Traced:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def running() -> AsyncIterator[Traced]:
+async def running(make_place: MakePlace) -> AsyncIterator[Traced]:
     """One of everything, started once."""
     with Collector() as collector:
         often = {
@@ -57,7 +58,8 @@ async def running() -> AsyncIterator[Traced]:
         }
         kinds = ("proxy", "appserver", "provisioning", "events")
         env = {kind: often for kind in kinds}
-        cluster = Cluster(proxies=1, appservers=1, provisionings=1, events=1, env=env)
+        place = await asyncio.to_thread(make_place)
+        cluster = Cluster(proxies=1, appservers=1, provisionings=1, events=1, env=env, **place)
         try:
             await cluster.start()
             yield Traced(cluster, collector)

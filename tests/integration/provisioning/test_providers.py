@@ -358,3 +358,12 @@ async def test_a_domain_that_providers_call_to_stays(
     answer = await admin.delete("/api/v1/domains/office.example")
     assert answer.status_code == 409
     assert "provider" in answer.json()["detail"]
+
+
+async def test_local_stands_for_the_default_domain(database: str) -> None:
+    async with running(database, ("office.example", "other.example")) as rig:
+        async with await rig.admin() as admin:
+            for number, contact in enumerate(("me", "me@LOCAL", "me@office.example")):
+                made = await make(admin, name=f"p{number}", register_contact=contact)
+                assert made["register_contact"] == "me@office.example"
+            assert await refusal(admin, name="Local") == (422, "name")

@@ -97,7 +97,7 @@ class Site:
     def hint(self, number: str, **more: object) -> Hint:
         """For bob's next call."""
         fields = {
-            "id": number, "node": "appserver1", "appserver": self.appserver.address,
+            "id": number, "node": "test", "appserver": self.appserver.address,
             "customer": "c", "users": ("bob",), "expires_at": time.time() + 60,
         }  # fmt: skip
         return Hint(**fields | more)  # type: ignore[arg-type]

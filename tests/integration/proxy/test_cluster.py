@@ -155,7 +155,7 @@ async def test_what_the_link_lost_is_sent_again_for_a_tcp_client() -> None:
 
 def hint(world: Cluster, appserver: FakeAppserver, number: str = "h1", **more: object) -> Hint:
     made = Hint(
-        id=number, node=appserver.node, appserver=appserver.address, customer="c",
+        id=number, node="test", appserver=appserver.address, customer="c",
         users=("bob",), expires_at=time.time() + 60,
     )  # fmt: skip
     return replace(made, **more)  # type: ignore[arg-type]

@@ -563,10 +563,10 @@ async def test_nobody_is_asked_before_every_live_proxy_knows() -> None:
         (hint,) = site.bus.take(Hint)
         assert running.steps == []
         site.advance(0.1)
-        await site.bus.deliver(Topic.HINTS, HintAcknowledged(hint.id, "p1"))
+        await site.bus.deliver(Topic.ANSWERS, HintAcknowledged(hint.id, "p1"))
         await site.settle()
         assert site.http.asked == []
-        await site.bus.deliver(Topic.HINTS, HintAcknowledged(hint.id, "p2"))
+        await site.bus.deliver(Topic.ANSWERS, HintAcknowledged(hint.id, "p2"))
         await site.settle()
         waiting = running.steps[0]
         assert isinstance(waiting, Waiting)
@@ -583,7 +583,7 @@ async def test_a_silent_proxy_is_waited_for_a_quarter_of_a_second_and_told_of() 
     async with site:
         running = await _waiting(site, trigger=TRIGGER)
         (hint,) = site.bus.take(Hint)
-        await site.bus.deliver(Topic.HINTS, HintAcknowledged(hint.id, "p2"))
+        await site.bus.deliver(Topic.ANSWERS, HintAcknowledged(hint.id, "p2"))
         site.advance(0.2)
         await site.settle()
         assert running.steps == []
@@ -635,10 +635,10 @@ async def test_a_proxy_that_starts_late_is_told_all_live_hints() -> None:
         await _waiting(site, pattern="1555*")
         await _waiting(site, pattern="1555*")
         hints = site.bus.take(Hint)
-        await site.bus.deliver(Topic.HINTS, HintsWanted("p9"))
+        await site.bus.deliver(Topic.ANSWERS, HintsWanted("p9"))
         assert site.bus.take(Hint) == hints
         for resumed in site.bus.resumed:
             resumed()
         assert site.bus.take(Hint) == hints
-        await site.bus.deliver(Topic.HINTS, HintAcknowledged("unknown", "p9"))
+        await site.bus.deliver(Topic.ANSWERS, HintAcknowledged("unknown", "p9"))
         assert site.app.callbacks.hints.counters.repeated == 4

@@ -190,10 +190,19 @@ async def test_a_message_to_outside_fails_over_to_the_next_address(site: Site) -
     assert response.status == 500
 
 
-async def test_a_message_waiting_indication_is_passed_on(site: Site) -> None:
+@pytest.mark.parametrize("event", ["check-sync", "message-summary-x", ""])
+async def test_a_stranger_may_not_notify_phones_of_any_event(site: Site, event: str) -> None:
     await Phone(site, "bob").registered()
-    (copy,) = await forwarded(site, "NOTIFY", "Event: message-summary")
-    assert copy.first("event") == "message-summary"
+    (response,) = await forwarded(site, "NOTIFY", *([f"Event: {event}"] if event else []))
+    assert response.status == 489
+    assert response.first("allow-events") == "dialog, message-summary, presence"
+
+
+async def test_an_account_may_notify_phones_of_its_customer_of_any_event() -> None:
+    async with Site(account("alice", owner="we"), account("bob", owner="we")) as site:
+        await Phone(site, "bob").registered()
+        (copy,) = await Phone(site).asked("NOTIFY", "sip:bob@example.com", "Event: check-sync")
+        assert copy.first("event") == "check-sync"
 
 
 async def test_a_keep_alive_notify_is_answered_by_us(site: Site) -> None:

@@ -67,6 +67,19 @@ def test_of_two_versions_of_one_time_the_same_wins_everywhere() -> None:
         assert replica.bindings(AOR) == (other,)
 
 
+def test_who_wants_to_know_hears_of_each_change_but_not_of_renewals() -> None:
+    replica = table()
+    changed: list[str] = []
+    replica.on_change = changed.append
+    replica.put(FIRST)
+    replica.renew(FIRST, renewed := later(FIRST, 10))
+    assert changed == [AOR]
+    replica.put(replace(renewed, received="udp:203.0.113.9:5060", registered_at=NOW + 20))
+    assert changed == [AOR, AOR]
+    replica.expire(NOW + 5000)
+    assert changed == [AOR, AOR, AOR]
+
+
 def test_a_removal_stays_whatever_it_overtakes() -> None:
     refreshed = later(FIRST, 5)
     removed = BindingRemoved(later(FIRST, 10, node="as3"), "unregistered")

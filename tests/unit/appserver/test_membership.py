@@ -14,7 +14,7 @@ import pytest
 from services.appserver.domain.callbacks import Callback
 from services.appserver.handlers.calls import Calls
 from services.appserver.handlers.membership import SETTLE_SECONDS
-from tandem.bus.events import CallRecord, RegistrationRemoved, SipTrace
+from tandem.bus.events import CallRecord, RegistrationRemoved, SipTrace, SubscriptionEnded
 from tandem.bus.interest import Interest
 from tandem.bus.location import Binding, BindingRemoved, BindingStored
 from tandem.bus.nodes import NodeAnnounced, Nodes, NodeState
@@ -22,6 +22,7 @@ from tandem.bus.ports import Topic
 from tandem.sip.build import response_to
 from tandem.sip.message import Request, Response
 from tests.support.appserver import PROXY, Address, Phone, Site, account
+from tests.support.subscriber import Subscriber
 
 OTHER_PROXY = "10.0.0.2:5070"
 PHONES = 40
@@ -533,3 +534,36 @@ async def test_a_node_says_good_bye_when_it_stops() -> None:
         pass
     states = [said.state for said in site.bus.take(NodeAnnounced)]
     assert states[-1] == NodeState.STOPPED
+
+
+async def test_a_proxy_that_is_away_takes_subscriptions_over_connections_along_and_no_others() -> (
+    None
+):
+    site = Member(account("alice", owner="we"), account("bob", owner="we"))
+    async with site:
+        watches = [
+            await Subscriber(Phone(site, transport=way, port=40000), "presence").subscribed()
+            for way in ("tcp", "udp")
+        ]
+        for _ in range(6):
+            site.probed_by(OTHER_PROXY)
+            site.advance(0.5)
+        site.probed_by(PROXY)  # it was there
+        for _ in range(6):
+            site.probed_by(OTHER_PROXY)
+            site.advance(0.5)
+        (ended,) = site.bus.take(SubscriptionEnded)
+        assert (ended.source, ended.reason) == ("tcp:203.0.113.7:40000", "flow closed")
+        site.link.sent.clear()
+        await site.bus.deliver(Topic.LOCATION, BindingStored(_of("bob@example.com", site)))
+        site.advance(0.1)
+        ((data, peer),) = site.link.sent
+        assert peer == OTHER_PROXY, "what leads to a UDP phone is an address"
+        assert watches[1].phone.token.encode() in data
+
+
+def _of(aor: str, site: Member) -> Binding:
+    return Binding(
+        aor, "we", "sip:bob@h", "udp:192.0.2.7:5060", (f"<sip:token@{OTHER_PROXY};lr>",), 1.0, "",
+        0, "c", 1, "ua", site.wall, site.wall + 600, "as2", OTHER_PROXY,
+    )  # fmt: skip

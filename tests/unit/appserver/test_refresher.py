@@ -29,6 +29,8 @@ def replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
         replaced(b"\r\nVia:", b"\r\nv:"),
         replaced(b"Authorization: Digest", b"authorization:  digest"),
         replaced(b"username=", b"\r\n username="),
+        replaced(b", realm=", b",realm="),
+        replaced(b"qop=auth", b'qop="auth"'),
         replaced(b", cnonce=", b', opaque="a\\"b", cnonce='),
     ],
 )
@@ -100,7 +102,9 @@ def test_only_the_usual_form_is_taken_apart() -> None:
     good = b"REGISTER sip:h SIP/2.0\r\nVia: a\r\nCSeq: 1 REGISTER\r\nAuthorization: x\r\n\r\n"
     parts = dissect(good)
     assert parts is not None
-    assert parts[0] == [b"REGISTER sip:h SIP/2.0"]
+    assert parts == (
+        b"REGISTER sip:h SIP/2.0\r\n\r\n", [b"Via: a"], b"CSeq: 1 REGISTER", b"Authorization: x"
+    )  # fmt: skip
     assert dissect(good + b"body") is None
     assert dissect(good.replace(b"CSeq: 1 REGISTER\r\n", b"")) is None
     assert dissect(good.replace(b"Via", b"CSeq: 1 REGISTER\r\nVia")) is None

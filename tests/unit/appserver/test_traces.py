@@ -8,12 +8,14 @@ from services.appserver.domain.redaction import redacted
 from services.appserver.handlers import traces as module
 from services.appserver.handlers.calls import Calls
 from services.appserver.handlers.traces import MAX_STRANGE, RING_UP, Traces, call_id_of
+from services.appserver.handlers.watched import Watched
 from tandem.bus.events import (
     CallAnswered,
     CallEnded,
     CallForwarded,
     CallRecord,
     CallStarted,
+    Event,
     SipTrace,
 )
 from tandem.bus.interest import Interest
@@ -44,7 +46,8 @@ class Scene:
         self.now = 1000.0
         self.published: list[SipTrace] = []
         self.sent: list[bytes] = []
-        self.traces = Traces(self, lambda: self.now, lambda data: owners)
+        self.watched = Watched(lambda: self.now)
+        self.traces = Traces(self, lambda: self.now, lambda data: owners, self.watched)
         self.send = self.traces.sending(lambda data, peer: self.sent.append(data))
 
     def publish(self, topic: Topic, payload: Any) -> None:
@@ -53,7 +56,10 @@ class Scene:
 
     async def watch(self, customer: str, seconds: float = 15.0) -> None:
         interest = Interest(customer, self.now + seconds)
-        await self.traces.on_interest([Envelope("1", self.now, "events1", interest)])
+        await self.watched.on_interest([Envelope("1", self.now, "events1", interest)])
+
+    def look(self, event: Event) -> None:
+        self.traces.looks[type(event)](event)
 
     def hear(self, data: bytes) -> None:
         self.traces.heard(call_id_of(data), data, PROXY)
@@ -61,7 +67,7 @@ class Scene:
     def start(
         self, call: str = "c1", sip_call_id: str = "in@phone", owners: tuple[str, ...] = ALICE
     ) -> None:
-        self.traces.look(
+        self.look(
             CallStarted(
                 owners=owners, call_id=call, direction="out", caller="sip:alice@example.com",
                 destination="sip:bob@example.com", source="udp:203.0.113.7:5060",
@@ -70,7 +76,7 @@ class Scene:
         )  # fmt: skip
 
     def forward(self, call: str = "c1", sip_call_id: str = "out@us") -> None:
-        self.traces.look(
+        self.look(
             CallForwarded(
                 owners=ALICE, call_id=call, leg=1, target="sip:bob@192.0.2.8",
                 next_hop="udp:192.0.2.8:5060", sip_call_id=sip_call_id,
@@ -78,10 +84,10 @@ class Scene:
         )  # fmt: skip
 
     def end(self, status: int, call: str = "c1", owners: tuple[str, ...] = ALICE) -> None:
-        self.traces.look(
+        self.look(
             CallEnded(owners=owners, call_id=call, status=status, reason="failed", duration=0.0)
         )
-        self.traces.look(
+        self.look(
             CallRecord(
                 owners=owners, call_id=call, direction="out", caller="", caller_name="",
                 destination="", source="", sip_call_id="in@phone", answered_by="", created_at=0.0,
@@ -204,7 +210,7 @@ async def test_interest_that_is_not_repeated_ends() -> None:
     scene.now += 16
     scene.traces.heard_outside(message("REGISTER sip:example.com SIP/2.0"), PROXY)
     assert scene.published == []
-    assert not scene.traces.watching
+    assert not scene.watched.any
 
 
 def test_the_first_message_stays_and_the_last_ones() -> None:
@@ -225,7 +231,7 @@ def test_an_answered_call_keeps_little_of_each_leg() -> None:
     scene.start()
     scene.forward()
     scene.send(message("INVITE sip:bob@192.0.2.8 SIP/2.0", "out@us"), PROXY)
-    scene.traces.look(CallAnswered(owners=ALICE, call_id="c1", leg=1, target="sip:bob"))
+    scene.look(CallAnswered(owners=ALICE, call_id="c1", leg=1, target="sip:bob"))
     for number in range(10):
         scene.hear(message(f"OPTIONS sip:{number} SIP/2.0", cseq=f"{number} OPTIONS"))
         scene.hear(message(f"INFO sip:{number} SIP/2.0", cseq=f"{number} INFO"))
@@ -261,7 +267,7 @@ def test_large_messages_cost_old_rings_their_place(monkeypatch: pytest.MonkeyPat
         scene.start(f"c{number}", f"{number}@phone")
     assert len(scene.traces) == 9
     for number in range(20):
-        scene.traces.look(CallAnswered(owners=ALICE, call_id=f"c{number}", leg=1, target="sip:bob"))
+        scene.look(CallAnswered(owners=ALICE, call_id=f"c{number}", leg=1, target="sip:bob"))
     for number in range(20, 29):
         scene.traces.heard(f"{number}@phone", large, PROXY)
     assert len(scene.traces) == 18

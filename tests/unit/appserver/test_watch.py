@@ -1,19 +1,19 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from services.appserver.handlers.spans import CallSpans
 from services.appserver.handlers.traces import Traces
-from services.appserver.handlers.watch import Statistics, Watch
+from services.appserver.handlers.watch import Look, Statistics, Watch
+from services.appserver.handlers.watched import Watched
 from tandem.bus.events import (
     CallAnswered,
     CallEnded,
     CallForwarded,
     CallRecord,
     CallStarted,
-    Event,
     LegFailed,
 )
 from tandem.bus.ports import Topic
@@ -56,26 +56,31 @@ def record(progress: float | None, answer: float | None, status: int) -> CallRec
     )  # fmt: skip
 
 
+def no_traces() -> Traces:
+    return Traces(Sink(), lambda: 0.0, lambda data: (), Watched(lambda: 0.0))
+
+
 def test_what_is_published_goes_to_the_bus_and_events_to_those_who_look() -> None:
-    sink, seen = Sink(), []
+    sink = Sink()
+    seen: list[CallStarted] = []
 
     class Looker:
-        def look(self, event: Event) -> None:
-            seen.append(event)
+        looks: ClassVar[dict[Any, Look]] = {CallStarted: seen.append}
 
-    watch = Watch(sink, Looker())
+    watch = Watch(sink, Looker(), Looker())
     watch.publish(Topic.LOCATION, "a binding")
     watch.publish(Topic.EVENTS, started())
-    assert sink.published == [(Topic.LOCATION, "a binding"), (Topic.EVENTS, started())]
-    assert seen == [started()]
+    watch.publish(Topic.EVENTS, forwarded(1))
+    assert [topic for topic, _ in sink.published] == [Topic.LOCATION, Topic.EVENTS, Topic.EVENTS]
+    assert seen == [started(), started()]
 
 
 def test_metrics_show_how_long_phones_take_to_ring_and_people_to_answer() -> None:
     statistics, metrics = Statistics(), Metrics()
     statistics.register(metrics)
-    statistics.look(record(100.3, 105.0, 200))
-    statistics.look(record(103.0, None, 486))
-    statistics.look(record(None, None, 404))
+    watch = Watch(Sink(), statistics)
+    for ended in (record(100.3, 105.0, 200), record(103.0, None, 486), record(None, None, 404)):
+        watch.publish(Topic.EVENTS, ended)
     text = metrics.render().decode()
     assert 'tandem_post_dial_delay_seconds_bucket{le="0.2"} 0.0' in text
     assert 'tandem_post_dial_delay_seconds_bucket{le="0.5"} 1.0' in text
@@ -89,9 +94,9 @@ def test_metrics_show_how_long_phones_take_to_ring_and_people_to_answer() -> Non
 def test_a_call_is_a_span_with_one_in_it_for_each_leg() -> None:
     exporter = InMemorySpanExporter()
     tracing = Tracing("appserver", "as1", "http://127.0.0.1:9", exporter=exporter)
-    traces = Traces(Sink(), lambda: 0.0, lambda data: ())
+    traces = no_traces()
     traces.heard("in@phone", INVITE, "p")
-    spans = CallSpans(tracing, traces)
+    watch = Watch(Sink(), CallSpans(tracing, traces))
     for event in (
         started(),
         forwarded(1),
@@ -100,7 +105,7 @@ def test_a_call_is_a_span_with_one_in_it_for_each_leg() -> None:
         CallAnswered(owners=OWNERS, call_id="c1", leg=2, target="sip:bob@192.0.2.2"),
         CallEnded(owners=OWNERS, call_id="c1", status=200, reason="caller hung up", duration=1.0),
     ):
-        spans.look(event)
+        watch.publish(Topic.EVENTS, event)
     tracing.close()
     first, second, call = exporter.get_finished_spans()
     assert call.context is not None
@@ -124,7 +129,7 @@ def test_a_call_is_a_span_with_one_in_it_for_each_leg() -> None:
 def test_an_event_of_a_call_that_is_not_known_makes_no_span() -> None:
     exporter = InMemorySpanExporter()
     tracing = Tracing("appserver", "as1", "http://127.0.0.1:9", exporter=exporter)
-    spans = CallSpans(tracing, Traces(Sink(), lambda: 0.0, lambda data: ()))
-    spans.look(forwarded(1))
+    watch = Watch(Sink(), CallSpans(tracing, no_traces()))
+    watch.publish(Topic.EVENTS, forwarded(1))
     tracing.close()
     assert exporter.get_finished_spans() == ()

@@ -19,11 +19,13 @@ class Broker:
     def __init__(self, *errors: BaseException) -> None:
         self.errors = list(errors)
         self.messages: list[bytes] = []
+        self.to: list[str] = []
 
-    async def __call__(self, message: bytes) -> None:
+    async def __call__(self, message: bytes, to: str) -> None:
         if self.errors:
             raise self.errors.pop(0)
         self.messages.append(message)
+        self.to.append(to)
 
     def said(self) -> list[str]:
         return [e.id for message in self.messages for e in decode(message).envelopes]
@@ -92,6 +94,15 @@ async def test_what_can_not_be_encoded_is_counted_and_the_rest_is_sent(
     assert broker.said() == ["0", "1", "good"]
     assert outbox.dropped.total() == 1
     assert "object has no message" in caplog.text
+
+
+async def test_a_message_is_for_one_node_and_the_order_stays() -> None:
+    outbox, broker = Outbox(limit=10, seconds=100.0), Broker()
+    for number, to in enumerate(("", "a", "a", "b", "", "a")):
+        outbox.put(Envelope(str(number), 0.0, "n", HintsWanted("x"), to))
+    await send(outbox, broker, Topic.ANSWERS)
+    assert broker.to == ["", "a", "b", "", "a"]
+    assert broker.said() == ["0", "1", "2", "3", "4", "5"]
 
 
 async def test_what_can_not_linger_is_sent_at_once() -> None:

@@ -19,11 +19,17 @@ class FakeBus:
 
     def __init__(self) -> None:
         self.published: list[Any] = []
+        """On Topic.HINTS."""
+        self.answers: list[tuple[Any, str]] = []
+        """On Topic.ANSWERS, and to whom."""
         self.resumed: list[Callable[[], None]] = []
 
-    def publish(self, topic: Topic, payload: Any) -> None:
-        assert topic is Topic.HINTS
-        self.published.append(payload)
+    def publish(self, topic: Topic, payload: Any, *, to: str = "") -> None:
+        if topic is Topic.ANSWERS:
+            self.answers.append((payload, to))
+        else:
+            assert (topic, to) == (Topic.HINTS, "")
+            self.published.append(payload)
 
     def subscribe(
         self, topic: Topic, handler: Handler, *, name: str, keep: Keep = Keep.LIVE
@@ -60,10 +66,11 @@ def hint(number: str, expires_at: float = NOW + 30) -> Hint:
     )
 
 
-async def test_each_hint_is_acknowledged_each_time_it_is_heard() -> None:
+async def test_each_hint_is_acknowledged_to_its_appserver_each_time_it_is_heard() -> None:
     world = World()
     await world.hear(hint("1"), hint("2"), hint("1"))
-    assert world.bus.published == [HintAcknowledged(n, "proxy1") for n in ("1", "2", "1")]
+    assert world.bus.answers == [(HintAcknowledged(n, "proxy1"), "n") for n in ("1", "2", "1")]
+    assert world.bus.published == []
     assert len(world.table) == 2
     assert world.feed.acknowledged == 3
 
@@ -71,7 +78,7 @@ async def test_each_hint_is_acknowledged_each_time_it_is_heard() -> None:
 async def test_what_is_not_in_the_table_is_not_acknowledged() -> None:
     world = World()
     await world.hear(hint("1", NOW), HintAcknowledged("2", "proxy2"), HintsWanted("proxy2"))
-    assert world.bus.published == []
+    assert (world.bus.published, world.bus.answers) == ([], [])
     assert len(world.table) == 0
 
 
@@ -89,6 +96,14 @@ async def test_it_asks_anew_when_the_broker_is_back_and_again_for_who_comes_back
     assert world.timers == list(AFTERWARDS)
 
 
+async def test_appservers_are_asked_when_the_question_has_come_back() -> None:
+    world = World()
+    world.feed.ask()
+    assert (world.bus.published, world.bus.answers) == ([HintsWanted("proxy1")], [])
+    await world.hear(*world.bus.published)
+    assert world.bus.answers == [(HintsWanted("proxy1"), "")]
+
+
 async def test_a_start_ends_with_the_live_hints_in_the_table() -> None:
     bus = MemoryBus("test")
     table = HintTable()
@@ -99,7 +114,7 @@ async def test_a_start_ends_with_the_live_hints_in_the_table() -> None:
             if envelope.payload == HintsWanted("proxy1"):
                 bus.publish(Topic.HINTS, hint("1"))
 
-    bus.subscribe(Topic.HINTS, appserver, name="appserver")
+    bus.subscribe(Topic.ANSWERS, appserver, name="appserver")
     await bus.start()
     await feed.catch_up()
     assert "1" in table

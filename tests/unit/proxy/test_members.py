@@ -126,12 +126,15 @@ def test_one_that_stopped_is_out_whatever_its_last_answers_say() -> None:
     world = World()
     world.hear(said())
     world.answer()
+    assert not world.members.has_stopped(ONE)
     world.hear(said(state=NodeState.STOPPED))
     world.answer()
     assert world.alive == set()
+    assert world.members.has_stopped(ONE)
     world.now += CLOSING_SECONDS
     world.answer()  # somebody started it again while the broker was away
     assert world.active == {ONE}
+    assert not world.members.has_stopped(ONE)
 
 
 def test_one_that_started_again_is_used_at_once() -> None:
@@ -140,6 +143,7 @@ def test_one_that_started_again_is_used_at_once() -> None:
     world.answer()
     world.hear(said(state=NodeState.STOPPED))
     world.hear(said(incarnation=2))
+    assert not world.members.has_stopped(ONE)
     assert world.probed == [ONE, ONE]
     world.answer()
     assert world.active == {ONE}

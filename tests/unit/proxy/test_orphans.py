@@ -20,7 +20,10 @@ class Scene(World):
         self.told: list[tuple[bytes, int, Peer]] = []
         self.due: list[tuple[float, Callable[[], None]]] = []
         self.now = 0.0
-        self.orphans = Orphans(self.appservers, self.dispatch, self.answer, self.later)
+        self.stopped: set[str] = set()
+        self.orphans = Orphans(
+            self.appservers, self.stopped.__contains__, self.dispatch, self.answer, self.later
+        )
 
     def answer(self, data: bytes, verdict: Answer, peer: Peer) -> None:
         self.told.append((data, verdict.status, peer))
@@ -109,6 +112,15 @@ def test_one_that_drains_keeps_its_calls() -> None:
     scene.appservers.set({B: 100}, draining=[A])
     scene.advance(PATIENCE + AGAIN)
     assert scene.told == []
+
+
+def test_one_that_said_good_bye_has_answered_its_own() -> None:
+    scene = Scene()
+    scene.to(A)
+    scene.stopped.add(A)
+    scene.appservers.set_active([B])
+    scene.advance(PATIENCE + AGAIN)
+    assert (scene.told, scene.orphans.answered) == ([], 0)
 
 
 def test_many_are_answered_some_at_a_time_each_as_often() -> None:

@@ -49,6 +49,13 @@ def test_each_count_is_accepted_once() -> None:
     ]  # fmt: skip
 
 
+def test_a_nonce_is_known_once_a_count_of_it_was_accepted() -> None:
+    counter = NonceCounter()
+    assert "n" not in counter
+    assert counter.accept("n", 1)
+    assert "n" in counter
+
+
 def test_requests_that_overtook_each_other_are_accepted_within_the_window() -> None:
     counter = NonceCounter()
     assert counter.accept("n", 20)

@@ -44,7 +44,7 @@ class Notes:
     gone_at: float | None = None
     failed_at: float | None = None
 
-    def transmit(self, data: bytes, hop: Hop) -> None:
+    def transmit(self, tx: Transaction) -> None:
         self.done.append("send")
         self.sent_at.append(self.now)
 

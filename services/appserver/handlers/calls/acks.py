@@ -51,7 +51,7 @@ class InviteContext:
         sent = self.acks.get(response.to_tag or "")
         if sent is None:
             return False
-        board.layer.transmit(*sent)
+        board.layer.send_again(*sent)
         return True
 
     def on_their_ack(self, board: Board, party: Party, ack: Request, now: float) -> None:

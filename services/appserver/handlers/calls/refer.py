@@ -117,4 +117,8 @@ def _ring(
         source=stayer.leg.text,
         proxy=proxy if proxy != SELF else "",
     )
-    side.steered(board.refer(referral), now)
+    pilot = board.refer(referral)
+    if pilot is None:
+        side.finish(603, now, "transfers are not served")
+    else:
+        side.steered(pilot, now)

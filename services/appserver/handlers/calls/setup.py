@@ -208,7 +208,7 @@ class Setup(Side):
         """Proxies on the way give up what they hear nothing of (RFC 3261 §16.6 step 11): say again
         what was said last."""
         self._again = self._board.deadlines.at(now + RING_AGAIN_SECONDS, self._remind)
-        self._board.layer.transmit(self.tx.last, self.tx.hop)
+        self._board.layer.transmit(self.tx)
 
     def on_answer(self, branch: Branch, party: Party, response: Response, now: float) -> None:
         """The call is up."""

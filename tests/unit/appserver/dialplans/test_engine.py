@@ -434,3 +434,27 @@ async def test_both_ends_of_a_callback_are_joined() -> None:
         await tower.answer(again, 200)
         await tower.ended()
         assert tower.events(DialplanAsked)[1].result == "answered"
+
+
+async def test_a_script_waits_for_what_an_application_hands_back() -> None:
+    source = """
+print(sys.wait_for_signal("pin-1", 30), sys.wait_for_signal("pin-1", 5))
+try:
+    sys.wait_for_signal("a/b")
+except ValueError as error:
+    print(error)
+"""
+    async with Tower(dialplan(source)) as tower:
+        signals = tower.site.app.signals
+
+        def a_little_later() -> bool:
+            tower.site.advance(0.1)
+            return bool(tower.logs)
+
+        await tower.call()
+        await tower.until(lambda: len(signals))
+        assert signals.put(JOE, "pin-1", "1234", keep=True) == (1, False)
+        await tower.until(a_little_later)
+        await tower.final()
+        await tower.ended()
+        assert tower.logs == ["1234 None", "the key: 1 to 128 characters, no spaces and no /"]

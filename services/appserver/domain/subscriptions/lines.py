@@ -1,0 +1,255 @@
+"""Which accounts take part in which calls of this node: learnt from the calls' own events.
+
+Every call is followed, for an account may be asked for at any time; what that costs is one small
+object for each call and leg. Which account a leg rings follows from the contact that it goes to,
+and is worked out for accounts that somebody wants alone.
+
+    CallStarted ─► trying ─ CallProgress ─► early ─ CallAnswered ─► confirmed ─ CallEnded ─► gone
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from tandem.bus.events import (
+    CallAnswered,
+    CallEnded,
+    CallForwarded,
+    CallProgress,
+    CallStarted,
+    Event,
+    LegFailed,
+)
+from tandem.bus.lines import Line
+
+TRYING: Final = "trying"
+EARLY: Final = "early"
+CONFIRMED: Final = "confirmed"
+
+Contact = tuple[str, str]
+"""The URI of a binding, and where it was received from: a leg's target and next hop."""
+
+
+class _Leg:
+    __slots__ = ("account", "contact", "state")
+
+    def __init__(self, contact: Contact) -> None:
+        self.contact = contact
+        self.state = TRYING
+        self.account = ""
+        """Whom it rings, if that is one who is wanted; lower case."""
+
+
+class _Call:
+    __slots__ = ("account", "caller", "destination", "legs", "ours", "outgoing", "state")
+
+    def __init__(self, event: CallStarted) -> None:
+        self.outgoing = event.direction == "out"
+        self.ours = not event.sip_call_id
+        """Whether it begins with us: who calls is who is rung first."""
+        self.caller = event.caller
+        self.destination = event.destination
+        self.state = TRYING
+        self.account: str | None = None
+        """Who calls, lower case; "" for nobody of ours, None for not looked at yet."""
+        self.legs: dict[int, _Leg] = {}
+
+    def accounts(self) -> set[str]:
+        """Those of its accounts that are known."""
+        return {self.account or "", *(leg.account for leg in self.legs.values())} - {""}
+
+
+class _Wanted:
+    __slots__ = ("account", "calls", "contacts")
+
+    def __init__(self, account: str) -> None:
+        self.account = account
+        self.contacts: tuple[Contact, ...] = ()
+        self.calls: dict[str, None] = {}
+        """By their ids, in the order in which they came."""
+
+
+class CallLines:
+    """`account_of(uri)` gives the account that a caller's URI names, in lower case, "" for none of
+    ours; `changed(account)` is called when the lines of one who is wanted have changed."""
+
+    def __init__(self, account_of: Callable[[str], str], changed: Callable[[str], None]) -> None:
+        self._account_of = account_of
+        self._changed = changed
+        self._calls: dict[str, _Call] = {}
+        self._wanted: dict[str, _Wanted] = {}
+        self._contacts: dict[Contact, str] = {}
+
+    def __len__(self) -> int:
+        """How many accounts are wanted."""
+        return len(self._wanted)
+
+    def __contains__(self, account: str) -> bool:
+        return account.lower() in self._wanted
+
+    # -- who is wanted -------------------------------------------------------------------------
+
+    def want(self, accounts: Mapping[str, Iterable[Contact]]) -> None:
+        """Know the lines of these accounts, whose phones are registered with these contacts."""
+        new = {name for name in accounts if name not in self}
+        for account in new:
+            self._wanted[account.lower()] = _Wanted(account)
+            self.moved(account, accounts[account])
+        if new:
+            for call_id, call in self._calls.items():
+                self._find_caller(call_id, call)
+                for number in call.legs:
+                    self._find_callee(call_id, call, number)
+
+    def forget(self, account: str) -> None:
+        """Nobody wants them any more."""
+        wanted = self._wanted.pop(account.lower(), None)
+        if wanted is not None:
+            self._drop_contacts(wanted)
+
+    def moved(self, account: str, contacts: Iterable[Contact]) -> None:
+        """The contacts of a wanted account are others now."""
+        wanted = self._wanted.get(account.lower())
+        if wanted is not None:
+            self._drop_contacts(wanted)
+            wanted.contacts = tuple(contacts)
+            self._contacts |= dict.fromkeys(wanted.contacts, account.lower())
+
+    def _drop_contacts(self, wanted: _Wanted) -> None:
+        for contact in wanted.contacts:
+            if self._contacts.get(contact) == wanted.account.lower():
+                del self._contacts[contact]
+
+    def of(self, account: str) -> tuple[Line, ...]:
+        """The lines of a wanted account, the oldest first."""
+        wanted = self._wanted.get(account.lower())
+        if wanted is None:
+            return ()
+        return tuple(self._line(wanted, call_id) for call_id in wanted.calls)
+
+    def _line(self, wanted: _Wanted, call_id: str) -> Line:
+        call, name = self._calls[call_id], wanted.account.lower()
+        outgoing = call.account == name
+        if outgoing:
+            state, remote = call.state, call.destination
+        else:
+            states = [leg.state for leg in call.legs.values() if leg.account == name]
+            state, remote = max(states, key=_RANK.__getitem__), call.caller
+        return Line(
+            account=wanted.account, call_id=call_id, outgoing=outgoing, state=state, remote=remote
+        )
+
+    # -- events --------------------------------------------------------------------------------
+
+    @property
+    def looks(self) -> dict[Any, Callable[[Any], None]]:
+        """See `services.appserver.handlers.watch.Looks`."""
+        return dict.fromkeys(_LEARN, self.look)
+
+    def look(self, event: Event) -> None:
+        """Learn from an event of a class that `looks` names."""
+        if event.call_id is not None:
+            _LEARN[type(event)](self, event, event.call_id)
+
+    def _started(self, event: CallStarted, call_id: str) -> None:
+        call = self._calls[call_id] = _Call(event)
+        if self._wanted:
+            self._find_caller(call_id, call)
+
+    def _forwarded(self, event: CallForwarded, call_id: str) -> None:
+        call = self._calls.get(call_id)
+        if call is not None:
+            before = call.accounts()
+            call.legs[event.leg] = _Leg((event.target, event.next_hop))
+            self._find_callee(call_id, call, event.leg)
+            self._leave(call_id, call, before)
+
+    def _progressed(self, event: CallProgress, call_id: str) -> None:
+        call = self._calls.get(call_id)
+        if call is None:
+            return
+        leg = call.legs.get(event.leg)
+        if leg is not None and leg.state == TRYING:
+            leg.state = EARLY
+            self._tell((leg.account,))
+        if call.state == TRYING:
+            call.state = EARLY
+            self._tell((call.account or "",))
+
+    def _leg_failed(self, event: LegFailed, call_id: str) -> None:
+        call = self._calls.get(call_id)
+        if call is not None:
+            before = call.accounts()
+            call.legs.pop(event.leg, None)
+            self._leave(call_id, call, before)
+
+    def _answered(self, event: CallAnswered, call_id: str) -> None:
+        call = self._calls.get(call_id)
+        if call is None:
+            return
+        before = call.accounts()
+        call.state = CONFIRMED
+        call.legs = {number: leg for number, leg in call.legs.items() if number == event.leg}
+        for leg in call.legs.values():
+            leg.state = CONFIRMED
+        self._leave(call_id, call, before)
+        self._tell(call.accounts())
+
+    def _ended(self, event: CallEnded, call_id: str) -> None:
+        call = self._calls.pop(call_id, None)
+        if call is not None:
+            self._remove(call_id, call.accounts())
+
+    def _leave(self, call_id: str, call: _Call, before: set[str]) -> None:
+        """Who had a part in the call before, and has none now."""
+        self._remove(call_id, before - call.accounts())
+
+    def _remove(self, call_id: str, accounts: Iterable[str]) -> None:
+        for name in accounts:
+            wanted = self._wanted.get(name)
+            if wanted is not None and call_id in wanted.calls:
+                del wanted.calls[call_id]
+                self._changed(wanted.account)
+
+    def _tell(self, accounts: Iterable[str]) -> None:
+        for name in accounts:
+            wanted = self._wanted.get(name)
+            if wanted is not None:
+                self._changed(wanted.account)
+
+    # -- whose -------------------------------------------------------------------------------
+
+    def _find_caller(self, call_id: str, call: _Call) -> None:
+        if call.account is None:
+            call.account = self._account_of(call.caller) if call.outgoing else ""
+        self._add(call.account, call_id)
+
+    def _find_callee(self, call_id: str, call: _Call, number: int) -> None:
+        """An account that calls itself has one line in it: that of the caller."""
+        leg = call.legs[number]
+        account = leg.account or self._contacts.get(leg.contact, "")
+        if call.ours and number == 1 and not call.account:
+            call.account = account
+            self._add(account, call_id)
+        elif account and account != call.account:
+            leg.account = account
+            self._add(account, call_id)
+
+    def _add(self, account: str, call_id: str) -> None:
+        wanted = self._wanted.get(account)
+        if wanted is not None and call_id not in wanted.calls:
+            wanted.calls[call_id] = None
+            self._changed(wanted.account)
+
+
+_RANK: Final = {TRYING: 0, EARLY: 1, CONFIRMED: 2}
+
+_LEARN: Final[dict[type[Event], Any]] = {
+    CallStarted: CallLines._started,
+    CallForwarded: CallLines._forwarded,
+    CallProgress: CallLines._progressed,
+    LegFailed: CallLines._leg_failed,
+    CallAnswered: CallLines._answered,
+    CallEnded: CallLines._ended,
+}

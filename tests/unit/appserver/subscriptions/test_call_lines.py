@@ -1,0 +1,234 @@
+"""Lines learnt from the events of calls."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.appserver.domain.subscriptions.lines import CallLines
+from tandem.bus.events import (
+    CallAnswered,
+    CallEnded,
+    CallForwarded,
+    CallProgress,
+    CallStarted,
+    Event,
+    LegFailed,
+    LoginFailed,
+)
+
+ALICE, BOB = "Alice@example.com", "bob@example.com"
+AT_BOB = ("sip:bob@192.0.2.8", "udp:192.0.2.8:5060")
+ALSO_BOB = ("sip:bob@192.0.2.9", "udp:192.0.2.9:5060")
+PHONES = {ALICE: [("sip:alice@192.0.2.7", "udp:192.0.2.7:5060")], BOB: [AT_BOB, ALSO_BOB]}
+
+
+def account_of(uri: str) -> str:
+    return uri.removeprefix("sip:").lower() if uri.endswith("@example.com") else ""
+
+
+class Desk:
+    """Lines with events that come by hand."""
+
+    def __init__(self, *wanted: str) -> None:
+        self.told: list[str] = []
+        self.lines = CallLines(account_of, self.told.append)
+        self.want(*wanted)
+
+    def want(self, *accounts: str) -> None:
+        self.lines.want({account: PHONES[account] for account in accounts})
+
+    def see(self, *events: Event) -> None:
+        for event in events:
+            self.lines.look(event)
+
+    def state(self, account: str) -> list[str]:
+        return [line.state for line in self.lines.of(account)]
+
+
+def started(call: str = "c1", direction: str = "out", caller: str = f"sip:{ALICE}") -> CallStarted:
+    return CallStarted(
+        call_id=call, direction=direction, caller=caller, destination=f"sip:{BOB}", source="",
+        sip_call_id="s",
+    )  # fmt: skip
+
+
+def rings(leg: int = 1, at: tuple[str, str] = AT_BOB, call: str = "c1") -> CallForwarded:
+    target, hop = at
+    return CallForwarded(call_id=call, leg=leg, target=target, next_hop=hop, sip_call_id="o")
+
+
+def ringing(leg: int = 1, call: str = "c1") -> CallProgress:
+    return CallProgress(call_id=call, leg=leg, status=180, reason="Ringing")
+
+
+def answered(leg: int = 1, call: str = "c1") -> CallAnswered:
+    return CallAnswered(call_id=call, leg=leg, target="x")
+
+
+def failed(leg: int = 1, call: str = "c1") -> LegFailed:
+    return LegFailed(call_id=call, leg=leg, status=486, reason="Busy Here")
+
+
+def ended(call: str = "c1") -> CallEnded:
+    return CallEnded(call_id=call, status=200, reason="caller hung up", duration=1.0)
+
+
+def test_both_ends_of_a_call_go_from_trying_to_early_to_confirmed_and_are_gone() -> None:
+    desk = Desk(ALICE, BOB)
+    desk.see(started(), rings())
+    assert (desk.state(ALICE), desk.state(BOB)) == (["trying"], ["trying"])
+    (line,) = desk.lines.of(ALICE)
+    assert (line.account, line.outgoing, line.remote) == (ALICE, True, f"sip:{BOB}")
+    (line,) = desk.lines.of(BOB)
+    assert (line.account, line.outgoing, line.remote) == (BOB, False, f"sip:{ALICE}")
+    desk.see(ringing())
+    assert (desk.state(ALICE), desk.state(BOB)) == (["early"], ["early"])
+    desk.see(answered())
+    assert (desk.state(ALICE), desk.state(BOB)) == (["confirmed"], ["confirmed"])
+    desk.see(ended())
+    assert (desk.state(ALICE), desk.state(BOB)) == ([], [])
+    assert set(desk.told) == {ALICE, BOB}
+
+
+def test_nothing_is_told_of_who_is_not_wanted_and_no_change_twice() -> None:
+    desk = Desk(BOB)
+    desk.see(started(), rings())
+    assert desk.told == [BOB]
+    desk.see(ringing(), ringing())
+    assert desk.told == [BOB, BOB]
+    assert desk.lines.of(ALICE) == ()
+
+
+def test_who_is_wanted_in_the_middle_of_a_call_has_its_line_at_once() -> None:
+    desk = Desk()
+    desk.see(started(), rings(), ringing())
+    desk.want(ALICE, BOB)
+    assert (desk.state(ALICE), desk.state(BOB)) == (["early"], ["early"])
+    desk.lines.forget(BOB)
+    assert desk.lines.of(BOB) == ()
+    desk.see(answered())
+    desk.want(BOB)
+    assert desk.state(BOB) == ["confirmed"]
+
+
+def test_an_account_with_two_phones_has_one_line_in_a_call() -> None:
+    desk = Desk(BOB)
+    desk.see(started(), rings(1, AT_BOB), rings(2, ALSO_BOB), ringing(2))
+    assert desk.state(BOB) == ["early"]
+    desk.see(failed(2))
+    assert desk.state(BOB) == ["trying"]
+    desk.see(answered(1))
+    assert desk.state(BOB) == ["confirmed"]
+
+
+def test_who_declined_or_was_beaten_to_it_has_no_line_any_more() -> None:
+    desk = Desk(ALICE, BOB)
+    desk.see(started(), rings(1, AT_BOB), rings(2, ("sip:x@outside", "udp:198.51.100.1:5060")))
+    desk.see(ringing(1), failed(1))
+    assert (desk.state(ALICE), desk.state(BOB)) == (["early"], [])
+    desk.see(rings(3, AT_BOB), ringing(3), answered(2))
+    assert (desk.state(ALICE), desk.state(BOB)) == (["confirmed"], [])
+
+
+def test_a_leg_that_goes_elsewhere_by_the_same_number_leaves_the_first() -> None:
+    desk = Desk(BOB)
+    desk.see(started(), rings(1, AT_BOB), rings(1, ("sip:x@outside", "udp:198.51.100.1:5060")))
+    assert desk.state(BOB) == []
+
+
+def test_an_account_that_calls_itself_has_the_line_of_the_caller() -> None:
+    desk = Desk(BOB)
+    desk.see(started(caller=f"sip:{BOB}"), rings(), ringing())
+    (line,) = desk.lines.of(BOB)
+    assert line.outgoing
+
+
+def test_a_caller_from_outside_has_no_line_whatever_its_from_says() -> None:
+    desk = Desk(ALICE, BOB)
+    desk.see(started(direction="in"), rings())
+    assert (desk.state(ALICE), desk.state(BOB)) == ([], ["trying"])
+
+
+def begun(caller: str = AT_BOB[0]) -> CallStarted:
+    """A call that we begin ourselves."""
+    return CallStarted(
+        call_id="c1", direction="out", caller=caller, destination="", source="", sip_call_id=""
+    )
+
+
+AT_ALICE = PHONES[ALICE][0]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["wanted", "wanted later"])
+def test_who_is_rung_first_in_a_call_of_our_own_has_a_line_until_its_end(late: bool) -> None:
+    desk = Desk() if late else Desk(ALICE, BOB)
+    desk.see(begun(), rings(1, AT_BOB), ringing(1), rings(2, AT_ALICE), ringing(2))
+    if late:
+        desk.want(ALICE, BOB)
+    assert (desk.state(BOB), desk.state(ALICE)) == (["early"], ["early"])
+    desk.see(answered(2))
+    assert (desk.state(BOB), desk.state(ALICE)) == (["confirmed"], ["confirmed"])
+    (line,) = desk.lines.of(BOB)
+    assert line.outgoing
+    desk.see(ended())
+    assert (desk.state(BOB), desk.state(ALICE)) == ([], [])
+
+
+def test_an_account_that_waits_for_a_callback_has_one_line_whichever_phone_picked_up() -> None:
+    desk = Desk(BOB)
+    desk.see(begun(f"sip:{BOB}"), rings(1, AT_BOB), rings(2, ALSO_BOB), ringing(2), answered(3))
+    assert desk.state(BOB) == ["confirmed"]
+
+
+def test_who_is_rung_second_is_called() -> None:
+    desk = Desk(BOB)
+    desk.see(begun("sip:x@outside"), rings(1, ("sip:x@outside", "udp:198.51.100.1:5060")))
+    desk.see(rings(2, AT_BOB))
+    (line,) = desk.lines.of(BOB)
+    assert not line.outgoing
+
+
+def test_several_calls_are_in_their_order() -> None:
+    desk = Desk(BOB)
+    for call in ("c1", "c2", "c3"):
+        desk.see(started(call), rings(call=call))
+    desk.see(ended("c2"), answered(call="c3"))
+    assert [(line.call_id, line.state) for line in desk.lines.of(BOB)] == [
+        ("c1", "trying"), ("c3", "confirmed"),
+    ]  # fmt: skip
+
+
+def test_contacts_that_move_are_followed_for_new_calls_and_calls_keep_their_line() -> None:
+    desk = Desk(BOB)
+    desk.see(started(), rings())
+    desk.lines.moved(BOB, [ALSO_BOB])
+    desk.see(started("c2"), rings(call="c2"), started("c3"), rings(1, ALSO_BOB, "c3"))
+    assert [line.call_id for line in desk.lines.of(BOB)] == ["c1", "c3"]
+
+
+ODD: list[Event] = [
+    rings(),
+    ringing(),
+    failed(),
+    answered(),
+    ended(),
+    LoginFailed(username="u", source="s"),
+    CallStarted(direction="out", caller="", destination="", source="", sip_call_id=""),
+]
+
+
+@pytest.mark.parametrize("event", ODD, ids=lambda event: type(event).__name__)
+def test_events_of_unknown_calls_and_others_change_nothing(event: Event) -> None:
+    desk = Desk(ALICE, BOB)
+    desk.see(event)
+    assert desk.told == []
+
+
+def test_nothing_is_left_when_all_is_over() -> None:
+    desk = Desk(ALICE, BOB)
+    for call in ("c1", "c2"):
+        desk.see(started(call), rings(call=call), answered(call=call), ended(call))
+    desk.lines.forget(ALICE)
+    desk.lines.forget(BOB)
+    assert len(desk.lines) == 0
+    assert not any((desk.lines._calls, desk.lines._wanted, desk.lines._contacts))

@@ -62,9 +62,7 @@ class Stage:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(
-    switch: Switch, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stage]:
+async def stage(switch: Switch, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     tropo = await UdpAgent.open("tropo", picking_up)
     party = await UdpAgent.open("party", picking_up)
     caller = Baresip(tmp_path_factory.mktemp("phones") / "caller")
@@ -125,9 +123,7 @@ async def test_a_transfer_to_nobody_leaves_the_call(stage: Stage) -> None:
     mark = (await stage.switch.api.get("/events", count=1))["cursor"]
     path = f"/api/v1/calls/{call['id']}/transfer"
     number = 1
-    answer = await stage.switch.api.client.post(
-        path, json={"leg": number, "dial": "nobody@local"}
-    )
+    answer = await stage.switch.api.client.post(path, json={"leg": number, "dial": "nobody@local"})
     assert answer.status_code == 202, answer.text
     failed = await _event(stage, mark, "transfer.failed")
     assert failed["data"]["status"] in (404, 480)
@@ -158,7 +154,7 @@ async def test_a_voice_application_refers(stage: Stage) -> None:
     _listen(stage.tropo, told)
     stage.tropo.send(refer, stage.switch.address("udp"), leg)
     await leg.until(leg.over)
-    assert [each.body for each in told][0] == b"SIP/2.0 100 Trying\r\n"
+    assert told[0].body == b"SIP/2.0 100 Trying\r\n"
     assert told[-1].body == b"SIP/2.0 200 OK\r\n"
     (new,) = stage.party.calls
     await new.until(new.answered)

@@ -15,7 +15,10 @@ RETRY = ("Retry-After: 5",)
 def alone(board: Board, party: Party, tx: ServerTransaction, now: float) -> None:
     """Answer a request that nobody else can answer. BYE is not for this."""
     method = tx.request.method
-    if method == "INVITE" and not party.unanswered:
+    setup = party.call.setup
+    if method in ("INVITE", "UPDATE") and setup is not None and setup.joining:
+        board.layer.reply(tx, 491, now)  # the same as if both were joined already
+    elif method == "INVITE" and not party.unanswered:
         _hold(board, party, tx, now)
     elif method == "INVITE" or (method == "UPDATE" and has_offer(tx.request)):
         board.layer.reply(tx, 500, now, headers=RETRY)  # §14.2, RFC 3311 §5.2: one at a time

@@ -108,7 +108,9 @@ def left(
     """An end of an established call is there no more, by its BYE or without one: the call is over,
     unless a transfer goes on with the other end."""
     call = party.call
-    if call.transfer is None or not call.transfer.left(party, now, bye=bye):
+    if call.setup is not None:  # it had come from another call, where it was asked
+        call.setup.hung_up(party, now, reason)
+    elif call.transfer is None or not call.transfer.left(party, now, bye=bye):
         end_call(board, call, reason, now, by=party if bye else None, lines=lines)
 
 

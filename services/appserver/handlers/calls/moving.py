@@ -118,13 +118,13 @@ class Moving(Side):
         """An old call has ended with both its ends, and so has its end's part in this."""
         self.finish(487, now, reason)
 
-    def hung_up(self, party: Party, now: float) -> None:
-        """Who waits alone has had enough."""
+    def hung_up(self, party: Party, now: float, reason: str = "") -> None:
+        """Who waits alone has had enough, or is gone."""
         for move in self._moves:
             if move.stayer is party and move.moved:
                 hung_up(self._board, party, now)
                 move.gone = True
-                self.finish(487, now, f"{move.who} hung up")
+                self.finish(487, now, reason or f"{move.who} hung up")
 
     # -- offers --------------------------------------------------------------------------------
 
@@ -199,6 +199,7 @@ class Moving(Side):
         caller.other, callee.other = callee, caller
         call.a, call.b = caller, callee
         call.value.a, call.value.b = caller.leg, callee.leg
+        call.value.sip_call_id = caller.leg.dialog.call_id
         timers.start(board, call, None, now)
         records.answered(board, call.value, callee.leg.number, target)
         records.transferred(board, call.value, olds)
@@ -248,6 +249,8 @@ class Moving(Side):
             move.old.transfer = None
         if move.offer is not None:
             move.offer.stop(now)
+            if move.stayer.call.ended or not move.offer.under_way:
+                move.offer = None  # what ended must not be a cycle
         if move.moved and not move.gone:
             end_invites(self._board, move.stayer, 487, now)
             say_bye(self._board, move.stayer, lines, now)

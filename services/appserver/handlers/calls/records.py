@@ -92,7 +92,7 @@ def new_transfer(board: Board, old: Call, stayer: Leg, destination: str) -> Call
         caller_name=who.display,
         destination=destination,
         source=stayer.text,
-        sip_call_id=stayer.dialog.call_id,
+        sip_call_id="",  # until it has left the old call, to which its messages belong
         created_at=board.wall(),
         max_seconds=max(1, old.max_seconds - int(spent)) if old.max_seconds else 0,
     )

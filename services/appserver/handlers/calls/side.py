@@ -40,6 +40,8 @@ class Side:
     body: bytes
     width = MAX_LEGS
     """How many legs may ring at once."""
+    joining = False
+    """Whether an end is being told of the other, so that it may not say anything else itself."""
     share = DEFAULT_BREADTH
     """Max-Breadth of each leg of the fork that rings."""
 
@@ -136,8 +138,8 @@ class Side:
         """Who called gave up."""
         raise NotImplementedError
 
-    def hung_up(self, party: Party, now: float) -> None:
-        """One of its ends said BYE, not one that rings."""
+    def hung_up(self, party: Party, now: float, reason: str = "") -> None:
+        """One of its ends said BYE, or is gone for this reason; not one that rings."""
         if party.leg.number == 0:
             self.cancelled(now)
 

@@ -64,6 +64,11 @@ class Transfer(Moving):
         """Who has answered."""
         self._branch: Branch | None = None
 
+    @property
+    def joining(self) -> bool:
+        """Whether somebody has answered."""
+        return self._party is not None
+
     def steered(self, pilot: Pilot, now: float) -> None:
         """From now on the pilot rings whom it wants."""
         self._pilot = pilot
@@ -114,6 +119,7 @@ class Transfer(Moving):
         if status >= 300:
             self._refused(move, status, now)
             return
+        self._branch = None  # what has ended must not be a cycle
         said = move.stayer.leg.said(answer)
         late, party.awaiting = party.awaiting, None
         self._join(move.stayer, party, branch.target.uri, now)
@@ -130,7 +136,7 @@ class Transfer(Moving):
 
     # -- ends ----------------------------------------------------------------------------------
 
-    def hung_up(self, party: Party, now: float) -> None:
+    def hung_up(self, party: Party, now: float, reason: str = "") -> None:
         """One of the new call's ends has had enough."""
         if party is self._party:
             self._party = None
@@ -138,10 +144,10 @@ class Transfer(Moving):
             hung_up(self._board, party, now)
             self.finish(480, now, "callee hung up")
         else:
-            super().hung_up(party, now)
+            super().hung_up(party, now, reason)
 
     def _drop(self, status: int, reason: str, now: float) -> None:
-        party, self._party = self._party, None
+        party, self._party, self._branch = self._party, None, None
         if party is not None:
             end_invites(self._board, party, 487, now)
             say_bye(self._board, party, [reason_line(status, reason)], now)

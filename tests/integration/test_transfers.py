@@ -13,6 +13,7 @@ from tandem.sip.message import Request
 from tests.support.baresip import Baresip
 from tests.support.switch import DOMAIN, Switch
 from tests.support.udpagent import UdpAgent, UdpCall
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -135,8 +136,6 @@ async def test_a_transfer_to_nobody_leaves_the_call(stage: Stage) -> None:
 
 
 async def _event(stage: Stage, cursor: int, kind: str) -> dict[str, Any]:
-    from tests.support.waiting import eventually
-
     async def look() -> list[dict[str, Any]]:
         events = (await stage.switch.api.get("/events", cursor=cursor, count=1000))["items"]
         return [e for e in events if e["type"] == kind]
@@ -178,6 +177,80 @@ async def test_a_phone_transfers_its_call(stage: Stage) -> None:
     await first.until(first.over)
     old, record = await stage.records(2)
     assert (old["end_reason"], record["end_reason"]) == ("transferred", "callee hung up")
+
+
+async def test_two_far_ends_are_joined_by_http(stage: Stage) -> None:
+    """The caller talks to Tropo, the party to Tropo's other number: Tropo leaves both."""
+    first = await stage.talk("232")
+    call = stage.party.invite(stage.switch.address("udp"), f"sip:hall@{DOMAIN}", user="uniquezzz")
+    hall = await UdpAgent.open("hall", picking_up)
+    try:
+        await stage.switch.api.add_account("hall", PASSWORD)
+        await hall.register(stage.switch.address("udp"), "hall", PASSWORD, DOMAIN)
+        await call.until(call.over)  # before it had a phone
+        call = stage.party.invite(
+            stage.switch.address("udp"), f"sip:hall@{DOMAIN}", user="uniquezzz"
+        )
+        await call.until(call.answered)
+        (second,) = hall.calls
+        await second.until(second.answered)
+        body = {"leg1": first.invite.call_id, "leg2": second.invite.call_id}
+        answer = await stage.switch.api.client.post("/api/v1/calls/join", json=body)
+        assert answer.status_code == 202, answer.text
+        await first.until(first.over)
+        await second.until(second.over)
+        await call.until(call.reinvited)
+        assert b"127.0.0.1" in call.heard
+        await stage.caller.hang_up()
+        await call.until(call.over)
+        records = await stage.records(3)
+        ends = sorted(record["end_reason"] for record in records)
+        assert ends == ["caller hung up", "transferred", "transferred"]
+    finally:
+        hall.close()
+
+
+async def test_a_voice_application_joins_its_two_calls(stage: Stage) -> None:
+    """An attended transfer: REFER with Replaces in its Refer-To."""
+    first = await stage.talk("233")
+    call = stage.tropo.invite(stage.switch.address("udp"), f"sip:party@{DOMAIN}")
+    await call.until(call.answered)
+    (rung,) = stage.party.calls
+    await rung.until(rung.answered)
+    assert call.dialog is not None
+    assert first.dialog is not None
+    there = call.dialog
+    replaces = f"{there.call_id}%3Bto-tag%3D{there.remote_tag}%3Bfrom-tag%3D{there.local_tag}"
+    refer = first.dialog.request("REFER")
+    refer.lines += [
+        stage.tropo.contact,
+        f"Refer-To: <sip:party@{DOMAIN}?Replaces={replaces}>",
+    ]
+    stage.tropo.send(refer, stage.switch.address("udp"), first)
+    await first.until(first.over)
+    await call.until(call.over)
+    await rung.until(rung.reinvited)
+    assert b"127.0.0.1" in rung.heard
+    await rung.hang_up()
+    await stage.caller.event("CALL_CLOSED")
+    ends = sorted(record["end_reason"] for record in await stage.records(3))
+    assert ends == ["callee hung up", "transferred", "transferred"]
+
+
+async def test_a_web_callback_rings_one_and_then_the_other(stage: Stage) -> None:
+    await stage.switch.api.no_calls()
+    stage.party.calls.clear()
+    stage.tropo.calls.clear()
+    body = {"first": "party@local", "second": "5551234@tropo"}
+    answer = await stage.switch.api.client.post("/api/v1/calls", json=body)
+    assert answer.status_code == 202, answer.text
+    call = await stage.switch.api.live_call("answered")
+    assert call["id"] == answer.json()["id"]
+    (second,) = stage.tropo.calls
+    await second.until(second.answered)
+    assert second.invite.request_uri.user == "5551234"
+    await second.hang_up()
+    await stage.switch.api.no_calls()
 
 
 def _listen(agent: UdpAgent, told: list[Request]) -> None:

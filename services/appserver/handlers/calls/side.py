@@ -40,8 +40,6 @@ class Side:
     body: bytes
     width = MAX_LEGS
     """How many legs may ring at once."""
-    joining = False
-    """Whether an end is being told of the other, so that it may not say anything else itself."""
     share = DEFAULT_BREADTH
     """Max-Breadth of each leg of the fork that rings."""
 
@@ -58,6 +56,11 @@ class Side:
     def full(self) -> bool:
         """Whether no more early dialogs are kept."""
         raise NotImplementedError
+
+    @property
+    def joining(self) -> bool:
+        """Whether one end is being told of the other, which may offer nothing meanwhile."""
+        return False
 
     @property
     def looped(self) -> Looped:

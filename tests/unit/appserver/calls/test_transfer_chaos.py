@@ -35,7 +35,7 @@ WEATHERS = {
 class Crew(Captain):
     """Rings what is to be rung for any call that can be; it steers several."""
 
-    over = False  # type: ignore[assignment]
+    over = False
 
     def next(self) -> None:
         for call in self.world.calls.live():

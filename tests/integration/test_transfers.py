@@ -20,6 +20,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 PASSWORD = "secret1"
 OUT = """case req.URI.User.to_s
 when /^232$/ then sys.Dial("999142xxx@tropo[fu=uniqueidxxx]")
+when /^234$/ then sys.Dial("desk@local[tr=c]")
 when /^233$/ then sys.Dial("999142xxx@tropo[fu=uniqueidyyy,tr=c]")
 end
 """
@@ -179,18 +180,48 @@ async def test_a_phone_transfers_its_call(stage: Stage) -> None:
     assert (old["end_reason"], record["end_reason"]) == ("transferred", "callee hung up")
 
 
+async def test_a_phone_behind_a_dialplan_of_its_own_transfers(stage: Stage) -> None:
+    """Its leg goes through ourselves: the REFER and its NOTIFYs pass through both calls."""
+    switch = stage.switch
+    desk = await UdpAgent.open("desk", picking_up)
+    told: list[Request] = []
+    _listen(desk, told)
+    try:
+        body = {"name": "desk", "language": "python", "source": "sys.dial('desk@local')"}
+        (await switch.api.client.post("/api/v1/dialplans", json=body)).raise_for_status()
+        await switch.api.add_account("desk", PASSWORD, in_dialplan="desk")
+        await desk.register(switch.address("udp"), "desk", PASSWORD, DOMAIN)
+        stage.party.calls.clear()
+        stage.caller.forget()
+        await stage.caller.dial("234")
+        await stage.caller.event("CALL_ESTABLISHED")
+        (leg,) = desk.calls
+        await leg.until(leg.answered)
+        assert leg.dialog is not None
+        refer = leg.dialog.request("REFER")
+        refer.lines += [desk.contact, f"Refer-To: <sip:party@{DOMAIN}>"]
+        desk.send(refer, switch.address("udp"), leg)
+        await leg.until(leg.over)
+        assert told[-1].body == b"SIP/2.0 200 OK\r\n"
+        (new,) = stage.party.calls
+        await new.until(new.answered)
+        assert new.invite.first("referred-by") == f"<sip:desk@{DOMAIN}>"
+        await new.hang_up()
+        await stage.caller.event("CALL_CLOSED")
+        ends = sorted(record["end_reason"] for record in await stage.records(3))
+        assert ends == ["callee hung up", "caller hung up", "transferred"]
+    finally:
+        desk.close()
+
+
 async def test_two_far_ends_are_joined_by_http(stage: Stage) -> None:
     """The caller talks to Tropo, the party to Tropo's other number: Tropo leaves both."""
     first = await stage.talk("232")
-    call = stage.party.invite(stage.switch.address("udp"), f"sip:hall@{DOMAIN}", user="uniquezzz")
     hall = await UdpAgent.open("hall", picking_up)
     try:
         await stage.switch.api.add_account("hall", PASSWORD)
         await hall.register(stage.switch.address("udp"), "hall", PASSWORD, DOMAIN)
-        await call.until(call.over)  # before it had a phone
-        call = stage.party.invite(
-            stage.switch.address("udp"), f"sip:hall@{DOMAIN}", user="uniquezzz"
-        )
+        call = stage.party.invite(stage.switch.address("udp"), f"sip:hall@{DOMAIN}")
         await call.until(call.answered)
         (second,) = hall.calls
         await second.until(second.answered)

@@ -6,6 +6,8 @@ from itertools import pairwise
 
 import pytest
 
+from services.appserver.domain.call import Call
+from services.appserver.domain.leg import MAX_SDP
 from services.appserver.domain.legs import LegRef
 from services.appserver.domain.plan import Fork
 from services.appserver.domain.transfers import Refusal, Refused
@@ -238,6 +240,63 @@ def test_an_operator_ends_the_old_call() -> None:
     world.run(1)
     assert [len(p.of("BYE")) for p in (made.alice, made.ivr)] == [1, 1]
     assert len(made.carol.of("CANCEL")) == 1
+    made.finish()
+
+
+async def test_a_node_that_stops_writes_both_records() -> None:
+    world = World()
+    made = Transferring(world, carol=ring)
+    made.begin()
+    await world.calls.stop()
+    world.run(1)
+    assert len(made.carol.of("CANCEL")) == 1
+    assert made.reasons() == {"old": (200, "server stopped"), "new": (503, "server stopped")}
+    assert made.told == ["transfer.started", "transfer.failed"]
+
+
+def test_closing_all_calls_ends_both() -> None:
+    world = World()
+    made = Transferring(world, carol=ring)
+    made.begin()
+    world.calls.close(world.now)
+    world.run(1)
+    assert [len(p.of("BYE")) for p in (made.alice, made.ivr)] == [1, 1]
+    made.finish()
+
+
+def test_a_restored_call_knows_what_its_ends_said() -> None:
+    world = World()
+    made = Transferring(world)
+    again = Call.from_dict(made.old.to_dict())
+    assert again.a is not None
+    assert again.b is not None
+    assert (again.a.sdp, again.b.sdp) == (ALICE, IVR)
+    made.alice.bye()
+    made.finish()
+
+
+def test_a_description_that_is_too_long_is_not_kept() -> None:
+    world = World()
+    made = Transferring(world)
+    made.alice.send("INVITE", body=ALICE + b"a=x:" + b"y" * MAX_SDP + b"\r\n")
+    world.run(1)
+    assert made.old.a is not None
+    assert made.old.a.sdp == b""
+    made.alice.bye()
+    made.finish()
+
+
+def test_an_offer_of_the_new_party_has_to_wait_while_the_end_is_told() -> None:
+    world = World()
+    made = Transferring(world)
+    made.alice.methods["INVITE"] = silent
+    made.begin(seconds=0.2)
+    made.carol.send("INVITE", body=CAROL)
+    world.run(0.2)
+    assert made.carol.statuses("INVITE") == [491]
+    made.alice.answer(200, body=ALICE)
+    world.run(1)
+    made.carol.bye()
     made.finish()
 
 

@@ -108,6 +108,21 @@ class Transferring:
         assert not any(call.transfer for call in self.world.calls._board.calls.values())
 
 
+def untouched(made: Transferring) -> None:
+    """Alice and the IVR talk to each other as before, and hang up."""
+    world, alice, ivr = made.world, made.alice, made.ivr
+    assert [call.id for call in world.calls.live()] == [made.old.id]
+    assert (alice.of("BYE"), ivr.of("BYE")) == ([], [])
+    alice.send("INFO")
+    world.run(1)
+    assert alice.statuses("INFO")[-1] == 200
+    alice.bye()
+    world.run(1)
+    assert len(ivr.of("BYE")) == 1
+    assert made.reasons()["old"] == (200, "caller hung up")
+    made.finish()
+
+
 def sipfrags(phone: Phone) -> list[tuple[str, str]]:
     """What a phone was told of its REFER, and whether that was the last."""
     return [
@@ -121,5 +136,5 @@ def sipfrags(phone: Phone) -> list[tuple[str, str]]:
 
 __all__ = [
     "ALICE", "CAROL", "IVR", "Chosen", "Transfer", "TransferCompleted", "TransferFailed",
-    "TransferStarted", "Transferring", "pick_up", "says", "sdp", "sipfrags",
+    "TransferStarted", "Transferring", "pick_up", "says", "sdp", "sipfrags", "untouched",
 ]  # fmt: skip

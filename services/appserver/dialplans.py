@@ -61,6 +61,7 @@ def make_engine(tools: Tools, used: Used, parts: Parts) -> Engine | None:
         tools=tools,
         calls=calls,
         steering=calls,
+        moves=calls,
         lookups=lookups,
         dialer=Dialer(LegResolver(tools, lookups, to_self)),
         programs=programs,

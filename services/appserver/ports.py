@@ -171,7 +171,7 @@ class LegFailure:
 
 class Pilot(Protocol):
     """Who steers a call until it is answered: a run of a dialplan. No method waits; after
-    `answered` or `gone` none is called any more."""
+    `answered` or `gone` none is called any more, but for `gone` of who follows the call."""
 
     def failed(self, legs: Sequence[LegFailure], timed_out: bool, now: float) -> None:
         """All legs of the last fork have ended, or its ring time is over. Nothing rings now; the
@@ -210,6 +210,10 @@ class Steering(Protocol):
         """End the call with this final answer (300 and above; another is not sent), and its
         record. `gone` is not called. 401 and 407 go as 403: nobody could answer them."""
 
+    def follow(self, call_id: str, pilot: Pilot) -> bool:
+        """Have `gone` called once when this answered call ends, or goes on as another. A pilot may
+        ask for it within `answered`. False if the call is not up."""
+
     def connect(
         self, owner: str, first: Fork, second: Callable[[float], None], pilot: Pilot, now: float
     ) -> str | None:
@@ -223,7 +227,9 @@ class Moves(Protocol):
     """Transfers of answered calls within the B2BUA, which `Calls` implements. Each raises
     `domain.transfers.Refused`, and has changed nothing then. The arming is as for `Steering`."""
 
-    def transfer(self, leg: LegRef, destination: str, pilot: Pilot, now: float) -> str:
+    def transfer(
+        self, leg: LegRef, destination: str, pilot: Pilot, now: float, *, by: str = "http"
+    ) -> str:
         """Begin to put somebody else into the place of this leg: a new call, whose id it gives. The
         pilot has forks rung for it by `Steering.ring`; who answers is joined to the leg's far end.
         `refuse` ends the attempt, and the old call is as it was."""

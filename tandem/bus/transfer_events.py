@@ -15,7 +15,7 @@ class TransferStarted(Event):
     type = "transfer.started"
     new_call_id: str
     by: str
-    """`http`, `refer` or `replaces`."""
+    """`http`, `refer`, `replaces` or `dialplan`."""
     leg: int
     """The leg that leaves: 0 the caller's."""
     destination: str

@@ -22,7 +22,7 @@ from services.appserver.handlers.calls.board import Board
 from services.appserver.handlers.calls.connect import Connect
 from services.appserver.handlers.calls.dialout import Dialout
 from services.appserver.handlers.calls.dual import open_dual
-from services.appserver.handlers.calls.ending import end_call, reason_line, send_bye
+from services.appserver.handlers.calls.ending import end_call, follow, reason_line, send_bye
 from services.appserver.handlers.calls.goers import goer
 from services.appserver.handlers.calls.limits import (
     OVERLOAD_RETRY_SECONDS,
@@ -177,6 +177,10 @@ class Calls:
             side.refuse(status, reason, headers, end_reason(Failure(status, None)), now)
         return side is not None
 
+    def follow(self, call_id: str, pilot: Pilot) -> bool:
+        """Have a pilot told of the end of the call that is up."""
+        return follow(self._board, call_id, pilot)
+
     def _side(self, call_id: str) -> Side | None:
         """The side that calls, of a call that is not answered yet."""
         call = self._board.calls.get(call_id)
@@ -184,11 +188,13 @@ class Calls:
 
     # -- transfers -----------------------------------------------------------------------------
 
-    def transfer(self, leg: LegRef, destination: str, pilot: Pilot, now: float) -> str:
+    def transfer(
+        self, leg: LegRef, destination: str, pilot: Pilot, now: float, *, by: str = HTTP
+    ) -> str:
         """Begin to put somebody else into a leg's place: see `ports.Moves`."""
         self._now = now
         who = goer(self._board, leg)
-        return open_transfer(self._board, who, destination, pilot, now, by=HTTP).call.value.id
+        return open_transfer(self._board, who, destination, pilot, now, by=by).call.value.id
 
     def join(self, first: LegRef, second: LegRef, now: float) -> str:
         """Begin to join the far ends of two legs: see `ports.Moves`."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from services.appserver.domain.call import CallState
 from services.appserver.domain.leg import Leg, Way
 from services.appserver.handlers.calls import records
 from services.appserver.handlers.calls.board import Board
 from services.appserver.handlers.calls.challenges import sent_again
 from services.appserver.handlers.calls.live import LiveCall, Party
+from services.appserver.ports import Pilot
 from tandem.sip.build import reason_phrase
 from tandem.sip.dialog import DialogState
 from tandem.sip.grammar import quote
@@ -81,8 +83,7 @@ def end_call(
     transfer, call.transfer = call.transfer, None
     _stop_deadline(call)
     board.close(call)
-    if call.waiter is not None:
-        call.gone(reason, now)
+    call.gone(reason, now)
     # a caller and a callback that had just met, one of them unanswered, were no call yet
     final = 200 if call.value.answered_at is not None else status
     records.ended(board, call, final, reason_phrase(final), reason)
@@ -100,6 +101,15 @@ def end_call(
             say_bye(board, party, list(lines), now)
     if transfer is not None:
         transfer.call_over(reason, now)
+
+
+def follow(board: Board, call_id: str, pilot: Pilot) -> bool:
+    """Have a pilot told of the end of an established call; False if there is none."""
+    call = board.calls.get(call_id)
+    if call is None or call.value.state is not CallState.UP:
+        return False
+    call.follower = pilot
+    return True
 
 
 def left(

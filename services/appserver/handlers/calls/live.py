@@ -94,7 +94,7 @@ class Steered:
 class LiveCall:
     """A call with its parties, its set-up while it lasts, and its one deadline."""
 
-    __slots__ = ("a", "b", "deadline", "limit_at", "probe_at", "session_at",
+    __slots__ = ("a", "b", "deadline", "follower", "limit_at", "probe_at", "session_at",
                  "setup", "transfer", "value", "waiter")  # fmt: skip
 
     def __init__(self, value: Call) -> None:
@@ -102,6 +102,8 @@ class LiveCall:
         self.setup: Side | None = None
         self.waiter: Waiter | None = None
         """Who has it wait for a callback, until the callback is joined to it."""
+        self.follower: Pilot | None = None
+        """Its pilot, if that wants to hear of the end of the answered call."""
         self.transfer: Moving | None = None
         """What takes one of its ends to another call."""
         self.a: Party | None = None
@@ -118,8 +120,10 @@ class LiveCall:
     def gone(self, reason: str, now: float) -> None:
         """It ends; who waited with it is told."""
         waiter, self.waiter = self.waiter, None
-        if waiter is not None:
-            waiter.gone(reason, now)
+        follower, self.follower = self.follower, None
+        for each in (waiter, follower):
+            if each is not None:
+                each.gone(reason, now)
 
     @property
     def ended(self) -> bool:

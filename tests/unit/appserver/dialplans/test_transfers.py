@@ -37,6 +37,14 @@ class Tall(Tower):
 
     async def up(self) -> str:
         """The id of the call."""
+        await self.pick_up()
+        await self.ended()
+        self.sent.clear()
+        (call,) = self.site.app.calls.live()
+        return call.id
+
+    async def pick_up(self) -> None:
+        """Alice calls, bob answers."""
         await self.call()
         self.invite = await self.rung()
         await self.answer(self.invite, 200)
@@ -52,11 +60,7 @@ class Tall(Tower):
                 "Max-Forwards: 69",
             ],
         )
-        await self.site.send(ack)
-        await self.ended()
-        self.sent.clear()
-        (call,) = self.site.app.calls.live()
-        return call.id
+        self.sent += await self.site.send(ack)
 
     async def requests(self, method: str) -> list[Request]:
         """Wait for some that left."""

@@ -80,6 +80,8 @@ class LiveWorld:
         except Ended:
             if self._flight.over:
                 raise
+        finally:
+            self._flight.stays = False
         self._place.stay()
         return Outcome(DialStatus.ANSWERED, 200, "OK")
 

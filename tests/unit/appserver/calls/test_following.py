@@ -12,7 +12,7 @@ from services.appserver.domain.plan import Fork
 from tests.support.pilots import Captain, called, dial, steered
 from tests.support.sipphone import Phone
 from tests.support.sipworld import World, finish, ring, target
-from tests.support.transfers import Transferring
+from tests.support.transfers import Transferring, TransferStarted
 
 
 class Follower(Captain):
@@ -105,8 +105,8 @@ def test_who_asked_for_a_transfer_is_told() -> None:
     new = world.calls.transfer(
         LegRef(made.old.id, 1), "sip:carol@x", captain, world.now, by="dialplan"
     )
-    (started,) = [event for event in world.events if event.type == "transfer.started"]
-    assert (started.new_call_id, getattr(started, "by", "")) == (new, "dialplan")
+    started = made.event(TransferStarted)
+    assert (started.new_call_id, started.by) == (new, "dialplan")
     world.calls.refuse(new, 480, "", (), world.now)
     made.alice.bye()
     world.run(400)

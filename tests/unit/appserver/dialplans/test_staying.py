@@ -100,6 +100,24 @@ async def test_a_signal_brings_the_caller_to_somebody_else() -> None:
         assert [call.id for call in tower.site.app.calls.live()] == [started.new_call_id]
 
 
+async def test_an_incoming_dialplan_stays_with_a_caller_of_ours() -> None:
+    """Who stays is reached through ourselves: his call and carol's are joined in this process."""
+    async with Staying('sys.dial("carol@example.com")') as tower:
+        tower.programs.add(dialplan(MENU, "in", "owner-carol"))
+        await tower.pick_up()
+        await tower.until(lambda: len(tower.signals))
+        assert tower.signals.put("owner-carol", "k", "dave", keep=False) == (1, False)
+        invite = await tower.rung()
+        assert (str(invite.from_.uri), invite.uri[:9]) == ("sip:alice@example.com", "sip:dave@")
+        await tower.answer(invite, 200)
+        await tower.answer(await tower.rung(), 200)
+        await tower.ended()
+        assert tower.records() == ["transferred"]
+        ends = {event.dialplan: event.reason for event in tower.events(DialplanEnded)}
+        assert ends == {"main": "answered", "in": "transferred"}
+        assert len(tower.site.app.calls) == 2
+
+
 async def test_nobody_there_leaves_the_call_and_the_script() -> None:
     async with Staying() as tower:
         old = await tower.started()

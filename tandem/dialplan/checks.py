@@ -8,7 +8,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from tandem.dialplan.headers import MAX_HEADERS, MAX_NAME, MAX_VALUE, RESERVED
+from tandem.dialplan.headers import (
+    HTTP_RESERVED,
+    MAX_HEADERS,
+    MAX_NAME,
+    MAX_VALUE,
+    RESERVED,
+)
 from tandem.dialplan.world import DialplanError
 from tandem.sip.grammar import TOKEN_RE
 from tandem.sip.names import header_key
@@ -16,11 +22,8 @@ from tandem.sip.names import header_key
 ANSWER_HEADERS: Final = RESERVED - {"contact"}
 """What a redirection may not carry: it names its Contacts."""
 
-WEB_HEADERS: Final = frozenset({
-    "host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "te",
-    "trailer", "expect", "keep-alive", "proxy-connection",
-})  # fmt: skip
-"""Headers that say how an HTTP request is sent: not for a script."""
+WEB_HEADERS: Final = HTTP_RESERVED | {"content-type"}
+"""What a script may not set of an HTTP request: the type of its body is told otherwise."""
 
 # Control characters (C0, DEL, C1) and the line ends of Unicode. A tab is one, too.
 _CONTROL_RE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -172,7 +175,7 @@ def mail_addresses(value: object, most: int) -> tuple[str, ...]:
     parts = [p.strip() for p in value.split(";")] if isinstance(value, str) else value
     found = lines([p for p in parts if p] if isinstance(parts, list) else parts, "to", most, 320)
     for address in found:
-        if _MAIL_RE.fullmatch(address) is None:
+        if _MAIL_RE.fullmatch(address) is None or "=?" in address:  # an encoded word (RFC 2047)
             raise DialplanError(f"{address!r} is no e-mail address")
     if not found:
         raise DialplanError("the mail has no addressee")

@@ -217,7 +217,7 @@ def _asterisk_fields(text: str) -> list[tuple[int, int]]:
     if at <= len(text) or not 3 <= len(fields) <= _MAX_FIELDS:
         return []
     plain = re.fullmatch(r"[^@:<\"\[|]+", text[: fields[0][1]])
-    return fields if plain and "[" not in text and "|" not in text else []
+    return fields if plain and "|" not in text else []
 
 
 def _asterisk(text: str, fields: list[tuple[int, int]]) -> Leg:
@@ -231,6 +231,8 @@ def _asterisk(text: str, fields: list[tuple[int, int]]) -> Leg:
     scanner.blanks()
     uri, written = read_place(scanner, enclosed=False)
     scanner.blanks()
+    if scanner.char == "[":
+        scanner.fail("a leg with credentials has no options")
     if scanner.char:
         refuse_char(scanner)
     if len(fields) > 4 and text[slice(*fields[4])].strip():

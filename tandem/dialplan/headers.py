@@ -15,9 +15,19 @@ RESERVED: Final = frozenset({
     "content-length", "content-type", "content-encoding", "content-disposition", "mime-version",
     # what the switch negotiates, proves or takes over calls with
     "supported", "require", "session-expires", "min-se", "authorization", "proxy-authorization",
-    "www-authenticate", "proxy-authenticate", "replaces", "target-dialog", "join",
+    "www-authenticate", "proxy-authenticate", "authentication-info", "proxy-authentication-info",
+    "replaces", "target-dialog", "join", "refer-to",
+    # what belongs to the first hop, and to registrations
+    "flow-timer", "security-client", "security-server", "security-verify", "expires",
+    "min-expires",
 })  # fmt: skip
-"""Keys of the headers that are not for customers."""
+"""Keys of the headers that are not for customers: neither scripts' nor providers'."""
+
+HTTP_RESERVED: Final = frozenset({
+    "host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer",
+    "expect", "keep-alive", "proxy-connection",
+})  # fmt: skip
+"""Headers that say how an HTTP request is sent: not for customers either."""
 
 MAX_HEADERS: Final = 20
 """Lines that one leg may add."""

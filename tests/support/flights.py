@@ -12,6 +12,7 @@ from services.appserver.domain.callbacks import Trigger
 from services.appserver.handlers.calls import Calls
 from services.appserver.ports import Page
 from tandem.bus.event import Event
+from tandem.dialplan.linerunner import LineRunner
 from tandem.dialplan.monty import MontyRunner
 from tandem.dialplan.script import Dialplan, Language
 from tandem.rpc.programs import Provider
@@ -66,7 +67,7 @@ class Tower:
         parts = Parts(
             web=self.web,
             mailer=self.mailer,
-            runners={Language.PYTHON: self.runner},
+            runners={Language.PYTHON: self.runner, Language.LINES: LineRunner()},
         )
         self.site = Site(
             account("alice", out_dialplan="main"),

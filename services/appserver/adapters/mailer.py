@@ -44,8 +44,8 @@ class SmtpMailer:
         """Raises ValueError for what can't stand in a header."""
         mail = EmailMessage()
         mail["From"] = self._sender
-        mail["To"] = ", ".join(to)
-        mail["Subject"] = subject
+        mail["To"] = _plain(", ".join(to))
+        mail["Subject"] = _plain(subject)
         mail["Date"] = formatdate()
         mail["Message-ID"] = make_msgid(domain=self._sender.rpartition("@")[2] or None)
         mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody answers it by machine
@@ -65,3 +65,9 @@ class SmtpMailer:
             timeout=SEND_SECONDS,
         )
         return f"refused for {', '.join(refused)}" if refused else ""
+
+
+def _plain(text: str) -> str:
+    """Text that holds no encoded word (RFC 2047): `email` would decode `=?utf-8?q?=0d=0aBcc:…?=`
+    and write what is in it as lines of its own."""
+    return text.replace("=?", "= ?")

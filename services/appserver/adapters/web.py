@@ -10,7 +10,9 @@ import asyncio
 import logging
 import socket
 import ssl
+import threading
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
@@ -28,6 +30,8 @@ MAX_ANSWER: Final = 65_536
 taken."""
 MAX_ADDRESSES: Final = 4
 """Addresses of one name that are tried."""
+MAX_LOOK_UPS: Final = 32
+"""Names that are looked up at once, each by a thread."""
 NAT64: Final = IPv6Network("64:ff9b::/96")
 AGENT: Final = "Tandem"
 
@@ -48,7 +52,7 @@ class HttpxWeb:
     ) -> None:
         self._private = private
         self._context = context
-        self._resolve = resolve or _resolve
+        self._resolve = resolve or _Names()
 
     async def fetch(self, trigger: Trigger, seconds: float) -> Page:
         """Send the request. Never raises; nothing but the host and the status is told to others."""
@@ -157,7 +161,26 @@ def _inner(address: IPv6Address) -> IPv4Address | None:
     return address.sixtofour or (teredo[1] if teredo else None)
 
 
-async def _resolve(host: str, port: int) -> Sequence[str]:
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+class _Names:
+    """The system's resolver. It blocks a thread for as long as a name's servers keep silent, though
+    nobody waits any more: so it has threads of its own, or names that customers choose would hold
+    up all else that is done beside the loop."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(MAX_LOOK_UPS, "web-names")
+        self._room = threading.BoundedSemaphore(MAX_LOOK_UPS)
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        if not self._room.acquire(blocking=False):
+            raise OSError("too many names are looked up")
+        # shielded: what has a place gives it back itself
+        return await asyncio.shield(
+            asyncio.get_running_loop().run_in_executor(self._threads, self._look_up, host, port)
+        )
+
+    def _look_up(self, host: str, port: int) -> Sequence[str]:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        finally:
+            self._room.release()
+        return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))

@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from tandem.bus.hints import MAX_DOTS, MAX_USERS, NAMELESS
+from tandem.dialplan.headers import HTTP_RESERVED
 from tandem.sip.address import Address
 from tandem.sip.errors import RemoteFault
 from tandem.sip.message import Request
@@ -27,11 +28,6 @@ METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 
 _TOKEN_RE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE_RE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-_OURS: Final = frozenset({
-    "host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer",
-    "expect", "keep-alive", "proxy-connection",
-})  # fmt: skip
-"""Headers that say how a message is sent: not for who writes a trigger."""
 
 
 class CallbackError(Exception):
@@ -107,7 +103,7 @@ class Trigger:
         if len(self.headers) > MAX_HEADERS:
             raise InvalidCallback(f"trigger.headers: more than {MAX_HEADERS}")
         for name, value in self.headers:
-            if not _TOKEN_RE.fullmatch(name) or name.lower() in _OURS:
+            if not _TOKEN_RE.fullmatch(name) or name.lower() in HTTP_RESERVED:
                 raise InvalidCallback("trigger.headers: a name that can't be set")
             if not _VALUE_RE.fullmatch(value) or len(name) + len(value) > MAX_FIELD:
                 raise InvalidCallback(f"trigger.headers: the value of {name} can't be sent")

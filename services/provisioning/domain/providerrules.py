@@ -20,6 +20,7 @@ from services.provisioning.domain.rules import (
     optional,
     sip_username,
 )
+from tandem.dialplan.headers import HTTP_RESERVED, MAX_HEADERS, header_text
 from tandem.sip.address import Address
 from tandem.sip.errors import RemoteFault
 from tandem.sip.uri import Uri
@@ -31,9 +32,6 @@ MAX_SECRET: Final = 255
 MIN_EXPIRES: Final = 60
 MAX_EXPIRES: Final = 3_600
 """Seconds that a registration is asked for (ORIGINAL §1.4)."""
-MAX_CUSTOM_HEADERS: Final = 20
-MAX_HEADER: Final = 512
-"""Characters of a header with its value."""
 MAX_URL: Final = 2048
 MAX_PAIRS: Final = 32
 """Headers, or form fields, of a callback's request."""
@@ -44,20 +42,6 @@ MAX_CALLBACK_SECONDS: Final = 300
 TRANSPORTS: Final = frozenset({"udp", "tcp", "tls", "ws", "wss"})
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 KINDS: Final = ("generic", "google-voice")
-
-BARRED_HEADERS: Final = frozenset({
-    "via", "v", "from", "f", "to", "t", "contact", "m", "cseq", "call-id", "i", "max-forwards",
-    "content-length", "l", "content-type", "c", "content-encoding", "e", "route", "record-route",
-    "path", "service-route", "authorization", "proxy-authorization", "www-authenticate",
-    "proxy-authenticate", "authentication-info", "proxy-authentication-info", "require",
-    "proxy-require", "supported", "k", "expires", "min-expires", "session-expires", "x", "min-se",
-    "rack", "rseq", "replaces", "refer-to", "r",
-})  # fmt: skip
-"""What the switch writes itself, in the long and the compact form."""
-_BARRED_HTTP: Final = frozenset({
-    "host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer",
-    "expect", "keep-alive", "proxy-connection",
-})  # fmt: skip
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -149,20 +133,9 @@ def from_header(value: str) -> str:
 
 def custom_headers(value: Sequence[str]) -> tuple[str, ...]:
     """Lines `Name: value`."""
-    if len(value) > MAX_CUSTOM_HEADERS:
-        raise ValueError(f"at most {MAX_CUSTOM_HEADERS} headers")
-    return tuple(_header(text) for text in value)
-
-
-def _header(text: str) -> str:
-    name, colon, value = (piece.strip() for piece in text.partition(":"))
-    if not colon or not _TOKEN.fullmatch(name):
-        raise ValueError(f"{text[:50]!r} is no header such as X-Account: 1234")
-    if len(text) > MAX_HEADER or not value.isprintable():
-        raise ValueError(f"{name}: at most {MAX_HEADER} characters, no line breaks")
-    if name.lower() in BARRED_HEADERS:
-        raise ValueError(f"{name} is written by the switch itself")
-    return f"{name}: {value}"
+    if len(value) > MAX_HEADERS:
+        raise ValueError(f"at most {MAX_HEADERS} headers")
+    return tuple(header_text(text.strip()) for text in value)
 
 
 def register_contact(value: str) -> str:
@@ -213,7 +186,7 @@ def http_headers(value: Sequence[Sequence[str]]) -> tuple[tuple[str, str], ...]:
     """Names and values."""
     pairs = _pairs(value)
     for name, text in pairs:
-        if not _TOKEN.fullmatch(name) or name.lower() in _BARRED_HTTP:
+        if not _TOKEN.fullmatch(name) or name.lower() in HTTP_RESERVED:
             raise ValueError(f"{name[:50]!r} is no header that can be set")
         if not text.isprintable() or not text.isascii():
             raise ValueError(f"{name}: no line breaks, and ASCII only")

@@ -5,15 +5,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
+import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import pytest_asyncio
 
 from services.appserver.adapters import http_trigger
+from services.appserver.adapters import web as web_module
 from services.appserver.adapters.http_trigger import HttpxTrigger
 from services.appserver.adapters.web import HttpxWeb, is_public
 from services.appserver.domain.callbacks import Trigger
@@ -119,6 +124,30 @@ async def test_a_name_is_asked_for_once_so_that_it_can_not_change_its_mind(
     asking = HttpxTrigger(HttpxWeb(private=True, resolve=resolve))
     assert (await asking.ask(Trigger(url))).status == 200
     assert asked == ["rebinding.example"]
+
+
+async def test_names_whose_servers_are_silent_hold_up_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spoken = threading.Event()
+
+    def silent(*_: object, **__: object) -> NoReturn:
+        spoken.wait()
+        raise OSError("no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    web = HttpxWeb()
+    pages = [
+        web.fetch(Trigger(f"http://x{n}.example/"), 0.05)
+        for n in range(web_module.MAX_LOOK_UPS + 8)
+    ]
+    try:
+        said = Counter(page.problem for page in await asyncio.gather(*pages))
+        assert said == {"no answer in time": web_module.MAX_LOOK_UPS, "can't be reached": 8}
+        async with asyncio.timeout(30):
+            assert await asyncio.to_thread(len, "abc") == 3
+    finally:
+        spoken.set()
 
 
 @pytest.mark.parametrize(

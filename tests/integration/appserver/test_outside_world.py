@@ -75,6 +75,20 @@ async def test_a_subject_can_t_add_a_header(server: SmtpServer) -> None:
     assert server.mails == []
 
 
+@pytest.mark.parametrize(
+    "word",
+    ["=?utf-8?q?x=0d=0aX-Eve:_1=0d=0a=0d=0abody?=", "=?utf-8?b?eA0KWC1FdmU6IDENCg0KYm9keQ==?="],
+)
+async def test_an_encoded_word_can_t_add_a_header_either(server: SmtpServer, word: str) -> None:
+    sending = SmtpMailer(Where(HOST, server.port), "dialplan@switch.example")
+    assert await sending.send(["joe@example.com"], f"call from {word}", "y") == ""
+    (mail,) = server.mails
+    told = message_from_string("\n".join(mail.lines), policy=policy.default)
+    assert "X-Eve" not in told
+    assert told["Subject"] == f"call from {word.replace('=?', '= ?')}"
+    assert told.get_content().strip() == "y"
+
+
 async def test_a_server_that_refuses_is_away_or_mute_is_told(
     server: SmtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -304,6 +304,11 @@ def test_faults_of_the_form_of_asterisk(text: str, message: str, rest: str | Non
     assert from_caret == rest
 
 
+def test_credentials_with_options_are_refused_and_not_sent_as_a_user_part() -> None:
+    said, from_caret = fault("user,s3cret,1@sip.prov.example[dt=1,rt=5]", asterisk_form=True)
+    assert (said, from_caret[:4]) == ("a leg with credentials has no options", "[dt=")
+
+
 def test_only_a_line_dialplan_knows_the_form_of_asterisk() -> None:
     assert parse("user,secret,1@p").legs[0].uri.user == "user,secret,1"
     assert parse("a@p[fd=x,fu=y,dt=1]", asterisk_form=True).legs[0].login is None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tandem.dialplan.headers import HeaderError, header_line, header_text
+from services.appserver.domain.headers import BOUND
+from services.provisioning.domain.providerrules import custom_headers
+from tandem.dialplan.headers import RESERVED, HeaderError, header_line, header_text
 
 
 @pytest.mark.parametrize(
@@ -49,3 +51,15 @@ def test_a_header_that_is_not_is_refused(name: str, value: str, why: str) -> Non
 def test_a_line_has_a_colon() -> None:
     with pytest.raises(HeaderError, match="Name: value"):
         header_text("X-A 1")
+
+
+def test_what_never_passes_from_leg_to_leg_is_refused_and_not_dropped() -> None:
+    assert set() == BOUND - RESERVED
+
+
+@pytest.mark.parametrize("line", ["Join: x", "Target-Dialog: x", "m: <sip:a@b>", "Expires: 1"])
+def test_providers_and_scripts_have_the_same_rules(line: str) -> None:
+    with pytest.raises(ValueError, match="set by the switch alone"):
+        header_text(line)
+    with pytest.raises(ValueError, match="set by the switch alone"):
+        custom_headers([line])

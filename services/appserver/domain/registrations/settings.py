@@ -20,7 +20,7 @@ MAX_EXPIRES: Final = 3600
 """Seconds that a registration is asked for, whatever its provider is set to (ORIGINAL §1.4): within
 the greater one at the latest a registrar that forgot us hears from us again."""
 
-OWN_HEADERS: Final = frozenset({"expires", "min-expires", "user-agent"})
+OWN_HEADERS: Final = frozenset({"user-agent"})
 """Headers of a REGISTER that are not for customers, beside those of any request."""
 
 

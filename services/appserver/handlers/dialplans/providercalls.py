@@ -44,9 +44,13 @@ STEP_SECONDS: Final = 5.0
 MAX_COOKIES: Final = 50
 
 _PLACE_RE: Final = re.compile(r"\$\{(destination|username|password)\}")
-_GALX_RE: Final = re.compile(r"name=[\"']GALX[\"'][^>]*?value=[\"']([^\"']{1,256})[\"']", re.S)
+# Who made the pages need not mean well: what may stand between is bounded, so that no page takes
+# long to search.
+_GALX_RE: Final = re.compile(
+    r"name=[\"']GALX[\"'][^>]{0,256}?value=[\"']([^\"']{1,256})[\"']", re.S
+)
 _TOKEN_RE: Final = re.compile(
-    r"_rnr_se[\"'][^>]{0,64}?(?:value=|:\s*)[\"']([^\"']{1,256})[\"']", re.S
+    r"_rnr_se[\"'][^>]{0,64}?(?:value=|:\s{0,8})[\"']([^\"']{1,256})[\"']", re.S
 )
 
 

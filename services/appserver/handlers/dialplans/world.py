@@ -17,6 +17,7 @@ from services.appserver.handlers.dialplans.services import Services
 from tandem.bus.dialplan_events import DialplanAsked, DialplanDialled, DialplanLog
 from tandem.bus.events import Event
 from tandem.bus.ports import Topic
+from tandem.dialplan import dialstring
 from tandem.dialplan.world import (
     CallbackOutcome,
     CallbackWish,
@@ -73,7 +74,7 @@ class LiveWorld:
         self.uses += 1
         if dial.stay:
             self._place.check()
-        self.publish(DialplanDialled, destination=dial.text, ring_seconds=dial.ring_seconds)
+        self.publish(DialplanDialled, destination=_shown(dial), ring_seconds=dial.ring_seconds)
         self._flight.stays = dial.stay
         try:
             return await self._services.dialer.dial(self._run, dial, self._flight)
@@ -259,6 +260,17 @@ class LiveWorld:
     def now(self) -> float:
         """See `World`."""
         return self._tools.wall()
+
+
+def _shown(dial: Dial) -> str:
+    """The dial string as it was written, without the password that Asterisk's form has in it."""
+    if not dial.asterisk_form:
+        return dial.text
+    try:
+        string = dialstring.parse(dial.text, asterisk_form=True)
+    except dialstring.DialStringError as error:
+        return error.text
+    return str(string) if any(leg.login for leg in string.legs) else dial.text
 
 
 def trigger_of(question: HttpQuestion) -> Trigger:

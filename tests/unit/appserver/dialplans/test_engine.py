@@ -16,6 +16,7 @@ from tandem.bus.dialplan_events import (
     DialplanStarted,
 )
 from tandem.bus.events import CallRecord
+from tandem.dialplan.script import Language
 from tandem.rpc.programs import CallbackForm, Provider
 from tandem.sip.message import Request
 from tests.support.appserver import Phone
@@ -363,6 +364,18 @@ async def test_a_log_in_that_fails_is_told(page: str, said: str) -> None:
         assert "s3" not in repr(tower.site.bus.published)
 
 
+async def test_a_log_in_page_is_searched_near_its_names_alone() -> None:
+    # looking for a value behind each of many names up to the end of the page took seconds
+    far = b'name="GALX"' + b" " * 300 + b'value="g1"'
+    async with Tower(dialplan('print(sys.provider_callback("gv", "1"))'), VOICE) as tower:
+        _google(tower.web)
+        tower.web.pages["/accounts/ServiceLogin"] = Page(200, far)
+        await tower.call()
+        await tower.final()
+        await tower.ended()
+        assert tower.logs == ["its log-in page has no GALX"]
+
+
 async def test_a_generic_provider_is_asked_by_its_form() -> None:
     form = CallbackForm(
         url="https://cb.example/call?to=${destination}",
@@ -387,6 +400,15 @@ async def test_a_generic_provider_is_asked_by_its_form() -> None:
         await tower.final()
         await tower.ended()
         assert tower.logs == ["no callback"]
+
+
+@pytest.mark.parametrize("place", ["999@sip.prov.example", "999@sip.prov.example[dt=1]"])
+async def test_the_password_in_asterisk_s_form_is_told_to_nobody(place: str) -> None:
+    source = f"exten => _X.,1,Dial(user,s3cret,{place})\nexten => _X.,2,SIPReply(486)"
+    async with Tower(dialplan(source, language=Language.LINES)) as tower:
+        await tower.call()
+        await tower.until(lambda: tower.events(DialplanDialled) or tower.events(DialplanFailed))
+        assert "s3cret" not in repr(tower.site.bus.published)
 
 
 async def test_a_node_that_stops_ends_all_runs() -> None:

@@ -16,7 +16,7 @@ from services.appserver.handlers.calls import Calls
 from services.events.app import Events
 from services.events.config import EventsConfig
 from services.events.ports import StorageError
-from services.local.addresses import own_hosts, unusable
+from services.local.addresses import own_hosts, unusable, with_ports
 from services.local.config import DEFAULT_DOMAIN, LocalConfig
 from services.local.entrypoints import http_phones
 from services.local.entrypoints.http import make_app
@@ -105,7 +105,8 @@ class Local:
         grpc = await self._start_grpc(provisioning, events, appserver, metrics)
         nodes = Nodes(bus, appserver.describe, time.monotonic)
         appserver.join(nodes, grpc=str(grpc.address))
-        proxy = await self._start_switch(bus, hub, appserver, self._proxy_config(key, hosts))
+        proxy_config = self._proxy_config(key, hosts)
+        proxy = await self._start_switch(bus, hub, appserver, proxy_config, hosts)
         appserver.register(metrics)
         provisioning.register(metrics)
         figures.register(metrics, proxy)
@@ -216,7 +217,12 @@ class Local:
         )
 
     async def _start_switch(
-        self, bus: MemoryBus, hub: Hub, appserver: AppServer, config: ProxyConfig
+        self,
+        bus: MemoryBus,
+        hub: Hub,
+        appserver: AppServer,
+        config: ProxyConfig,
+        hosts: tuple[str, ...],
     ) -> Proxy:
         loop = asyncio.get_running_loop()
         proxy = Proxy(config, MemoryLink(LINK_PROXY, hub), bus)
@@ -229,6 +235,8 @@ class Local:
         await appserver.start()
         self._started("the proxy", proxy.stop)
         await self._open(proxy)
+        ports = {port for _, _, port in proxy.addresses}
+        appserver.domains.listen_at(with_ports(hosts, ports))
         presence.public = proxy.public_addresses
         presence.start()
         self._started("the proxy's announcements", presence.stop)

@@ -15,7 +15,7 @@ from tests.support.switch import DOMAIN, Switch
 from tests.support.udpagent import UdpAgent, UdpCall
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 OUT = "sys.dial('${dst}@company')"
 
@@ -50,7 +50,7 @@ class Company:
         self.now.append(contact)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="package")
 async def company(
     office: Office, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Company]:

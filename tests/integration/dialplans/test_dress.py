@@ -8,7 +8,7 @@ from tandem.sip.message import Request
 from tests.support.office import Office, busy, picking_up
 from tests.support.switch import DOMAIN, Switch
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 
 async def invite_of(switch: Switch, office: Office, source: str) -> Request:

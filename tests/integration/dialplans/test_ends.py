@@ -13,7 +13,7 @@ from tests.support.switch import DOMAIN, Switch
 from tests.support.udpagent import UdpAgent
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 WAITS = {
     "sleeps": "import time\ntime.sleep(200)",

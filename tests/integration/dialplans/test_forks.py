@@ -14,7 +14,7 @@ from tests.support.switch import Switch
 from tests.support.udpagent import UdpAgent, UdpCall
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 
 async def refused(switch: Switch, caller: SippPhone, status: int) -> dict[str, Any]:

@@ -30,6 +30,7 @@ QUIET_RATE: Final = 50
 """Calls per second at which waking up, not work, costs the most."""
 BUSY_RATE: Final = 400
 PEER_BUSY_RATE: Final = 150
+SCRIPTED_RATE: Final = 200
 """Calls per second at which each has about half of a core to do."""
 SECONDS: Final = 10
 LIVE_CALLS: Final = 1000
@@ -45,10 +46,10 @@ def uas(port: int) -> list[str]:
     ]  # fmt: skip
 
 
-def call(target: int, calls: int, rate: int, hold_ms: int = 0) -> int:
-    """Place calls to `sink` at 127.0.0.1:TARGET; returns how many failed."""
+def call(target: int, calls: int, rate: int, hold_ms: int = 0, to: str = "sink") -> int:
+    """Place calls to this user at 127.0.0.1:TARGET; returns how many failed."""
     command = [
-        need("sipp", "sip-tester"), "-sf", str(HERE / "scenarios" / "uac.xml"), "-s", "sink",
+        need("sipp", "sip-tester"), "-sf", str(HERE / "scenarios" / "uac.xml"), "-s", to,
         f"127.0.0.1:{target}", "-i", "127.0.0.1", "-p", str(free_port()), "-m", str(calls),
         "-r", str(rate), "-l", str(max(1000, calls)), "-d", str(hold_ms), "-nostdin",
         "-timeout", "300",
@@ -60,12 +61,12 @@ def call(target: int, calls: int, rate: int, hold_ms: int = 0) -> int:
     return int(found[-1]) if found else 0
 
 
-def measured(pid: int, port: int, rate: int) -> float:
-    """CPU milliseconds for one call, after a warm-up."""
-    call(port, 100, QUIET_RATE)
+def measured(pid: int, port: int, rate: int, to: str = "sink") -> float:
+    """CPU milliseconds for one call, after a warm-up; the processes of dialplans included."""
+    call(port, 100, QUIET_RATE, to=to)
     before = cpu_seconds(pid)
     calls = rate * SECONDS
-    failed = call(port, calls, rate)
+    failed = call(port, calls, rate, to=to)
     if failed:
         print(f"  note: {failed} of {calls} calls failed")
     return (cpu_seconds(pid) - before) / calls * 1000
@@ -107,6 +108,16 @@ def register_sink(switch: Switch, port: int) -> None:
         answer = _register(phone, switch.domain, port, 2, credentials)
         if not answer.startswith("SIP/2.0 200"):
             raise RuntimeError(f"sink was not registered: {answer[:200]}")
+
+
+def add_front(switch: Switch) -> None:
+    """Add `front`, whose calls run a dialplan that rings `sink`."""
+    customer = switch.call("GET", "/api/v1/customers?count=1")["items"][0]["id"]
+    switch.call("PATCH", f"/api/v1/customers/{customer}", {"max_executions": 100})
+    source = 'if sys.is_in:\n    sys.log(req.from_user)\n    sys.dial("sink@local", 20)\n'
+    body = {"name": "front", "language": "python", "source": source}
+    switch.call("POST", "/api/v1/dialplans", body)
+    switch.add_account("front", PASSWORD, in_dialplan="front")
 
 
 def _register(phone: socket.socket, domain: str, port: int, cseq: int, extra: str) -> str:
@@ -158,17 +169,35 @@ def run() -> list[tuple[str, str, str, str, str]]:
         with process(uas(sink), core=1):
             quiet = measured(switch.pid, switch.sip_port, QUIET_RATE)
             busy = measured(switch.pid, switch.sip_port, BUSY_RATE)
+            add_front(switch)
+            scripted = [
+                measured(switch.pid, switch.sip_port, rate, "front")
+                for rate in (QUIET_RATE, SCRIPTED_RATE)
+            ]
             memory = memory_per_call(switch)
     try:
         theirs = sippy_ms()
         peers = [f"sippy {ms:.2f} ms" for ms in theirs]
         ratios = [f"1/{peer / ours:.1f}" for peer, ours in zip(theirs, (quiet, busy), strict=True)]
     except Missing as missing:
+        theirs = (0.0, 0.0)
         peers, ratios = [str(missing)] * 2, ["-"] * 2
     rates = (f"{QUIET_RATE}/s", f"{BUSY_RATE}/s; peer {PEER_BUSY_RATE}/s")
     rows = [
         (f"CPU of a call through the B2BUA ({rate})", f"{ours:.2f} ms", peer, ratio, "≤ 1/8")
         for rate, ours, peer, ratio in zip(rates, (quiet, busy), peers, ratios, strict=True)
+    ]
+    rows += [
+        (
+            f"the same with a Python dialplan that dials ({rate}/s)",
+            f"{ours:.2f} ms",
+            peers[number],
+            "-" if "sippy " not in peers[number] else f"1/{theirs[number] / ours:.1f}",
+            "≤ 1/3",
+        )
+        for number, (rate, ours) in enumerate(
+            zip((QUIET_RATE, SCRIPTED_RATE), scripted, strict=True)
+        )
     ]
     return [
         *rows,

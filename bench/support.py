@@ -70,11 +70,11 @@ def family(pid: int) -> list[int]:
     """A process and its descendants."""
     found = [pid]
     for parent in found:
-        try:
-            children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        except OSError:
-            continue
-        found.extend(int(child) for child in children)
+        for thread in Path(f"/proc/{parent}/task").glob("*/children"):
+            try:
+                found.extend(int(child) for child in thread.read_text().split())
+            except OSError:
+                continue
     return found
 
 
@@ -136,9 +136,9 @@ class Switch:
             text = answer.read()
         return json.loads(text) if text else None
 
-    def add_account(self, username: str, password: str) -> None:
+    def add_account(self, username: str, password: str, **fields: Any) -> None:
         """Add a SIP account."""
-        body = {"username": username, "domain": self.domain, "password": password}
+        body = {"username": username, "domain": self.domain, "password": password, **fields}
         self.call("POST", "/api/v1/sip-accounts", body)
 
 

@@ -78,7 +78,8 @@ class Run:
 
     async def _turn(self, answer: dict[str, Any] | None) -> Step:
         """Have the script compute until it wants something again."""
-        await self._take_seat()
+        if not self._runner.seats.enter_now(self._seat):
+            await self._take_seat()
         async with self._moving:
             if self._session is None:
                 await self._load()

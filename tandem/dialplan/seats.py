@@ -73,6 +73,14 @@ class Seats:
         """How many scripts compute."""
         return self._running.total()
 
+    def enter_now(self, seat: Seat) -> bool:
+        """The same without waiting; False if it has to wait."""
+        customer = seat.customer
+        if customer in self._queues or self.running >= self.total or not self._may_run(customer):
+            return False
+        self._admit(seat)
+        return True
+
     async def enter(self, seat: Seat) -> None:
         """Wait until it may compute. Raises Full for one that has not begun; when cancelled it is
         PARKED or AWAY, as before."""
@@ -133,16 +141,18 @@ class Seats:
             self._queues.move_to_end(customer)
         else:
             del self._queues[customer]
-        if turn.done():  # cancelled, and not yet withdrawn
-            return
+        if not turn.done():  # else it was cancelled, and not yet withdrawn
+            self._admit(seat)
+            turn.set_result(None)
+
+    def _admit(self, seat: Seat) -> None:
         self._idle.pop(seat, None)
         if not seat.seated:
             self._free_seat()
             seat.seated = True
             self._seated += 1
         seat.place, seat.begun = Place.RUNNING, True
-        self._running[customer] += 1
-        turn.set_result(None)
+        self._running[seat.customer] += 1
 
     def _free_seat(self) -> None:
         """One who does not compute gives up his process if all are taken."""

@@ -47,6 +47,9 @@ ATTRIBUTES: Final = frozenset({
 })  # fmt: skip
 """What a script may read of `sys`."""
 
+CONSTANT: Final = ATTRIBUTES - {"last_status", "last_reason", "last_legs"}
+"""What of it stays the same during a run."""
+
 METHODS: Final = frozenset({
     "dial", "respond", "log", "callback", "provider_callback", "wait_for_callback",
     "is_available", "account_exists", "bindings", "is_mine", "canonical_domain",

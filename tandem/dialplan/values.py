@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pydantic_monty as monty
 
-from tandem.dialplan.sysapi import ATTRIBUTES, REQUEST, Sys, method
+from tandem.dialplan.sysapi import ATTRIBUTES, CONSTANT, METHODS, REQUEST, Sys, method
 from tandem.dialplan.world import DialplanError, Incoming
 
 SYS_ID: Final = UUID("7c1d0f6e-0f0e-4b5e-9d0c-5a2f3c1e0001")
@@ -21,25 +21,31 @@ MAX_PARTS: Final = 10_000
 """Of a value that is handed over; every value that makes sense has fewer."""
 TOO_HEAVY: Final = 1_000_000_000
 
+_SIGNATURES: Final = {name: inspect.signature(getattr(Sys, name)) for name in METHODS}
 
-class _Switch:
-    """What `sys` looks like from inside; everything of it is asked for."""
+
+class _Inside:
+    """What `sys` and `req` look like from inside: some attributes, which cross at once. All else is
+    asked for."""
 
 
 def inputs(sys: Sys) -> dict[str, Any]:
     """The globals of a script."""
     return {
-        "sys": monty.ClassInstance(_Switch(), id=SYS_ID),
+        "sys": monty.ClassInstance(_switch(sys), id=SYS_ID, eager_attrs=CONSTANT),
         "req": monty.ClassInstance(_request(sys.req), id=REQ_ID, eager_attrs=REQUEST),
     }
 
 
-class _Request:
-    """What `req` looks like from inside."""
+def _switch(sys: Sys) -> _Inside:
+    switch = _Inside()
+    for name in CONSTANT:
+        setattr(switch, name, _clean(getattr(sys, name)))
+    return switch
 
 
-def _request(incoming: Incoming) -> _Request:
-    request = _Request()
+def _request(incoming: Incoming) -> _Inside:
+    request = _Inside()
     for name in REQUEST:
         value = getattr(incoming, name)
         setattr(request, name, _clean(dict(value) if isinstance(value, Mapping) else value))
@@ -74,7 +80,7 @@ async def called(sys: Sys, call: monty.AsyncFunctionSnapshot) -> monty.ExternalR
         return _raised("NameError" if call.object_id is None else "AttributeError", _unknown(name))
     try:
         function = method(sys, name)
-        inspect.signature(function).bind(*call.args, **call.kwargs)
+        _SIGNATURES[name].bind(sys, *call.args, **call.kwargs)
     except AttributeError as error:
         return _raised("AttributeError", str(error))
     except TypeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
@@ -14,13 +15,17 @@ from tests.support.load import answering, call_sink
 from tests.support.switch import Switch
 from tests.support.waiting import eventually
 
+logger = logging.getLogger(__name__)
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 RATE: Final = 50
 CALLS: Final = RATE * 60
 AGAIN: Final = RATE * 40
-"""The second time is shorter, but long enough for as many transactions at once as the first: those
-of the last 32 s."""
+"""The second time is shorter, but long enough for as many transactions at once as the first."""
+TRIES: Final = 2
+"""Of the second time: what piles up while the machine has no time for us grows the memory once, and
+what is lost in it each time."""
 HOLD_MS: Final = 500
 """About 25 calls are up at any time."""
 LINGER_SECONDS: Final = 90.0
@@ -39,10 +44,13 @@ async def busy(switch: Switch) -> AsyncIterator[Switch]:
 
 
 async def load(switch: Switch, calls: int) -> int:
-    """Place the calls. Returns the memory of the process after the last of them, in bytes; it
-    stays so while their transactions end."""
+    """Place the calls; check that nothing is left of them but a record of each. Returns the
+    memory of the process, in bytes."""
+    records = await recorded(switch)
     await call_sink(switch, calls=calls, rate=RATE, hold_ms=HOLD_MS)
     await switch.api.no_calls()
+    await quiet(switch)
+    assert await recorded(switch) == records + calls
     return own_memory(switch)
 
 
@@ -69,8 +77,10 @@ async def recorded(switch: Switch) -> int:
 
 
 async def test_a_minute_of_load_fails_no_call_and_leaves_nothing_behind(busy: Switch) -> None:
-    first = await load(busy, CALLS)
-    second = await load(busy, AGAIN)
-    assert second - first < GROWTH_BYTES, (first, second)
-    await quiet(busy)
-    assert await recorded(busy) == CALLS + AGAIN
+    sizes = [await load(busy, CALLS)]
+    for _ in range(TRIES):
+        sizes.append(await load(busy, AGAIN))
+        if sizes[-1] - sizes[-2] < GROWTH_BYTES:
+            break
+    logger.info("bytes after each load: %s", sizes)
+    assert sizes[-1] - sizes[-2] < GROWTH_BYTES, sizes

@@ -130,6 +130,7 @@ class Shared:
             "TANDEM_INTERNAL_LISTEN": self.inside(name, "internal"),
             "TANDEM_HTTP_LISTEN": self.inside(name, "http"),
             "TANDEM_DRAIN_SECONDS": "5",  # calls may end in peace, but nobody likes to wait
+            "TANDEM_CONTACT_HOST": self.outside("proxy1", "sip"),
             # phones that were given a proxy's address for a domain
             "TANDEM_LOCAL_HOSTS": ",".join(self.outside(proxy, "sip") for proxy in proxies),
         }

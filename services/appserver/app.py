@@ -36,6 +36,7 @@ from services.appserver.handlers.no_transfers import NoTransfers
 from services.appserver.handlers.outside import Outside, Places
 from services.appserver.handlers.planner import Planner
 from services.appserver.handlers.programs import Ages, ProgramCache
+from services.appserver.handlers.registrations import Registrations
 from services.appserver.handlers.signals import Signals
 from services.appserver.handlers.subscriptions import Subscriptions
 from services.appserver.handlers.tools import Tools
@@ -94,6 +95,7 @@ class AppServer:
         programs: Programs | None = None,
         parts: Parts | None = None,
     ) -> None:
+        """Without `programs` it registers at no providers."""
         self.config = config
         self._programs = programs or NoPrograms()
         self._bus = bus
@@ -126,7 +128,7 @@ class AppServer:
         self._clock = clock
         self._work = Clockwork(clock, self._count_error)
         self.deadlines = self._work.deadlines
-        self.domains = Domains(config.domains, config.local_hosts)
+        self.domains = Domains(config.domains, config.own_hosts)
         self.location = LocationTable(config.node_id)
         self._new_token = RandomIds().hex
         self.tools = self._make_tools(wall)
@@ -159,6 +161,9 @@ class AppServer:
         run = self.dialplans.begin if self.dialplans is not None else None
         planner = Planner(self.tools, self.layer, ways, self.callbacks.waits, self._loops, run)
         self._core.attach(self.layer, planner, self.calls, ways.judge)
+        self.registrations = Registrations(
+            self.tools, programs, self.layer, ways, self._work.spawn, link.reliable
+        )
 
     def _make_tools(self, wall: Callable[[], float]) -> Tools:
         config = self.config
@@ -270,6 +275,7 @@ class AppServer:
         if self.dialplans is not None:
             self.dialplans.register(metrics)
         self.traces.register(metrics)
+        self.registrations.register(metrics)
 
     def _responses(self) -> dict[str, int]:
         inside, outside = self.layer.answers, self.tools.answers
@@ -318,6 +324,7 @@ class AppServer:
         self.subscriptions.lines.start(now)
         if self._membership is not None:
             self._membership.start(now)
+        self.registrations.start(now)
         self._work.arm()
         self._bus.publish(Topic.EVENTS, NodeStarted(what="appserver", version=__version__))
         if self._nodes is not None:
@@ -347,6 +354,7 @@ class AppServer:
             return
         self.state = NodeState.DRAINING if draining else NodeState.ACTIVE
         self._core.draining = draining
+        self.registrations.drain(draining)
         self._bus.publish(Topic.EVENTS, NodeDraining(what="appserver", draining=draining))
         if self._nodes is not None:
             self._nodes.announce()
@@ -371,6 +379,7 @@ class AppServer:
 
     async def stop(self) -> None:
         """Say good-bye and take no more messages; bindings and calls stay as they are."""
+        await self.registrations.stop()
         if self._nodes is not None:
             await self._nodes.stop()
         self._link.receiver = lambda data, peer: None

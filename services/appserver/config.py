@@ -12,6 +12,7 @@ from services.appserver.domain.smtp import SmtpServer
 from tandem.rpc.security import MIN_KEY
 from tandem.runtime.address import HostPort
 from tandem.runtime.config import check_otlp_endpoint, load, setting
+from tandem.sip.uri import is_host_port
 
 INTERNAL: Final = HostPort("127.0.0.1", 5070)
 ALONE: Final = "memory:"
@@ -30,6 +31,10 @@ class AppServerConfig:
     local_hosts: tuple[str, ...] = ()
     """TANDEM_LOCAL_HOSTS: addresses that the proxies listen on, `host` or `host:port`; they stand
     for the default domain, since many phones are set up with an address alone."""
+    contact_host: str = ""
+    """TANDEM_CONTACT_HOST: `host` or `host:port` that leads to the proxies from outside: what
+    providers that we register at are given to call in place of the default domain. Empty: the
+    domain itself, which they must find by DNS."""
     server_name: str = "Tandem"
     """TANDEM_SERVER_NAME: what Server and User-Agent headers say."""
 
@@ -167,6 +172,11 @@ class AppServerConfig:
         """Whether there is one beside this process."""
         return self.broker_url != ALONE
 
+    @property
+    def own_hosts(self) -> tuple[str, ...]:
+        """All addresses that stand for the default domain."""
+        return (*self.local_hosts, *filter(None, (self.contact_host,)))
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> AppServerConfig:
         """Read the `TANDEM_*` settings; raises `tandem.runtime.config.ConfigError`, one line."""
@@ -193,6 +203,8 @@ def _check(config: AppServerConfig) -> None:
         raise ValueError(
             "TANDEM_MIN_EXPIRES, TANDEM_DEFAULT_EXPIRES and TANDEM_MAX_EXPIRES: must grow from 1"
         )
+    if config.contact_host and not is_host_port(config.contact_host):
+        raise ValueError(f"TANDEM_CONTACT_HOST: {config.contact_host!r} is no host or host:port")
     if config.keepalive_seconds < 1:
         raise ValueError("TANDEM_KEEPALIVE_SECONDS: must be at least 1")
     if config.probe_seconds < 1:

@@ -37,6 +37,10 @@ class OutsideHop(Protocol):
     def port(self) -> int:
         """Never 0."""
 
+    @property
+    def server_name(self) -> str | None:
+        """What the certificate must be for, where TLS is spoken with a host of this name."""
+
 
 class Resolver(Protocol):
     """RFC 3263: from a URI to addresses, best first. An empty list: it leads nowhere."""

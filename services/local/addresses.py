@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterable
 from typing import Final
 
+from services.local.config import DEFAULT_DOMAIN, LocalConfig
 from tandem.runtime.address import HostPort
 
 # Documentation addresses: connecting a UDP socket sends nothing, it only picks a route.
@@ -39,6 +40,14 @@ def reachable(host: str) -> str:
         if host == wildcard:
             return _route_to(family, probe) or loopback
     return host
+
+
+def contact_host(config: LocalConfig) -> str:
+    """What providers are given to call, "" for the default domain. The domain of a switch that was
+    given none is in no DNS, so there it is the address that phones are set up with."""
+    if config.contact_host or config.domains[:1] != (DEFAULT_DOMAIN,):
+        return config.contact_host
+    return next((str(HostPort(reachable(s.host), s.port)) for s in config.sip if s.port), "")
 
 
 def unusable(listeners: Iterable[tuple[str, HostPort]]) -> tuple[str, HostPort] | None:

@@ -16,7 +16,7 @@ from services.appserver.handlers.calls import Calls
 from services.events.app import Events
 from services.events.config import EventsConfig
 from services.events.ports import StorageError
-from services.local.addresses import own_hosts, unusable, with_ports
+from services.local.addresses import contact_host, own_hosts, unusable, with_ports
 from services.local.config import DEFAULT_DOMAIN, LocalConfig
 from services.local.entrypoints import http_phones
 from services.local.entrypoints.http import make_app
@@ -202,6 +202,7 @@ class Local:
                 node_id=NODE,
                 domains=config.domains,
                 local_hosts=hosts,
+                contact_host=contact_host(config),
                 nonce_secret=key,
                 digest_algorithms=config.digest_algorithms,
                 trigger_private=config.trigger_private,

@@ -35,6 +35,7 @@ environment:
   TANDEM_DATA_DIR         as --data-dir
   TANDEM_RATE_LIMIT       messages per second taken from one address (1000; 0: no limit)
   TANDEM_TRIGGER_PRIVATE  1: providers of this network may be asked to call back, too
+  TANDEM_CONTACT_HOST     address[:port] of this PC as telephone providers reach it
   TANDEM_DIGEST_ALGORITHMS  what phones are challenged with (MD5; or MD5,SHA-256,SHA-512-256)
 """
 
@@ -120,6 +121,7 @@ def _config(options: argparse.Namespace, environ: Mapping[str, str]) -> LocalCon
         data_dir=options.data_dir or default_data_dir(environ),
         rate_limit=_rate(environ.get("TANDEM_RATE_LIMIT", "")),
         trigger_private=_switch("TANDEM_TRIGGER_PRIVATE", environ),
+        contact_host=environ.get("TANDEM_CONTACT_HOST", ""),
         smtp_url=environ.get("TANDEM_SMTP_URL", ""),
         smtp_from=environ.get("TANDEM_SMTP_FROM") or "dialplan@localhost",
         admin_password=environ.get("TANDEM_ADMIN_PASSWORD") or None,

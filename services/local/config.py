@@ -13,6 +13,7 @@ from services.appserver.config import check_mail
 from tandem.runtime.address import HostPort
 from tandem.runtime.certificates import check_certificate
 from tandem.sip.digest import ALGORITHMS
+from tandem.sip.uri import is_host_port
 
 DEFAULT_DOMAIN: Final = "local"
 """The domain of a switch that was given none: phones are then set up with the PC's address."""
@@ -26,6 +27,9 @@ class LocalConfig:
     """Where databases, keys and the certificate live; made if missing."""
     domains: tuple[str, ...] = (DEFAULT_DOMAIN,)
     """Serviced domains, the default one first."""
+    contact_host: str = ""
+    """`host` or `host:port` that providers are given to call; empty: the default domain, or where
+    that is nobody's else but ours, this PC's address."""
     sip: tuple[HostPort, ...] = (HostPort("0.0.0.0", 5060),)
     """UDP and TCP."""
     tls: tuple[HostPort, ...] = ()
@@ -68,6 +72,8 @@ class LocalConfig:
                 raise ValueError(f"--{option} {path}: there is no such file that can be read")
         if not self.sip and not self.tls and not self.ws and not self.wss:
             raise ValueError("nothing to listen on: give --sip, --tls, --ws or --wss")
+        if self.contact_host and not is_host_port(self.contact_host):
+            raise ValueError(f"TANDEM_CONTACT_HOST: {self.contact_host!r} is no host or host:port")
         check_mail(self.smtp_url, self.smtp_from)
         if not self.digest_algorithms or set(self.digest_algorithms) - set(ALGORITHMS):
             raise ValueError(f"TANDEM_DIGEST_ALGORITHMS: must be some of {', '.join(ALGORITHMS)}")

@@ -37,6 +37,7 @@ from services.provisioning.handlers.customers import Customers
 from services.provisioning.handlers.dialplans import Dialplans
 from services.provisioning.handlers.directory import StoredDirectory
 from services.provisioning.handlers.domains import Domains
+from services.provisioning.handlers.dryruns import DryRuns
 from services.provisioning.handlers.housekeeping import Housekeeping
 from services.provisioning.handlers.leases import Leases
 from services.provisioning.handlers.location import LocationCopy
@@ -140,6 +141,7 @@ class Provisioning:
             customers=Customers(store, notices, self._hasher, sessions, clock),
             dialplans=Dialplans(store, notices, self._checker, clock, quota=config.max_dialplans),
             domains=Domains(store, notices, clock),
+            dry_runs=DryRuns(store, self._checks.runner, clock),
             location=LocationCopy(store, clock, kept=not config.broker_url.startswith("memory:")),
             login=Login(
                 store,

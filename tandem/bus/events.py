@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tandem.bus import dialplan_events
+from tandem.bus import dialplan_events, provider_events
 from tandem.bus.event import Event as Event
 
 
@@ -479,6 +479,7 @@ class LoginFailed(Event):
 EVENT_TYPES: dict[str, type[Event]] = {
     cls.type: cls
     for cls in (
+        *provider_events.ALL,
         RegistrationAdded, RegistrationRefreshed, RegistrationRemoved, RegistrationFailed,
         SubscriptionAdded, SubscriptionEnded,
         AuthenticationFailed, CallStarted, CallForwarded, CallProgress, LegFailed, CallAnswered,

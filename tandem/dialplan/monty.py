@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
@@ -46,6 +47,7 @@ class MontyRunner:
             min_processes=1,
             max_processes=processes,
             request_timeout=TURN_SECONDS,
+            checkout_timeout=TURN_SECONDS,
             max_checkouts_per_worker=SESSIONS,
         )
         self._started = False
@@ -83,7 +85,7 @@ class MontyRunner:
         except Full as full:
             return [Problem(str(full))]
         try:
-            return await self._check(source)
+            return await self._check(source) or check.dial_strings(source)
         finally:
             self.seats.leave(seat)
 
@@ -115,11 +117,12 @@ class MontyRunner:
         self.stand_back(opened.worker_pid)
         return opened
 
-    def spawn(self, work: Any) -> None:
-        """Have something done beside the run."""
-        task = asyncio.ensure_future(work)
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Have something done beside the run, whatever becomes of that."""
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def stand_back(self, pid: int | None) -> None:
         """Let a worker, with all its threads, have the processor after the signalling."""

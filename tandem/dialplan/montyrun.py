@@ -62,7 +62,8 @@ class Run:
         except Exceeded as error:
             raise ScriptFault(self._place.problem(str(error)), error.limit) from error
         finally:
-            await self._close()
+            # beside: a second cancellation must not keep a worker from being given back
+            await asyncio.shield(self._runner.spawn(self._close()))
 
     async def _steps(self) -> None:
         step = await self._turn(None)
@@ -102,7 +103,10 @@ class Run:
         if self._too_big:
             raise Exceeded("it keeps too much in its variables while it waits", "memory")
         zone = str(self._sys.local_now().tzinfo)
-        self._session = await self._runner.open(self._limits, zone)
+        try:
+            self._session = await self._runner.open(self._limits, zone)
+        except TimeoutError:
+            raise Exceeded("there is no process to run it", "queue") from None
         if self._stored is not None:
             self._step = await self._session.load_snapshot(
                 self._stored, print_callback=self._printed
@@ -179,7 +183,9 @@ class Run:
         """Leave the worker to others. Cancelled runs come here too."""
         async with self._moving:
             session, self._session = self._session, None
-            if session is not None:
-                await session.__aexit__(None, None, None)
-        if self._seat.place is not Place.AWAY or self._seat.seated:
-            self._runner.seats.leave(self._seat)
+            try:
+                if session is not None:
+                    await session.__aexit__(None, None, None)
+            finally:
+                if self._seat.place is not Place.AWAY or self._seat.seated:
+                    self._runner.seats.leave(self._seat)

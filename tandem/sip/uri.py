@@ -131,6 +131,15 @@ def _header_set(headers: str) -> frozenset[tuple[str, str]]:
     return frozenset((unescape(name).lower(), unescape(value)) for name, _, value in fields)
 
 
+def is_host_port(text: str) -> bool:
+    """Whether this is `host` or `host:port` as a URI has them."""
+    try:
+        uri = Uri.parse(f"sip:{text}")
+    except BadMessage:
+        return False
+    return uri == Uri("sip", host=uri.host, port=uri.port) and uri.port != 0
+
+
 def unescape(text: str) -> str:
     """Resolve %HH escapes as UTF-8; bytes that are none stay as surrogates."""
     if "%" not in text:

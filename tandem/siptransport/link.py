@@ -6,7 +6,8 @@ processes it is UDP on internal sockets.
 
 What a proxy understands in the Route of a request that comes over the link (topmost first):
   <sip:TOKEN@proxy;lr>                    a token that this cluster signed: the flow it names
-  <sip:proxy;lr;dst=udp:192.0.2.1:5060>   send to that address over that transport
+  <sip:proxy;lr;dst=udp:192.0.2.1:5060>   send to that address over that transport; with `;sni=name`
+                                          over TLS, to whom has a certificate for that name
 Both `proxy` routes are taken away. The response comes back over the link.
 
 Control lines begin with a byte that no SIP message begins with:

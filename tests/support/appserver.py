@@ -132,6 +132,7 @@ class Address:
     transport: str
     host: str
     port: int
+    server_name: str | None = None
 
 
 class FakeResolver:

@@ -29,7 +29,8 @@ CONFIG: Final = Path(__file__).with_suffix(".cfg")
 class Kamailio:
     """`network` is the port of the agent that stands for the rest of the telephone network.
 
-    `algorithm` is MD5 or SHA-256; `least` seconds are answered 423 below; `forbid` refuses each
+    `algorithm` is MD5 or SHA-256; `least` seconds are answered 423 below, `most` are granted at
+    most (0: any); `forbid` refuses each
     REGISTER with 403; `more` are further challenges, put before Kamailio's own.
     """
 
@@ -42,6 +43,7 @@ class Kamailio:
         algorithm: str = "MD5",
         realm: str = "company.test",
         least: int = 0,
+        most: int = 0,
         forbid: bool = False,
         more: tuple[str, ...] = (),
     ) -> None:
@@ -58,6 +60,7 @@ class Kamailio:
             "REALM": realm,
             "NETWORK": str(network),
             "LEAST": str(least),
+            "MOST": str(most),
             "FORBID": "1 == 1" if forbid else "1 == 0",
             "PASSWORDS": "\n".join(entries),
             "MORE_WWW": _challenges("WWW-Authenticate", more),
@@ -115,15 +118,21 @@ class Kamailio:
 
     def registrations(self) -> dict[str, list[str]]:
         """The contacts by user name. Raises OSError when it does not answer."""
-        result = self._ask("ul.dump")
-        found: dict[str, list[str]] = {}
-        for domain in result["Domains"]:
-            for item in domain["Domain"]["AoRs"]:
-                info = item["Info"]
-                found[info["AoR"].partition("@")[0]] = [
-                    contact["Contact"]["Address"] for contact in info["Contacts"]
-                ]
-        return found
+        found = self.bindings()
+        return {user: [each["Address"] for each in found[user]] for user in found}
+
+    def bindings(self) -> dict[str, list[dict[str, Any]]]:
+        """All that it knows of each contact (`Address`, `Call-ID`, `CSeq`, `Expires` …), by user
+        name. Raises OSError when it does not answer."""
+        infos = (
+            item["Info"]
+            for domain in self._ask("ul.dump")["Domains"]
+            for item in domain["Domain"]["AoRs"]
+        )
+        return {
+            info["AoR"].partition("@")[0]: [each["Contact"] for each in info["Contacts"]]
+            for info in infos
+        }
 
     def _ask(self, method: str) -> dict[str, Any]:
         """One question to its JSON-RPC socket."""

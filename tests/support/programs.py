@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tandem.dialplan.script import Dialplan
 from tandem.rpc.directory import DirectoryUnavailable
@@ -26,6 +27,8 @@ class FakePrograms(Programs):
         self.max_keys = 100
         self.away = False
         self.asked = 0
+        self.left = False
+        """Whether the last question for leases was a good-bye."""
 
     def add(self, *made: Dialplan | Provider) -> None:
         """Know these, too."""
@@ -46,15 +49,19 @@ class FakePrograms(Programs):
     ) -> list[Lease]:
         self._ask()
         self.reports += reports
+        self.left = leaving
         for report in reports:
             if report.released:
-                self.giving_up.pop(report.provider, None)
+                self._release(report.provider)
+            if report.disable:
+                self._disable(report.provider)
         if leaving:
             return []
         held = [
             Lease(provider=provider, seconds=LEASE_SECONDS, last=self._last(provider.id))
             for provider in self.known
             if provider.register and provider.enabled and provider.owner_enabled
+            if provider.id not in self.giving_up
         ]
         return held + list(self.giving_up.values())
 
@@ -79,6 +86,30 @@ class FakePrograms(Programs):
         self.asked += 1
         if self.away:
             raise DirectoryUnavailable("away")
+
+    def put(self, provider: Provider) -> None:
+        """Add a provider, or change the one with its id."""
+        self.known = [one for one in self.known if one.id != provider.id] + [provider]
+
+    def give_up(self, provider: str, *, moved: bool = False) -> None:
+        """Have this provider's lease given up by who holds it, as disabled unless it moved."""
+        (found,) = (one for one in self.known if one.id == provider)
+        if not moved:
+            found = replace(found, enabled=False)
+            self.put(found)
+        self.giving_up[provider] = Lease(
+            provider=found, seconds=0, moved=moved, last=self._last(provider)
+        )
+
+    def _release(self, provider: str) -> None:
+        lease = self.giving_up.pop(provider, None)
+        if lease is not None and lease.moved:
+            self.known = [one for one in self.known if one.id != provider]
+
+    def _disable(self, provider: str) -> None:
+        for one in self.known:
+            if one.id == provider:
+                self.put(replace(one, register=False))
 
     def _last(self, provider: str) -> RegistrationReport | None:
         told = [report for report in self.reports if report.provider == provider]

@@ -61,6 +61,8 @@ class Address(Protocol):
     def host(self) -> str: ...
     @property
     def port(self) -> int: ...
+    @property
+    def server_name(self) -> str | None: ...
 
 
 def parties(from_uri: Uri, request_uri: Uri, domains: Domains) -> Parties | Refusal:
@@ -126,7 +128,8 @@ def to_outside(address: Address, proxy: str) -> NextHop:
     """The way to an address, through this proxy."""
     host = f"[{address.host}]" if ":" in address.host else address.host
     text = f"{address.transport}:{host}:{address.port}"
-    route = f"<sip:{proxy};lr;dst={text}>"
+    sni = f";sni={address.server_name}" if address.server_name else ""
+    route = f"<sip:{proxy};lr;dst={text}{sni}>"
     return NextHop(proxy, (route,), address.transport in RELIABLE, False, text)
 
 

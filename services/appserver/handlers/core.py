@@ -22,6 +22,7 @@ from services.appserver.handlers.bindings import Bindings
 from services.appserver.handlers.forward import Copy, Forwarder
 from services.appserver.handlers.planner import Planner
 from services.appserver.handlers.registrar import Registrar
+from services.appserver.handlers.registrations.attempt import Attempt
 from services.appserver.handlers.subscriptions import Subscriptions
 from services.appserver.handlers.subscriptions.delivery import Notification
 from services.appserver.handlers.tools import Tools
@@ -223,6 +224,8 @@ class Core:
         """A response to a copy of ours or to a request of the calls."""
         if isinstance(tx.context, Copy):
             self._forwarder.on_response(tx.context, response, now)
+        elif isinstance(tx.context, Attempt):
+            tx.context.on_response(tx, response, now)
         elif isinstance(tx.context, Notification):
             tx.context.on_response(response, now)
         else:
@@ -232,6 +235,8 @@ class Core:
         """No response."""
         if isinstance(tx.context, Copy):
             self._forwarder.on_failure(tx.context, status, now)
+        elif isinstance(tx.context, Attempt):
+            tx.context.on_failure(tx, status, now)
         elif isinstance(tx.context, Notification):
             tx.context.on_failure(status, now)
         else:

@@ -29,7 +29,8 @@ MAX_CREDENTIAL: Final = 128
 MAX_SECRET: Final = 255
 """Characters of a password at a provider."""
 MIN_EXPIRES: Final = 60
-MAX_EXPIRES: Final = 86_400
+MAX_EXPIRES: Final = 3_600
+"""Seconds that a registration is asked for (ORIGINAL §1.4)."""
 MAX_CUSTOM_HEADERS: Final = 20
 MAX_HEADER: Final = 512
 """Characters of a header with its value."""

@@ -16,6 +16,7 @@ from services.provisioning.entrypoints import (
     http_customers,
     http_dialplans,
     http_domains,
+    http_dry_runs,
     http_nodes,
     http_providers,
     http_session,
@@ -37,6 +38,7 @@ _RESOURCES = (
     http_access,
     http_agi_rules,
     http_dialplans,
+    http_dry_runs,
     http_providers,
     http_values,
 )

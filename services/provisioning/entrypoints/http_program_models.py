@@ -135,7 +135,7 @@ class ProviderChange(Body):
     registers: bool = Field(default_factory=_unset, alias="register", description="Register at it.")
     register_contact: str = absent("Whom it shall call: user@domain, or a user of the default one.")
     register_server: str = absent("Where to register, if not at the server.")
-    register_expires: int = absent("Seconds: 60 to 86400.", 3600)
+    register_expires: int = absent("Seconds: 60 to 3600.", 3600)
     callback: CallbackBody | None = absent("For one that is asked by HTTP to call back; null: not.")
     enabled: bool = absent("False: neither called nor registered at.", True)
 

@@ -31,6 +31,7 @@ from services.provisioning.handlers.callmanager import CallManager
 from services.provisioning.handlers.customers import Customers
 from services.provisioning.handlers.dialplans import Dialplans
 from services.provisioning.handlers.domains import Domains
+from services.provisioning.handlers.dryruns import DryRuns
 from services.provisioning.handlers.location import LocationCopy
 from services.provisioning.handlers.login import Login
 from services.provisioning.handlers.nodes import Operations
@@ -72,6 +73,7 @@ class UseCases:
     customers: Customers
     dialplans: Dialplans
     domains: Domains
+    dry_runs: DryRuns
     location: LocationCopy
     login: Login
     open_methods: OpenMethods

@@ -128,7 +128,7 @@ async def test_the_openapi_document_tells_every_operation_and_field(
         for method, operation in item.items()
         if path.startswith("/api/v1/")
     }
-    assert len(operations) == 55
+    assert len(operations) == 58
     for operation in operations.values():
         assert operation["summary"]
         assert operation["description"]

@@ -195,6 +195,7 @@ async def test_a_provider_that_is_asked_to_call_back_needs_no_server(
         ("register_contact", "dispatcher@local"),
         ("register_server", "sip:x@y.z"),
         ("register_expires", 59),
+        ("register_expires", 3601),
         ("callback.url", "ftp://example.com"),
         ("callback.url", "https://${destination}/"),
         ("callback.url", ""),

@@ -152,6 +152,16 @@ async def test_an_account_calls_an_address_outside(site: Site) -> None:
     )
 
 
+async def test_over_tls_the_proxy_is_told_whose_certificate_to_expect(site: Site) -> None:
+    hop = Address("tls", "198.51.100.4", 5061, server_name="pbx.example")
+    site.resolver.known["pbx.example"] = [hop]
+    plan = await plan_of(Phone(site), "sips:x@pbx.example")
+    (way,) = plan.targets[0].hops
+    route = f"<sip:{PROXY};lr;dst=tls:198.51.100.4:5061;sni=pbx.example>"
+    assert way.route == (route,)
+    assert way.text == "tls:198.51.100.4:5061"
+
+
 async def test_a_name_that_must_be_looked_up_gets_100_and_then_its_call(site: Site) -> None:
     site.resolver.slow["pbx.example"] = [Address("udp", "198.51.100.4", 5060)]
     await Phone(site).registered()

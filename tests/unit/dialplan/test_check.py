@@ -76,6 +76,8 @@ async def test_a_right_one_has_no_problems(runner: MontyRunner) -> None:
         ("await sys.dial('x')", 1, 1, ""),
         ("if sys.dial('x') + 1: pass", 1, 4, "+"),
         ("\u00e9 = 'é' + 3", 1, 5, "+"),
+        ("x = 1\nsys.dial('bob@local[xx=1]')", 2, 21, "there is no option 'xx'"),
+        ('if sys.dial("a@b & ", 20) == "failed": pass', 1, 20, "in the dial string"),
     ],
 )
 async def test_a_wrong_one_is_refused_with_the_place(
@@ -93,6 +95,21 @@ async def test_all_problems_are_told_and_not_more_than_fifty(runner: MontyRunner
     problems = await runner.check("sys.a()\nsys.b()\n")
     assert [p.line for p in problems] == [1, 2]
     assert len(await runner.check("sys.a()\n" * 100)) == 50
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "# sys.dial('bob@local[xx=1]')",
+        "x = 'y'\nsys.dial(f'{x}@local')",
+        "sys.dial('a' + '@local[' + 'rt=5]')",
+        "sys.dial('bob@local',\n  20)",
+    ],
+)
+async def test_what_is_no_dial_string_by_itself_is_left_alone(
+    runner: MontyRunner, source: str
+) -> None:
+    assert await runner.check(source) == []
 
 
 async def test_checking_runs_nothing(runner: MontyRunner) -> None:

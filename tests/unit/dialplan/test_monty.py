@@ -343,3 +343,20 @@ async def test_one_customers_loops_keep_nobody_elses_script_waiting(runner: Mont
     for loop in loops:
         loop.cancel()
     await asyncio.gather(*loops, return_exceptions=True)
+
+
+async def test_who_is_cancelled_twice_gives_the_worker_back_all_the_same(
+    runner: MontyRunner,
+) -> None:
+    for _ in range(20):
+        world = NotingWorld()
+        world.gate = asyncio.Event()
+        task = asyncio.create_task(run(runner, "sys.dial('bob')", world))
+        await world.dialled.wait()
+        task.cancel()
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert (await run(runner, "print('next')")).logs == ["next"]
+    assert (runner.seats.running, runner.seats.waiting) == (0, 0)

@@ -180,4 +180,4 @@ async def test_callback(runner: MontyRunner) -> None:
 async def test_application(runner: MontyRunner) -> None:
     found = await run(runner, "errors", "100")
     assert found.status == 480
-    assert any("there is no option" in step.text for step in found.steps)
+    assert any("the dial string is missing" in step.text for step in found.steps)

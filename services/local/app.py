@@ -237,7 +237,8 @@ class Local:
         self._started("the proxy", proxy.stop)
         await self._open(proxy)
         ports = {port for _, _, port in proxy.addresses}
-        appserver.domains.listen_at(with_ports(hosts, ports))
+        elsewhere = filter(None, (contact_host(self._config),))
+        appserver.domains.listen_at((*with_ports(hosts, ports), *elsewhere))
         presence.public = proxy.public_addresses
         presence.start()
         self._started("the proxy's announcements", presence.stop)

@@ -48,6 +48,12 @@ class Dialer:
         """Dial. Raises DialplanError for what makes no sense, before anything rings, and `Ended`
         as `Ringer.ring` does."""
         string, policy = _read(run, dial)
+        return await self.ring(run, dial, string, policy, ringer)
+
+    async def ring(
+        self, run: Run, dial: Dial, string: DialString, policy: Policy, ringer: Ringer
+    ) -> Outcome:
+        """Dial what was read already."""
         providers = await self._resolver.providers(run, string.legs)
         dress = Dress(dial, run.values)
         legs: list[LegResult] = []

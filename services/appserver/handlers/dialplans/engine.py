@@ -80,6 +80,11 @@ class Engine:
         self._ready: set[Language] = set()
         self._starting = asyncio.Lock()
 
+    @property
+    def services(self) -> Services:
+        """What it works with."""
+        return self._services
+
     def __len__(self) -> int:
         """How many run."""
         return self._running.total()
@@ -123,7 +128,7 @@ class Engine:
             flight.refuse(*refusal)
             return
         owner = dialplan.owner
-        if not self._admitted(dialplan):
+        if not self.admits(dialplan):
             self.counters.over_limit += 1
             said = Problem(f"{self._running[owner]} dialplans of yours run already")
             self._tell_fault(flight.call_id, owner, run.dialplan, dialplan, said, "executions")
@@ -151,7 +156,8 @@ class Engine:
         self._tell_fault(flight.call_id, owner, name, None, said, "")
         return None, refusal
 
-    def _admitted(self, dialplan: Dialplan) -> bool:
+    def admits(self, dialplan: Dialplan) -> bool:
+        """Whether one more run of it may begin."""
         node = len(self) < self._tools.config.max_dialplans
         return node and self._running[dialplan.owner] < dialplan.max_executions
 

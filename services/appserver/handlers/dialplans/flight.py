@@ -114,12 +114,16 @@ class Departure(Flight):
         self._owner = owner
         self.picked_up = False
         """Whether the first end is there."""
+        self.opened = asyncio.Event()
+        """Whether there is a call: the first end rings."""
 
     def _place(self, fork: Fork) -> bool:
         if self.call_id:
             return super()._place(fork)
         opened = self._steering.connect(self._owner, fork, self._second, self, self._clock())
         self.call_id = opened or ""
+        if opened is not None:
+            self.opened.set()
         return opened is not None
 
     def _second(self, now: float) -> None:

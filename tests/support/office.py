@@ -9,6 +9,7 @@ await caller.run("call-refused", callee="100", status=486)
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,8 @@ class Office:
         self.folder = folder
         self.agents: dict[str, UdpAgent] = {}
         self.number = 0
+        """Of the last dialplan."""
+        self._callers = count(1)
 
     async def phone(self, name: str, on_invite: Callable[[UdpCall], None]) -> UdpAgent:
         """A registered phone that does this with each call."""
@@ -40,7 +43,9 @@ class Office:
         return agent
 
     async def outside(self, name: str, on_invite: Callable[[UdpCall], None]) -> UdpAgent:
-        """Somebody who is no account, at an address of his own."""
+        """Somebody who is no account, at an address of his own; the former one of this name goes."""
+        if name in self.agents:
+            self.agents[name].close()
         agent = self.agents[name] = await UdpAgent.open(name, on_invite)
         return agent
 
@@ -73,8 +78,7 @@ class Office:
 
     async def caller_of(self, dialplan: str) -> SippPhone:
         """An account whose calls run the dialplan of this name."""
-        self.number += 1
-        name = f"caller{self.number}"
+        name = f"caller{next(self._callers)}"
         await self.switch.api.add_account(name, PASSWORD, out_dialplan=dialplan)
         return SippPhone(self.folder, name, PASSWORD, self.switch.address("udp"))
 

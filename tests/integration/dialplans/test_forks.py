@@ -184,7 +184,6 @@ async def test_a_redirection_is_followed_where_the_leg_says_so(
     (call,) = far.calls
     assert call.invite.request_uri.user == "moved"
     assert len(desk.calls) == 1
-    far.close()
 
 
 async def test_else_the_script_sees_where_it_points_to(switch: Switch, office: Office) -> None:
@@ -199,7 +198,6 @@ async def test_else_the_script_sees_where_it_points_to(switch: Switch, office: O
     mark = await answered(switch, caller)
     assert len(far.calls) == 1
     assert await said(switch, mark) == [f"302 ('sip:moved@{far.address}',)"]
-    far.close()
 
 
 async def test_a_redirection_that_nobody_follows_fails(switch: Switch, office: Office) -> None:
@@ -219,5 +217,3 @@ async def test_redirections_in_a_circle_end(switch: Switch, office: Office) -> N
     await caller.run("call-refused", callee="100", status=302)
     await switch.api.record_after(mark)
     assert len(one.calls) + len(two.calls) < 20
-    one.close()
-    two.close()

@@ -50,9 +50,7 @@ REFUSED: Final = (
 
 async def run(switch: Switch, office: Office, caller: UdpAgent, source: str) -> UdpCall:
     """A call to an account of its own with this incoming dialplan."""
-    answer = await office.save(f"hostile{office.number}", source)
-    answer.raise_for_status()
-    name, office.number = f"hostile{office.number}", office.number + 1
+    name = await office.dialplan(source)
     await switch.api.add_account(name, PASSWORD, in_dialplan=name)
     call = caller.invite(switch.address("udp"), f"sip:{name}@{DOMAIN}", user=name)
     await call.until(call.over, 60)

@@ -43,7 +43,7 @@ class Office:
         return agent
 
     async def outside(self, name: str, on_invite: Callable[[UdpCall], None]) -> UdpAgent:
-        """Somebody who is no account, at an address of his own; the former one of this name goes."""
+        """Somebody who is no account; the former one of this name is closed."""
         if name in self.agents:
             self.agents[name].close()
         agent = self.agents[name] = await UdpAgent.open(name, on_invite)

@@ -15,7 +15,7 @@ from services.appserver.adapters.http_trigger import HttpxTrigger
 from services.appserver.adapters.loopback import Loopback
 from services.appserver.adapters.web import HttpxWeb
 from services.appserver.config import AppServerConfig
-from services.appserver.dialplans import Parts, Used, make_engine
+from services.appserver.dialplans import Parts, Used, make_engine, make_transfers
 from services.appserver.domain.authentication import Authenticator
 from services.appserver.domain.domains import Domains
 from services.appserver.domain.guard import Guard
@@ -48,6 +48,8 @@ from services.appserver.ports import (
     Calls,
     CallsFactory,
     HttpTrigger,
+    Pilot,
+    Referral,
     Resolver,
     Transfers,
 )
@@ -155,9 +157,12 @@ class AppServer:
         self.calls: Calls = calls(self._call_host(wall, ways))
         self.callbacks = self._make_callbacks(http)
         self.signals = Signals(self.deadlines, clock, self._work.arm)
-        self.transfers: Transfers = NoTransfers()
         used = Used(self.calls, self.callbacks, self.signals, ways, resolver, self._work.arm)
         self.dialplans = make_engine(self.tools, used, parts or Parts())
+        self._transfers = make_transfers(
+            self.dialplans, self.calls, lambda: self.state == NodeState.DRAINING
+        )
+        self.transfers: Transfers = self._transfers or NoTransfers()
         run = self.dialplans.begin if self.dialplans is not None else None
         planner = Planner(self.tools, self.layer, ways, self.callbacks.waits, self._loops, run)
         self._core.attach(self.layer, planner, self.calls, ways.judge)
@@ -212,7 +217,12 @@ class AppServer:
             judge=ways.judge,
             proxies=self.tools.proxies,
             loops=self._loops,
+            refer=self._refer,
         )
+
+    def _refer(self, referral: Referral) -> Pilot | None:
+        """A REFER for the switch to do; None: nobody is there to do it."""
+        return self._transfers.refer(referral) if self._transfers is not None else None
 
     def _make_callbacks(self, http: HttpTrigger | None) -> Callbacks:
         node, tools = self.config.node_id, self.tools

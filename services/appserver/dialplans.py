@@ -19,6 +19,7 @@ from services.appserver.handlers.dialplans.resolve import Resolver as LegResolve
 from services.appserver.handlers.dialplans.services import MailQuota, Services
 from services.appserver.handlers.outside import Outside
 from services.appserver.handlers.tools import Tools
+from services.appserver.handlers.transfers import DialplanTransfers
 from services.appserver.ports import Calls, Mailer, Resolver, Signals, Web
 from tandem.dialplan.linerunner import LineRunner
 from tandem.dialplan.monty import MontyRunner
@@ -60,6 +61,7 @@ def make_engine(tools: Tools, used: Used, parts: Parts) -> Engine | None:
         tools=tools,
         calls=calls,
         steering=calls,
+        moves=calls,
         lookups=lookups,
         dialer=Dialer(LegResolver(tools, lookups, to_self)),
         programs=programs,
@@ -72,6 +74,15 @@ def make_engine(tools: Tools, used: Used, parts: Parts) -> Engine | None:
         quota=MailQuota(tools.clock),
     )
     return Engine(services, parts.runners or _runners(config), programs.dialplan)
+
+
+def make_transfers(
+    engine: Engine | None, calls: Calls, draining: Callable[[], bool]
+) -> DialplanTransfers | None:
+    """What is asked of calls from outside; None without dialplans."""
+    if engine is None or not isinstance(calls, B2bua):
+        return None
+    return DialplanTransfers(engine.services, engine, calls, draining)
 
 
 def _mailer(config: AppServerConfig) -> Mailer | None:

@@ -175,7 +175,7 @@ class LegFailure:
 
 class Pilot(Protocol):
     """Who steers a call until it is answered: a run of a dialplan. No method waits; after
-    `answered` or `gone` none is called any more."""
+    `answered` or `gone` none is called any more, but for `gone` of who follows the call."""
 
     def failed(self, legs: Sequence[LegFailure], timed_out: bool, now: float) -> None:
         """All legs of the last fork have ended, or its ring time is over. Nothing rings now; the
@@ -214,6 +214,10 @@ class Steering(Protocol):
         """End the call with this final answer (300 and above; another is not sent), and its
         record. `gone` is not called. 401 and 407 go as 403: nobody could answer them."""
 
+    def follow(self, call_id: str, pilot: Pilot) -> bool:
+        """Have `gone` called once when this answered call ends, or goes on as another. A pilot may
+        ask for it within `answered`. False if the call is not up."""
+
     def connect(
         self, owner: str, first: Fork, second: Callable[[float], None], pilot: Pilot, now: float
     ) -> str | None:
@@ -223,11 +227,49 @@ class Steering(Protocol):
         either end. None if there are too many calls."""
 
 
+class Moves(Protocol):
+    """Transfers of answered calls within the B2BUA, which `Calls` implements. Each raises
+    `domain.transfers.Refused`, and has changed nothing then. The arming is as for `Steering`."""
+
+    def transfer(
+        self, leg: LegRef, destination: str, pilot: Pilot, now: float, *, by: str = "http"
+    ) -> str:
+        """Begin to put somebody else into the place of this leg: a new call, whose id it gives. The
+        pilot has forks rung for it by `Steering.ring`; who answers is joined to the leg's far end.
+        `refuse` ends the attempt, and the old call is as it was."""
+
+    def join(self, first: LegRef, second: LegRef, now: float) -> str:
+        """Begin to join the far ends of two legs of two calls in a new one, whose id it gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Referral:
+    """A REFER that the switch has taken on: it rings the target for who stays in the call."""
+
+    call_id: str
+    """The new call."""
+    owners: tuple[str, ...]
+    account: str
+    """The AOR of who sent it, "" for somebody outside."""
+    target: Uri
+    """A sip, sips or tel URI without headers."""
+    caller: str
+    """From of who stays, as a header value without tag."""
+    source: str
+    """Where he is: `udp:203.0.113.7:5060`."""
+    proxy: str
+    """The link address of the proxy that leads to him, "" for none."""
+
+
+Refer = Callable[[Referral], Pilot | None]
+"""Takes a referral on: it is rung for from a task of its own, later. None: nobody does that."""
+
+
 class Transfers(Protocol):
     """What is asked of calls from outside of SIP: by the call manager, the API and tools.
 
-    Each returns Tandem's id of the call that it is about once it has begun, within seconds, and
-    does not wait for anybody to answer; what becomes of it is told by events. Each raises
+    Each returns Tandem's id of the call that begins by it, within seconds, and does not wait for
+    anybody to answer; what becomes of it is told by events. Each raises
     `domain.transfers.Refused` when it can't begin, and has changed nothing then.
 
     A leg that is transferred away stays in its call until the new party has answered (PEERS 12).
@@ -353,6 +395,8 @@ class CallHost:
     """Which proxies are there, for flows whose proxy may be away."""
     loops: Loops = field(default_factory=Loops)
     """Where routing looks for what is told of INVITEs to ourselves."""
+    refer: Refer | None = None
+    """Takes REFERs on for the switch to do; None: those are refused."""
 
 
 CallsFactory = Callable[[CallHost], Calls]

@@ -26,6 +26,13 @@ def own_hosts(listeners: Iterable[HostPort]) -> tuple[str, ...]:
     return tuple(hosts)
 
 
+def with_ports(hosts: Iterable[str], ports: Iterable[int]) -> list[str]:
+    """`host:port` of all: what else listens on this machine is somebody else."""
+    ports = sorted(ports)
+    names = [f"[{host}]" if ":" in host else host for host in hosts]
+    return [f"{name}:{port}" for name in names for port in ports]
+
+
 def reachable(host: str) -> str:
     """The address by which phones in the same network reach a listener on `host`: for a wildcard
     the one of the route outward, a loopback one without network."""

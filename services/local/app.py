@@ -16,7 +16,7 @@ from services.appserver.handlers.calls import Calls
 from services.events.app import Events
 from services.events.config import EventsConfig
 from services.events.ports import StorageError
-from services.local.addresses import contact_host, own_hosts, unusable
+from services.local.addresses import contact_host, own_hosts, unusable, with_ports
 from services.local.config import DEFAULT_DOMAIN, LocalConfig
 from services.local.entrypoints import http_phones
 from services.local.entrypoints.http import make_app
@@ -105,7 +105,8 @@ class Local:
         grpc = await self._start_grpc(provisioning, events, appserver, metrics)
         nodes = Nodes(bus, appserver.describe, time.monotonic)
         appserver.join(nodes, grpc=str(grpc.address))
-        proxy = await self._start_switch(bus, hub, appserver, self._proxy_config(key, hosts))
+        proxy_config = self._proxy_config(key, hosts)
+        proxy = await self._start_switch(bus, hub, appserver, proxy_config, hosts)
         appserver.register(metrics)
         provisioning.register(metrics)
         figures.register(metrics, proxy)
@@ -217,7 +218,12 @@ class Local:
         )
 
     async def _start_switch(
-        self, bus: MemoryBus, hub: Hub, appserver: AppServer, config: ProxyConfig
+        self,
+        bus: MemoryBus,
+        hub: Hub,
+        appserver: AppServer,
+        config: ProxyConfig,
+        hosts: tuple[str, ...],
     ) -> Proxy:
         loop = asyncio.get_running_loop()
         proxy = Proxy(config, MemoryLink(LINK_PROXY, hub), bus)
@@ -230,6 +236,9 @@ class Local:
         await appserver.start()
         self._started("the proxy", proxy.stop)
         await self._open(proxy)
+        ports = {port for _, _, port in proxy.addresses}
+        elsewhere = filter(None, (contact_host(self._config),))
+        appserver.domains.listen_at((*with_ports(hosts, ports), *elsewhere))
         presence.public = proxy.public_addresses
         presence.start()
         self._started("the proxy's announcements", presence.stop)

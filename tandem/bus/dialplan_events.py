@@ -49,7 +49,8 @@ class DialplanDialled(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DialplanAsked(Event):
-    """A dialplan asked others: a web server, ENUM, the mail server, a provider."""
+    """A dialplan asked others, or waited for them: a web server, ENUM, the mail server, a provider,
+    a signal."""
 
     service = "appserver"
     type = "dialplan.asked"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tandem.bus import dialplan_events, provider_events
+from tandem.bus import dialplan_events, provider_events, transfer_events
 from tandem.bus.event import Event as Event
 
 
@@ -486,6 +486,8 @@ EVENT_TYPES: dict[str, type[Event]] = {
         CallChanged, CallEnded, CallRecord, MessageDropped, NodeStarted, LoginFailed,
         NodeStopped, NodeDraining, NodeLost, MessagesLost, CallbackWaiting, CallbackTriggered,
         CallbackMatched, CallbackFailed, SipTrace, CallOrdered,
+        transfer_events.TransferStarted, transfer_events.TransferCompleted,
+        transfer_events.TransferFailed,
         dialplan_events.DialplanStarted, dialplan_events.DialplanLog,
         dialplan_events.DialplanDialled, dialplan_events.DialplanAsked,
         dialplan_events.DialplanFailed, dialplan_events.DialplanEnded,

@@ -63,6 +63,13 @@ def line(value: object, what: str, most: int, *, least: int = 0) -> str:
     return found
 
 
+def flag(value: object, what: str) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise DialplanError(f"{what} must be True or False, not {_kind(value)}")
+    return value
+
+
 def number(value: object, what: str, least: float, most: float) -> float:
     """A number between these bounds."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

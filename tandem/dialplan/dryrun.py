@@ -14,6 +14,7 @@ from tandem.dialplan.simulated import SimulatedWorld, Step
 from tandem.dialplan.sysapi import Sys
 from tandem.dialplan.world import Ended, Incoming
 
+ANSWERED: Final = (200, "OK")
 MAX_REPLAYED: Final = 1_000
 """Past calls in one replay."""
 
@@ -30,7 +31,7 @@ class DryRun:
     answered_by: str
     """The leg that answers, or the callback."""
     seconds: float
-    """From the INVITE to the end or answer."""
+    """From the INVITE to the end or answer, or to the end of a script that stays longer."""
     steps: tuple[Step, ...]
     problem: Problem | None = None
     """Where the script is wrong."""
@@ -83,9 +84,9 @@ async def dry_run(
     except Ended:
         return _ended(world)
     except ScriptFault as fault:
-        end = _end(world, "fault", *ending.FAULT)
+        end = _end(world, "fault", *(ANSWERED if world.answered_by else ending.FAULT))
         return replace(end, problem=fault.problem, limit=fault.limit)
-    return _end(world, "refused", *ending.final(sys))
+    return _ended(world) if world.answered_by else _end(world, "refused", *ending.final(sys))
 
 
 async def replay(
@@ -102,7 +103,7 @@ async def replay(
 
 def _ended(world: SimulatedWorld) -> DryRun:
     if world.answered_by:
-        return _end(world, "answered", 200, "OK")
+        return _end(world, "answered", *ANSWERED)
     if world.answer is not None:
         return _end(world, "refused", *world.answer)
     return _end(world, "gone", 487, "Request Terminated")

@@ -29,17 +29,31 @@ _PATTERN_PART_RE: Final = re.compile(r"\.\*|\\d|\[0-9\]|\\[+.]|[\w+@.-]")
 _PATTERN_PARTS: Final = {".*": "*", "\\d": "?", "[0-9]": "?", ".": "?"}
 
 Action = Callable[..., Awaitable[object]]
+Dialling = Callable[..., Awaitable[str]]
 
 
 # -- the call --------------------------------------------------------------------------------------
 
 
-async def dial(sys: Sys, data: object, ring: object = 0, limit: object = 0) -> object:
-    """An error is a result here, as it was, and is told in the log."""
+async def dial(
+    sys: Sys, data: object, ring: object = 0, limit: object = 0, stay: object = False
+) -> object:
+    """An error is a result here, as it was, and is told in the log. `stay: true` is new."""
+    return await _dialled(sys, sys.dial, data, ring, limit, stay=bool(stay))
+
+
+async def transfer(sys: Sys, data: object, ring: object = 0, limit: object = 0) -> object:
+    """New, and like `dial`."""
+    return await _dialled(sys, sys.transfer, data, ring, limit)
+
+
+async def _dialled(
+    sys: Sys, method: Dialling, data: object, ring: object, limit: object, **more: bool
+) -> object:
     try:
         ringing = min(max(_number(ring), 0), sysapi.MAX_RING_SECONDS)
         longest = min(max(int(_number(limit)), 0), sysapi.MAX_CALL_SECONDS)
-        status = await sys.dial(_text(data), ringing, longest)
+        status = await method(_text(data), ringing, longest, **more)
     except DialplanError as error:
         await sys.log(f"Dial: {error}")
         status = DialStatus.ERROR

@@ -23,6 +23,7 @@ class NoSuchName(Exception):
 ORIGINAL: Final[dict[str, actions.Action]] = {
     "Log": actions.log,
     "Dial": actions.dial,
+    "Transfer": actions.transfer,
     "GoogleVoiceCall": actions.google_voice_call,
     "Respond": actions.respond,
     "Out": actions.known(lambda sys: sys.is_out),

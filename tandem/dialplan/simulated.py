@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from math import inf
 from typing import Any, Final
 
 from tandem.dialplan import simulatedforks
@@ -15,6 +16,7 @@ from tandem.dialplan.world import (
     Contact,
     Dial,
     DialplanError,
+    DialStatus,
     Ended,
     HttpAnswer,
     HttpQuestion,
@@ -34,8 +36,8 @@ class Step:
     at: float
     """Seconds from the beginning of the call."""
     what: str
-    """`dial`, `leg`, `outcome`, `answered`, `respond`, `log`, `callback`, `wait`, `web`, `enum`,
-    `email`, `write`, `delete`, `signal`, `sleep`, `gone`."""
+    """`dial`, `leg`, `outcome`, `answered`, `transfer`, `hang_up`, `respond`, `log`, `callback`,
+    `wait`, `web`, `enum`, `email`, `write`, `delete`, `signal`, `sleep`, `gone`."""
     text: str
     """For people."""
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -53,6 +55,8 @@ class SimulatedWorld:
         self._scene = scene
         self._call = call
         self._values = dict(scene.values)
+        self._until = scene.caller_waits
+        """When the caller hangs up, or the answered call has lasted long enough."""
 
     def note(self, what: str, text: str, /, **data: Any) -> None:
         """Add a step at this time."""
@@ -63,10 +67,11 @@ class SimulatedWorld:
             self.steps.append(Step(round(at, 3), what, text, data))
 
     def _pass(self, seconds: float) -> None:
-        """Time goes by, and the caller may have enough."""
-        if self.seconds + seconds >= self._scene.caller_waits:
-            self.seconds = max(self.seconds, self._scene.caller_waits)
-            self.note("gone", "the caller hangs up")
+        """Time goes by, and the call may be over before."""
+        if self.seconds + seconds >= self._until:
+            self.seconds = max(self.seconds, self._until)
+            over = "the longest duration is over" if self.answered_by else "the caller hangs up"
+            self.note("gone", over)
             raise Ended
         self.seconds += seconds
 
@@ -75,18 +80,39 @@ class SimulatedWorld:
     async def dial(self, dial: Dial) -> Outcome:
         """See `World`."""
         self.note("dial", f"dial {dial.text}", **_settings(dial))
+        outcome = self._ring(dial)
+        if outcome.status is DialStatus.ANSWERED and not dial.stay:
+            raise Ended
+        return outcome
+
+    async def transfer(self, dial: Dial) -> Outcome:
+        """See `World`."""
+        text = f"ring {dial.text} in place of {self.answered_by}"
+        self.note("transfer", text, **_settings(dial))
+        outcome = self._ring(dial)
+        if outcome.status is DialStatus.ANSWERED:
+            raise Ended
+        return outcome
+
+    async def hang_up(self) -> None:
+        """See `World`."""
+        self.note("hang_up", "hang up")
+        raise Ended
+
+    def _ring(self, dial: Dial) -> Outcome:
         began = self.seconds
         rung = simulatedforks.ring(dial, self._call, self._scene)
         for leg in sorted(rung.legs, key=lambda leg: leg.began):
             data = {"target": leg.target, "status": leg.status, "assumed": leg.assumed}
             data |= {"uri": leg.uri, "way": leg.way, "ended": round(began + leg.ended, 3)}
-            if began + leg.began < self._scene.caller_waits:
+            if began + leg.began < self._until:
                 self._note_at(began + leg.began, "leg", f"ring {leg.target}: {leg.says}", data)
         self._pass(rung.seconds)
         if rung.answered_by:
             self.answered_by = rung.answered_by
             self.note("answered", f"answered by {rung.answered_by}", max_seconds=rung.max_seconds)
-            raise Ended
+            self._until = self.seconds + (rung.max_seconds or inf)
+            return Outcome(DialStatus.ANSWERED, 200, "OK")
         outcome = rung.outcome
         said = f"{outcome.status}: {outcome.sip_status} {outcome.reason}"
         self.note("outcome", said, status=outcome.sip_status, reason=outcome.reason)
@@ -227,6 +253,8 @@ def _settings(dial: Dial) -> dict[str, Any]:
     found: dict[str, Any] = {"string": dial.text}
     if dial.ring_seconds:
         found["ring_seconds"] = dial.ring_seconds
+    if dial.stay:
+        found["stay"] = True
     if dial.max_seconds:
         found["max_seconds"] = dial.max_seconds
     sender = {"name": dial.from_name, "user": dial.from_user, "host": dial.from_host}

@@ -111,12 +111,28 @@ class Sys:
     """What came of each leg of the last dial."""
 
     def dial(
-        self, destination: str, ring_seconds: float = 0, max_seconds: int = 0, failover: str = ""
-    ) -> Literal["no_answer", "failed", "error"]:
+        self,
+        destination: str,
+        ring_seconds: float = 0,
+        max_seconds: int = 0,
+        failover: str = "",
+        stay: bool = False,
+    ) -> Literal["answered", "no_answer", "failed", "error"]:
         """Ring a dial string. An answer ends the script; else it says what came of it: nobody
         answered in time, every leg was refused, or the string makes no sense. `ring_seconds` is
         the longest ring of each attempt (at most 180), `max_seconds` the longest duration of the
-        answered call, `failover` after which failures the attempt behind `|` is made."""
+        answered call, `failover` after which failures the attempt behind `|` is made. With `stay`
+        the script goes on after an answer (`answered`), until the call ends."""
+
+    def transfer(
+        self, destination: str, ring_seconds: float = 0, max_seconds: int = 0, failover: str = ""
+    ) -> Literal["no_answer", "failed", "error"]:
+        """Ring a dial string for the caller, who talks to who answered a dial with `stay`. Who
+        answers now takes that one's place, and the script ends; until then, and if nobody does,
+        the call is as it was. At most 20 of a run."""
+
+    def hang_up(self) -> None:
+        """End a call that was answered by a dial with `stay`, and the script."""
 
     def respond(self, status: int, reason: str = "", headers: dict[str, str] | None = None) -> None:
         """Answer the caller: 101 to 199 is progress, 300 to 699 ends the call and the script. A

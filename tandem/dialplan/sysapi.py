@@ -22,6 +22,7 @@ from tandem.dialplan.world import (
     Contact,
     Dial,
     DialplanError,
+    DialStatus,
     Incoming,
     LegResult,
     Outcome,
@@ -36,6 +37,8 @@ MAX_LOG: Final = 1_024
 """Characters of one line; more is cut off."""
 MAX_LOGS: Final = 200
 """Lines of one run; what comes after is dropped, and that is said once."""
+MAX_TRANSFERS: Final = 20
+"""Transfers that a run begins: each is a call with a record."""
 MAX_CALLBACKS: Final = 3
 MAX_CALLBACK_DELAY: Final = 15
 MAX_CALLBACK_SECONDS: Final = 60
@@ -52,15 +55,18 @@ CONSTANT: Final = ATTRIBUTES - {"last_status", "last_reason", "last_legs"}
 """What of it stays the same during a run."""
 
 METHODS: Final = frozenset({
-    "dial", "respond", "log", "callback", "provider_callback", "wait_for_callback",
+    "dial", "transfer", "hang_up", "respond", "log",
+    "callback", "provider_callback", "wait_for_callback", "wait_for_signal",
     "is_available", "account_exists", "bindings", "is_mine", "canonical_domain",
     "set_from", "clear_from", "set_header", "remove_header", "clear_headers", "custom_headers",
     "set_body", "clear_body", "enum", "web_get", "web_post", "email",
-    "read", "write", "delete", "keys", "current_calls", "now", "e164", "wait_for_signal",
+    "read", "write", "delete", "keys", "current_calls", "now", "e164",
 })  # fmt: skip
 """What a script may call."""
 
-WAITING: Final = frozenset({"dial", "provider_callback", "wait_for_callback", "wait_for_signal"})
+WAITING: Final = frozenset({
+    "dial", "transfer", "provider_callback", "wait_for_callback", "wait_for_signal",
+})  # fmt: skip
 """Methods whose time does not count as the script's."""
 
 REQUEST: Final = (
@@ -83,7 +89,9 @@ class Sys(Outside):
         self.req = req
         self._set = Dial("")
         self._last: Outcome | None = None
-        self._logs = self._callbacks = 0
+        self._logs = self._callbacks = self._transfers = 0
+        self._up = False
+        """Whether somebody has answered, and the script goes on beside the call."""
 
     # -- what is known -------------------------------------------------------------------------
 
@@ -135,23 +143,61 @@ class Sys(Outside):
     # -- the call ------------------------------------------------------------------------------
 
     async def dial(
+        self,
+        destination: str,
+        ring_seconds: float = 0,
+        max_seconds: int = 0,
+        failover: str = "",
+        stay: bool = False,
+    ) -> str:
+        """Ring; an answer ends the script, unless it stays beside the call."""
+        self._waits("to be dialled for: use sys.transfer")
+        dial = self._dial(destination, ring_seconds, max_seconds, failover)
+        self._last = await self.world.dial(replace(dial, stay=checks.flag(stay, "stay")))
+        self._up = self._last.status is DialStatus.ANSWERED
+        return self._last.status.value
+
+    async def transfer(
         self, destination: str, ring_seconds: float = 0, max_seconds: int = 0, failover: str = ""
     ) -> str:
-        """Ring; an answer ends the script."""
-        dial = replace(
+        """Ring somebody in place of who answered; an answer ends the script."""
+        self._talks("be transferred: dial with stay=True first")
+        dial = self._dial(destination, ring_seconds, max_seconds, failover)
+        self._transfers = count(self._transfers, MAX_TRANSFERS, "transfers")
+        self._last = await self.world.transfer(dial)
+        return self._last.status.value
+
+    async def hang_up(self) -> None:
+        """End the answered call, and the script."""
+        self._talks("be hung up on: use sys.respond")
+        await self.world.hang_up()
+
+    def _dial(
+        self, destination: object, ring_seconds: object, max_seconds: object, failover: object
+    ) -> Dial:
+        return replace(
             self._set,
             text=checks.line(destination, "the dial string", MAX_DIAL_STRING, least=1),
             ring_seconds=checks.number(ring_seconds, "ring_seconds", 0, MAX_RING_SECONDS),
             max_seconds=checks.whole(max_seconds, "max_seconds", 0, MAX_CALL_SECONDS),
             failover=checks.line(failover, "failover", 256),
         )
-        self._last = await self.world.dial(dial)
-        return self._last.status.value
+
+    def _waits(self, what: str) -> None:
+        """Raises DialplanError once the caller has somebody to talk to."""
+        if self._up:
+            raise DialplanError(f"the caller talks already, and does not wait {what}")
+
+    def _talks(self, what: str) -> None:
+        """Raises DialplanError until then."""
+        if not self._up:
+            raise DialplanError(f"nobody has answered yet who could {what}")
 
     async def respond(
         self, status: int, reason: str = "", headers: Mapping[str, str] | None = None
     ) -> None:
         """Answer the caller; 300 and above ends the script."""
+        self._waits("for an answer: use sys.hang_up")
         code = checks.whole(status, "the status", 101, 699)
         if 200 <= code <= 299:
             raise DialplanError("a 2xx answer is for who is called, not for a dialplan")
@@ -202,6 +248,7 @@ class Sys(Outside):
         return await self._wait(wish)
 
     async def _wait(self, wish: CallbackWish) -> str:
+        self._waits("for a callback")
         self.count_question()
         return (await self.world.wait_for_callback(wish)).reason or "no callback"
 

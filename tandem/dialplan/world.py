@@ -22,7 +22,8 @@ class Ended(Exception):
 
 
 class DialStatus(StrEnum):
-    """What came of dialling (ORIGINAL §3). An answer ends the script, so it sees the others."""
+    """What came of dialling (ORIGINAL §3). An answer ends the script, which so sees the others,
+    unless it stays."""
 
     ANSWERED = "answered"
     NO_ANSWER = "no_answer"
@@ -81,6 +82,8 @@ class Dial:
     failover: str = ""
     """After which failures the attempt behind a plain `|` is tried (`failover.Policy`); "": all
     but 486 and 6xx."""
+    stay: bool = False
+    """Whether the script goes on beside the answered call."""
     asterisk_form: bool = False
     """Whether `user,password,destination` is understood (line dialplans)."""
 
@@ -186,7 +189,15 @@ class World(Protocol):
     """What a script can do. `customer` is who it belongs to: all look-ups are his."""
 
     async def dial(self, dial: Dial) -> Outcome:
-        """Ring; an answer raises Ended. Raises DialplanError for a bad dial string."""
+        """Ring; an answer raises Ended, unless `dial.stay`: then the end of the call does, in
+        whatever the script waits for by then. Raises DialplanError for a bad dial string."""
+
+    async def transfer(self, dial: Dial) -> Outcome:
+        """Have somebody take the place of who answered a dial with `stay`, who stays until then; an
+        answer raises Ended. Raises DialplanError if it can't begin."""
+
+    async def hang_up(self) -> None:
+        """End the call that was answered: raises Ended."""
 
     async def respond(self, status: int, reason: str, headers: Sequence[tuple[str, str]]) -> None:
         """Send a provisional answer; a final one (300 and above) raises Ended."""

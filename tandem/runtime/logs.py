@@ -19,6 +19,8 @@ _SECRETS: Final = (
 )
 CHATTY: Final = ("alembic", "uvicorn", "aiosqlite")
 """What others log at `info` that nobody who runs a switch asked for."""
+INDISCREET: Final = ("httpx", "httpcore")
+"""What logs whole URLs and headers: those that dialplans ask for hold secrets of customers."""
 LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -53,6 +55,5 @@ def set_up(level: str = "info", stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    if level == "info":
-        for name in CHATTY:
-            logging.getLogger(name).setLevel(logging.WARNING)
+    for name in (*INDISCREET, *(CHATTY if level == "info" else ())):
+        logging.getLogger(name).setLevel(logging.WARNING)

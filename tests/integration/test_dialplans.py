@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,65 +11,12 @@ import pytest_asyncio
 
 from tests.support.googlevoice import EMAIL, GoogleVoice
 from tests.support.googlevoice import PASSWORD as PASSWORD_THERE
+from tests.support.office import PASSWORD, Office, busy, picking_up, ringing
 from tests.support.sipp import SippPhone
 from tests.support.switch import DOMAIN, Switch
-from tests.support.udpagent import UdpAgent, UdpCall
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-PASSWORD = "secret1"
-
-
-class Office:
-    """Phones and dialplans of one customer, and a provider that is an agent."""
-
-    def __init__(self, switch: Switch, folder: Path) -> None:
-        self.switch = switch
-        self.folder = folder
-        self.agents: dict[str, UdpAgent] = {}
-        self.number = 0
-
-    async def phone(self, name: str, on_invite: Callable[[UdpCall], None]) -> UdpAgent:
-        """A registered phone that does this with each call."""
-        if name in self.agents:
-            self.agents[name].on_invite = on_invite
-            self.agents[name].calls.clear()
-            return self.agents[name]
-        await self.switch.api.add_account(name, PASSWORD)
-        agent = self.agents[name] = await UdpAgent.open(name, on_invite)
-        await agent.register(self.switch.address("udp"), name, PASSWORD, DOMAIN)
-        return agent
-
-    async def gateway(self, name: str, on_invite: Callable[[UdpCall], None]) -> UdpAgent:
-        """A provider."""
-        agent = self.agents[name] = await UdpAgent.open(name, on_invite)
-        body = {"name": name, "server": f"sip:{agent.address}", "username": "joe", "password": "x"}
-        (await self.switch.api.client.post("/api/v1/providers", json=body)).raise_for_status()
-        return agent
-
-    async def dialplan(self, source: str) -> str:
-        """Save one under a name of its own."""
-        self.number += 1
-        name = f"plan{self.number}"
-        answer = await self.save(name, source)
-        answer.raise_for_status()
-        return name
-
-    async def save(self, name: str, source: str) -> Any:
-        """What the API says to it."""
-        body = {"name": name, "language": "python", "source": source}
-        return await self.switch.api.client.post("/api/v1/dialplans", json=body)
-
-    async def caller(self, source: str) -> SippPhone:
-        """An account whose calls run this."""
-        name = f"caller{self.number + 1}"
-        await self.switch.api.add_account(name, PASSWORD, out_dialplan=await self.dialplan(source))
-        return SippPhone(self.folder, name, PASSWORD, self.switch.address("udp"))
-
-    async def close(self) -> None:
-        for agent in self.agents.values():
-            agent.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -77,19 +24,6 @@ async def office(switch: Switch, tmp_path_factory: pytest.TempPathFactory) -> As
     made = Office(switch, tmp_path_factory.mktemp("office"))
     yield made
     await made.close()
-
-
-def busy(call: UdpCall) -> None:
-    call.refuse(486)
-
-
-def ringing(call: UdpCall) -> None:
-    call.ring()
-
-
-def picking_up(call: UdpCall) -> None:
-    call.ring()
-    call.accept()
 
 
 async def types(switch: Switch, record: dict[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.integration.test_dialplans import Office, busy, picking_up
+from tests.support.office import Office, busy, picking_up
 from tests.support.switch import Switch
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

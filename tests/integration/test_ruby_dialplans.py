@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_dialplans import PASSWORD, Office, busy, picking_up
 from tests.integration.test_dialplans import office as office
+from tests.support.office import PASSWORD, Office, busy, picking_up
 from tests.support.ruby import require_ruby
 from tests.support.sipp import SippPhone
 from tests.support.switch import Switch

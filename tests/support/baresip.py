@@ -179,6 +179,10 @@ class Baresip:
         """Take it back."""
         await self._command("resume")
 
+    async def transfer(self, user: str) -> None:
+        """Refer the other end to somebody in the domain."""
+        await self._command("transfer", f"sip:{user}@{DOMAIN}")
+
     # -- what it tells -------------------------------------------------------------------------
 
     async def event(self, type_: str, seconds: float = PATIENCE_SECONDS) -> Event:

@@ -35,6 +35,8 @@ class NotingWorld:
         self.outcomes = list(outcomes)
         self.gate: asyncio.Event | None = None
         self.dials: list[Dial] = []
+        self.transfers: list[Dial] = []
+        self.hung_up = False
         self.dialled = asyncio.Event()
         self.responses: list[tuple[int, str, tuple[tuple[str, str], ...]]] = []
         self.logs: list[str] = []
@@ -55,10 +57,21 @@ class NotingWorld:
         self.dialling(dial)
         if self.gate is not None:
             await self.gate.wait()
+        return await self._outcome()
+
+    async def _outcome(self) -> Outcome:
         outcome = self.outcomes.pop(0) if self.outcomes else FAILED
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
+
+    async def transfer(self, dial: Dial) -> Outcome:
+        self.transfers.append(dial)
+        return await self._outcome()
+
+    async def hang_up(self) -> None:
+        self.hung_up = True
+        raise Ended
 
     async def respond(self, status: int, reason: str, headers: Sequence[tuple[str, str]]) -> None:
         self.responses.append((status, reason, tuple(headers)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 from services.appserver.dialplans import Parts
 from services.appserver.domain.callbacks import Trigger
@@ -85,7 +85,7 @@ class Tower:
         self.bob = Phone(self.site, "bob", host="203.0.113.8")
         self.sent: list[Any] = []
 
-    async def __aenter__(self) -> Tower:
+    async def __aenter__(self) -> Self:
         await self.site.__aenter__()
         await self.bob.registered()
         await self.alice.registered()

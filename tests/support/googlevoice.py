@@ -30,6 +30,8 @@ class GoogleVoice:
     connected: list[dict[str, str]] = field(default_factory=list)
     """The fields of each call that was asked for."""
     calls_back: bool = True
+    call_id: Callable[[], str] = lambda: ""
+    """That of each call; as it comes, if empty."""
     _galx: str = ""
     _session: str = ""
     _token: str = ""
@@ -52,6 +54,11 @@ class GoogleVoice:
     def url(self) -> str:
         """The server's address, as the provider's form has it."""
         return f"http://{HOST}:{self._server.sockets[0].getsockname()[1]}"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What nobody may be told: the password, and what the log-in gave."""
+        return tuple(s for s in (PASSWORD, self._galx, self._session, self._token) if s)
 
     @property
     def calls(self) -> list[UdpCall]:
@@ -100,5 +107,5 @@ class GoogleVoice:
             return 500, [], '{"ok":false}'
         self.connected.append(given)
         if self.calls_back:
-            self.agent.invite(self.through(), self.to, user=NUMBER)
+            self.agent.invite(self.through(), self.to, user=NUMBER, call_id=self.call_id())
         return 200, [], '{"ok":true,"data":{"code":0}}'

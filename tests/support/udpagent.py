@@ -78,11 +78,16 @@ class UdpCall:
         """A final answer to an INVITE that came, other than 200."""
         self._answer(status, b"")
 
-    def _answer(self, status: int, body: bytes) -> None:
+    def redirect(self, *uris: str, status: int = 302) -> None:
+        """Say that others are to be called."""
+        self._answer(status, b"", tuple(f"Contact: <{uri}>" for uri in uris))
+
+    def _answer(self, status: int, body: bytes, contacts: tuple[str, ...] = ()) -> None:
         tx = self.server
         assert tx is not None
         tx.tag = tx.tag or secrets.token_hex(4)
-        lines = [*record_routes(tx.request), self.agent.contact, *((SDP,) if body else ())]
+        contacts = contacts or (self.agent.contact,)
+        lines = [*record_routes(tx.request), *contacts, *((SDP,) if body else ())]
         if status == 200 and self.dialog is None:
             self.dialog = Dialog.from_request(tx.request, tx.tag)
         answer = response_to(tx.request, status, tag=tx.tag, headers=lines, body=body)

@@ -23,6 +23,11 @@ class Domains:
         self._local: dict[tuple[str, int | None], str] = {}
         self.load(())
 
+    def listen_at(self, hosts: Iterable[str]) -> None:
+        """Our own addresses, now that their ports are known."""
+        self._hosts = [_split(host) for host in hosts]
+        self._place()
+
     def load(self, domains: Iterable[Domain]) -> None:
         """Take over what provisioning says, the default domain first."""
         names: dict[str, str] = {}
@@ -35,6 +40,10 @@ class Domains:
         default = next(iter(names.values()), None)
         if default:
             names.setdefault(LOCAL, default)
+        self._place()
+
+    def _place(self) -> None:
+        default = self.default
         self._local = dict.fromkeys(self._hosts, default) if default else {}
 
     @property

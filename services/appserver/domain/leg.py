@@ -7,16 +7,23 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
+from services.appserver.domain.headers import has_offer, retagged
 from services.appserver.domain.mangle import public
 from services.appserver.domain.plan import Transfer
+from tandem.sip.address import Address
 from tandem.sip.dialog import Dialog
 from tandem.sip.digest_client import DigestClient
-from tandem.sip.message import Request
+from tandem.sip.errors import BadMessage
+from tandem.sip.message import Message, Request
 from tandem.sip.transaction import Hop, hop
 
 OUR_ROUTES: Final = 2
 """Record-Routes that our proxy puts on every dialog: its internal side (the flow's token is the
 user part) and its public side."""
+
+MAX_SDP: Final = 4_096
+"""Bytes of a session description that is kept; phones send 300 to 600, browsers up to this. Of a
+longer one nothing is known, and who is to be joined to that end gets no offer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,8 @@ class Leg:
     sdp_host: str = ""
     """What private addresses in its end's session descriptions are replaced by; empty: they pass
     as they are."""
+    sdp: bytes = field(default=b"", repr=False)
+    """What its end last said of its media. Empty: not known."""
     digest: DigestClient | None = field(default=None, repr=False, compare=False)
     """Answers its challenges. It knows a password, and so does not travel with the value."""
 
@@ -104,6 +113,20 @@ class Leg:
         """What its end says, as the other end is to hear it."""
         return public(body, self.sdp_host) if body and self.sdp_host else body
 
+    @property
+    def far_end(self) -> str:
+        """Who its end is, as an address without tag: what it calls itself, or was called by."""
+        try:
+            Address.parse(self.dialog.remote)
+            return retagged(self.dialog.remote, "")
+        except BadMessage:
+            return f"<{self.dialog.remote_target}>"
+
+    def note(self, message: Message) -> None:
+        """Keep what its end says of its media in this message, if it does."""
+        if has_offer(message):
+            self.sdp = message.body if len(message.body) <= MAX_SDP else b""
+
     def to_dict(self) -> dict[str, Any]:
         """JSON types only."""
         return {
@@ -117,6 +140,7 @@ class Leg:
             "transfer": self.transfer.value,
             "provider": self.provider,
             "sdp_host": self.sdp_host,
+            "sdp": self.sdp.decode("latin-1"),
         }
 
     @classmethod
@@ -124,4 +148,5 @@ class Leg:
         """The inverse of `to_dict`; what an older version did not know has its default."""
         values = data | {"dialog": Dialog.from_dict(data["dialog"])}
         values["transfer"] = Transfer(data.get("transfer", Transfer.PASS))
+        values["sdp"] = data.get("sdp", "").encode("latin-1")
         return cls(**values)

@@ -65,6 +65,11 @@ class Transfer(StrEnum):
     BOTH = "b"
     """As SERVE: the original's older letter."""
 
+    @property
+    def ours(self) -> bool:
+        """Whether the switch does what at least one end asks for."""
+        return self is not Transfer.REFUSE and self is not Transfer.PASS
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:

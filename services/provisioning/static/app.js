@@ -15,10 +15,12 @@ import { closeProvider, refreshProviders, saveProvider, watchProviderControls } 
 const REFRESH_MS = 15000; // what no event tells of: accounts that another page changed
 const SETTLE_MS = 300; // one refresh for a burst of events
 const SECOND_LOOK_MS = 1500; // the list of registrations is about a second behind their events
+const PROVIDERS_LOOK_MS = 4000; // how registrations at providers stand is told every two seconds
 
 let refreshTimer = null;
 let settleTimer = null;
 let secondLookTimer = null;
+let providersLookTimer = null;
 
 async function refreshAll() {
   await Promise.all([
@@ -36,13 +38,17 @@ async function refreshQuietly() {
   }
 }
 
-function refreshSoon() {
+function refreshSoon(event) {
   settleTimer ??= setTimeout(() => {
     settleTimer = null;
     refreshQuietly();
   }, SETTLE_MS);
   clearTimeout(secondLookTimer);
   secondLookTimer = setTimeout(refreshQuietly, SECOND_LOOK_MS);
+  if (event && event.type.startsWith("provider.")) {
+    clearTimeout(providersLookTimer);
+    providersLookTimer = setTimeout(refreshQuietly, PROVIDERS_LOOK_MS);
+  }
 }
 
 function show(loggedIn) {
@@ -67,6 +73,7 @@ function signOut(text) {
   stopEvents();
   clearInterval(refreshTimer);
   clearTimeout(secondLookTimer);
+  clearTimeout(providersLookTimer);
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   for (const table of document.querySelectorAll("#console table")) {
     table.tBodies[0].replaceChildren();

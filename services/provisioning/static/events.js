@@ -81,9 +81,9 @@ async function keepFollowing(filter, mine, news) {
   let retry = FIRST_RETRY_MS;
   while (stream === mine) {
     try {
-      await follow(filter, mine, () => {
+      await follow(filter, mine, (event) => {
         retry = FIRST_RETRY_MS;
-        news();
+        news(event);
       });
     } catch (error) {
       if (stream !== mine || error.status === 401) return;

@@ -39,8 +39,8 @@ function stateCell(provider, binding) {
   if (binding.state === "registered") {
     return el("td", `registered until ${clock(binding.expires_at)}`, "good");
   }
-  const why = [binding.state, binding.status || "", binding.reason].filter(Boolean).join(" ");
-  return el("td", why, binding.reason ? "bad" : "");
+  const told = binding.reason || binding.status || ""; // the reason begins with the status
+  return el("td", told ? `${binding.state}: ${told}` : binding.state, binding.reason ? "bad" : "");
 }
 
 const pathOf = (provider) => `/providers/${encodeURIComponent(provider.id)}`;

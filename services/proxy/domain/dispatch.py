@@ -77,15 +77,25 @@ class Dispatch:
         return chain(self._old_sent, self._sent)
 
     def call(
-        self, method: bytes, branch: bytes, call_id: bytes, uri: bytes, data: bytes, peer: Peer
+        self,
+        method: bytes,
+        branch: bytes,
+        call_id: bytes,
+        uri: bytes,
+        data: bytes,
+        peer: Peer,
+        replaced: bytes = b"",
     ) -> str | None:
         """The appserver for an INVITE, ACK or CANCEL that names none; None while there is none.
-        `branch` is what follows the magic cookie."""
+        `branch` is what follows the magic cookie; `replaced` the Call-ID in Replaces."""
         appserver = self._known(method, branch, uri, data) if self._looking else None
         if appserver is None:
             if not self._table:
                 return None
-            appserver = self._table[zlib.crc32(call_id) % BUCKETS]
+            appserver = self._table[zlib.crc32(replaced or call_id) % BUCKETS]
+            if replaced:  # its ACK and CANCEL don't say so
+                self._moved[branch] = appserver
+                self._look()
         if method == self._kept_method:
             kept = data if len(data) <= WHOLE else _header(data)
             self._sent.append((branch, appserver, kept, peer))

@@ -32,7 +32,8 @@ _START_RE: Final = re.compile(
 # What the general way must look at, in any spelling: folded lines need no look, for none of
 # the values that are read here can be continued unnoticed.
 _SPECIAL_RE: Final = re.compile(
-    rb"\r\n[RrPp](?:[Oo][Uu][Tt][Ee]|[Rr][Oo][Xx][Yy]-[Rr][Ee][Qq][Uu][Ii][Rr][Ee])[ \t]*:"
+    rb"\r\n[RrPp](?:[Oo][Uu][Tt][Ee]|[Rr][Oo][Xx][Yy]-[Rr][Ee][Qq][Uu][Ii][Rr][Ee]"
+    rb"|[Ee][Pp][Ll][Aa][Cc][Ee][Ss])[ \t]*:"
 )
 _VERSION_LENGTH: Final = len(b" SIP/2.0\r\n")
 _OWN_BRANCH: Final = MARK[7:]

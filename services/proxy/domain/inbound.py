@@ -130,12 +130,14 @@ class Inbound:
         peer: Peer,
     ) -> str | None:
         """(1) The owner that our Route names, while it lives; (2) who got this INVITE before, or
-        waits for it (DESIGN §5); (3) the Call-ID's."""
+        waits for it (DESIGN §5); (3) the Call-ID's, of the call that it replaces if it does: who
+        made that sent an INVITE with it, too, and only its appserver knows its other end."""
         call_id = head.value("call-id") or b""
         if routes.owner is not None:
             return self._appservers.prefer(routes.owner, call_id)
         if method in CALL_METHODS:
-            return self._dispatch.call(method, tail, call_id, uri, head.data, peer)
+            replaced = _replaced(head) if method == b"INVITE" else b""
+            return self._dispatch.call(method, tail, call_id, uri, head.data, peer, replaced)
         return self._appservers.pick(call_id)
 
     def _via_line(self, head: Head, via: TopVia, uri: bytes, tail: bytes, peer: Peer) -> bytes:
@@ -179,6 +181,11 @@ def _number(value: bytes) -> int | None:
 
 def _text(value: bytes) -> str:
     return " ".join(value.decode("utf-8", "replace").split())
+
+
+def _replaced(head: Head) -> bytes:
+    """The Call-ID in Replaces (RFC 3891 §6.1), empty without one."""
+    return (head.value("replaces") or b"").partition(b";")[0].strip()
 
 
 CAPABILITIES: Final = (

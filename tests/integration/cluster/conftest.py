@@ -19,7 +19,8 @@ from tests.support.cluster import Cluster
 async def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
     """Two of everything, on TLS too, started once; use `cluster`."""
     made = make_certificate(tmp_path_factory.mktemp("tls"), "127.0.0.1")
-    shared = Cluster(tls=(made.certificate, made.key))
+    env = {"appserver": {"TANDEM_TRIGGER_PRIVATE": "1"}}  # providers of tests are on this machine
+    shared = Cluster(tls=(made.certificate, made.key), env=env)
     try:
         await shared.start()
         yield shared

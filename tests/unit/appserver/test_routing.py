@@ -263,6 +263,17 @@ def test_without_any_domain_nothing_is_ours() -> None:
     assert Domains((), ["192.0.2.1"]).serviced("192.0.2.1") is None
 
 
+def test_another_program_of_the_same_machine_is_not_ours() -> None:
+    domains = Domains(["example.com"], ["192.0.2.1"])
+    assert domains.serviced("192.0.2.1", 5070) == "example.com"
+    domains.listen_at(["192.0.2.1:5060", "192.0.2.1:5061"])
+    assert domains.serviced("192.0.2.1", 5070) is None
+    assert domains.serviced("192.0.2.1", 5061) == "example.com"
+    assert domains.serviced("192.0.2.1") == "example.com"
+    domains.load([Domain("other.example")])
+    assert domains.serviced("192.0.2.1", 5060) == "other.example"
+
+
 async def test_a_twin_of_a_request_by_another_branch_is_482(site: Site) -> None:
     await Phone(site, "bob").registered()
     phone = Phone(site)

@@ -412,3 +412,19 @@ async def test_a_script_that_waits_for_a_call_has_its_time_afterwards(ruby: Ruby
     caught = await fault(ruby, source, world=world, limits=Limits(wall_seconds=10))
     assert world.logs == ["after"]
     assert (caught.limit, caught.problem.line) == ("time", 3)
+
+
+async def test_a_script_stays_beside_its_call_and_transfers_it(ruby: RubyRunner) -> None:
+    world = NotingWorld(Outcome(DialStatus.ANSWERED, 200, "OK"))
+    world.values["signal:menu"] = "1234"
+    await run_ruby(
+        ruby,
+        "if sys.Dial('ivr@company', 20, stay: true) == 'Answered'\n"
+        "  number = sys.wait_for_signal('menu', 60)\n"
+        '  sys.Log(sys.transfer("#{number}@prov", 30))\n'
+        "  sys.hang_up\n"
+        "end\n",
+        world,
+    )
+    assert [dial.text for dial in world.transfers] == ["1234@prov"]
+    assert (world.logs, world.hung_up) == (["Failed", "(ended)"], True)

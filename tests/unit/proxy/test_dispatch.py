@@ -201,3 +201,16 @@ def test_the_caller_is_from_or_else_who_is_asserted() -> None:
     assert went(b"From: <sip:anonymous@anonymous.invalid>;tag=1", asserted) == TWO
     assert went(b"From: <sip:p.example>;tag=1", asserted) == TWO
     assert went(b"From: <sip:alice@p.example>;tag=1", asserted) == ONE
+
+
+def test_who_replaces_a_call_gets_to_where_that_is() -> None:
+    """Its other end is known there alone; what belongs to the same transaction follows."""
+    world = World((ONE, TWO, THREE))
+    for n in NUMBERS:
+        there = way(world, message(n))
+        call_id = b"c%d@" % n + message(n).partition(b"c%d@" % n)[2].partition(b"\r\n")[0]
+        line = b"\r\nrePLaces: " + call_id + b";to-tag=1;from-tag=2\r\nMax-Forwards:"
+        replacing = message(n + 1000).replace(b"\r\nMax-Forwards:", line)
+        assert way(world, replacing) == way(world, replacing) == there
+        for method in ("CANCEL", "ACK"):
+            assert way(world, message(n + 1000, method)) == there

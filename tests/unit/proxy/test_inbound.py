@@ -43,6 +43,7 @@ def test_the_fast_path_writes_what_the_general_way_writes(method: str, via: str)
     [
         request(headers=("ROUTE: <sip:198.51.100.1;lr>",)),
         request(headers=("Proxy-Require : foo",)),
+        request(headers=("replaces: a;to-tag=1;from-tag=2",)),
         request(via="SIP/2.0/UDP a;branch=z9hG4bKabc;rport, SIP/2.0/UDP b;branch=z9hG4bKd"),
         request(via="SIP/2.0/UDP a;branch=z9hG4bKabc;rport\r\n ;more"),
         request(via="SIP/2.0/UDP 192.168.1.2;branch=z9hG4bKabc"),

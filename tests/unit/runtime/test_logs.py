@@ -52,3 +52,18 @@ def test_secrets_are_blotted_out(stream: io.StringIO, text: str) -> None:
     logging.getLogger("x").info("%s", text)
     assert "s3cret" not in stream.getvalue()
     assert "***" in stream.getvalue()
+
+
+@pytest.mark.parametrize("level", ["info", "debug"])
+def test_addresses_that_customers_ask_for_are_nobodys_business(level: str) -> None:
+    stream = io.StringIO()
+    root = logging.getLogger()
+    handlers, before = root.handlers[:], root.level
+    try:
+        logs.set_up(level, stream)
+        logging.getLogger("httpx").info("HTTP Request: GET http://192.0.2.1/call?pin=1234")
+        logging.getLogger("httpcore.http11").debug("request headers: X-Key: 1234")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(before)
+    assert stream.getvalue() == ""

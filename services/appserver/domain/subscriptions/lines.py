@@ -22,10 +22,15 @@ from tandem.bus.events import (
     LegFailed,
 )
 from tandem.bus.lines import Line
+from tandem.bus.transfer_events import TransferStarted
 
 TRYING: Final = "trying"
 EARLY: Final = "early"
 CONFIRMED: Final = "confirmed"
+
+STAYS: Final = -1
+"""The number of who stays when a call is transferred, in the new one; -2 of the second of two who
+are joined."""
 
 Contact = tuple[str, str]
 """The URI of a binding, and where it was received from: a leg's target and next hop."""
@@ -39,6 +44,12 @@ class _Leg:
         self.state = TRYING
         self.account = ""
         """Whom it rings, if that is one who is wanted; lower case."""
+
+    def stays(self, account: str) -> _Leg:
+        """The same in the call that a transfer takes it to, where it is answered already."""
+        leg = _Leg(self.contact)
+        leg.state, leg.account = CONFIRMED, account
+        return leg
 
 
 class _Call:
@@ -134,8 +145,9 @@ class CallLines:
         if outgoing:
             state, remote = call.state, call.destination
         else:
-            states = [leg.state for leg in call.legs.values() if leg.account == name]
-            state, remote = max(states, key=_RANK.__getitem__), call.caller
+            found = {n: leg.state for n, leg in call.legs.items() if leg.account == name}
+            state = max(found.values(), key=_RANK.__getitem__)
+            remote = call.destination if STAYS in found else call.caller
         return Line(
             account=wanted.account, call_id=call_id, outgoing=outgoing, state=state, remote=remote
         )
@@ -190,11 +202,30 @@ class CallLines:
             return
         before = call.accounts()
         call.state = CONFIRMED
-        call.legs = {number: leg for number, leg in call.legs.items() if number == event.leg}
+        call.legs = {n: leg for n, leg in call.legs.items() if n == event.leg or n < 0}
         for leg in call.legs.values():
             leg.state = CONFIRMED
         self._leave(call_id, call, before)
         self._tell(call.accounts())
+
+    def _transferred(self, event: TransferStarted, old_id: str) -> None:
+        """An end of one call is to go on in another, and nobody calls there."""
+        old, new = self._calls.get(old_id), self._calls.get(event.new_call_id)
+        if old is None or new is None:
+            return
+        before = new.accounts()
+        new.ours, new.account = False, ""
+        number = STAYS - sum(n < 0 for n in new.legs)
+        if event.leg == 0:  # who was called stays
+            for leg in old.legs.values():
+                new.legs[number] = leg.stays(leg.account)
+        else:
+            new.legs[number] = _Leg(("", "")).stays(
+                self._account_of(old.caller) if old.outgoing else ""
+            )
+        self._leave(event.new_call_id, new, before)
+        for name in new.accounts():
+            self._add(name, event.new_call_id)
 
     def _ended(self, event: CallEnded, call_id: str) -> None:
         call = self._calls.pop(call_id, None)
@@ -252,4 +283,5 @@ _LEARN: Final[dict[type[Event], Any]] = {
     LegFailed: CallLines._leg_failed,
     CallAnswered: CallLines._answered,
     CallEnded: CallLines._ended,
+    TransferStarted: CallLines._transferred,
 }

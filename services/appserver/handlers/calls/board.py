@@ -48,6 +48,7 @@ class Board:
         self.places = host.places or host.next_hops or _nowhere
         self.proxies = host.proxies
         self.loops = host.loops
+        self.refer = host.refer
         self._parties: dict[tuple[str, str], Party] = {}
 
     def publish(self, event: Event) -> None:

@@ -14,13 +14,16 @@ from services.appserver.domain.best_response import Failure, end_reason, passed_
 from services.appserver.domain.call import Call, CallState
 from services.appserver.domain.headers import NONE, own_lines
 from services.appserver.domain.leg import Leg
+from services.appserver.domain.legs import LegRef
 from services.appserver.domain.plan import CallPlan, Fork, Target
 from services.appserver.handlers.calls import dialogs, records, timers
 from services.appserver.handlers.calls.acks import Outgoing, send_ack
 from services.appserver.handlers.calls.board import Board
 from services.appserver.handlers.calls.connect import Connect
 from services.appserver.handlers.calls.dialout import Dialout
-from services.appserver.handlers.calls.ending import end_call, reason_line, send_bye
+from services.appserver.handlers.calls.dual import open_dual
+from services.appserver.handlers.calls.ending import end_call, follow, reason_line, send_bye
+from services.appserver.handlers.calls.goers import goer
 from services.appserver.handlers.calls.limits import (
     OVERLOAD_RETRY_SECONDS,
     CallLimits,
@@ -29,6 +32,7 @@ from services.appserver.handlers.calls.live import LiveCall, Party
 from services.appserver.handlers.calls.meeting import meet
 from services.appserver.handlers.calls.setup import Setup, breadth_of
 from services.appserver.handlers.calls.side import Side
+from services.appserver.handlers.calls.transfer import open_transfer
 from services.appserver.ports import CallHost, Pilot, Waiter
 from tandem.rpc.directory import Account
 from tandem.sip.dialog import Dialog
@@ -39,6 +43,9 @@ from tandem.sip.transaction import ClientTransaction, Hop, ServerTransaction
 
 NOBODY: Final = "sip:callback@anonymous.invalid"
 """Who calls the first end of a call that begins with us, unless its leg says."""
+
+HTTP: Final = "http"
+"""How a transfer was asked for that did not come by SIP."""
 
 REDIRECTS: Final = frozenset({"contact"})
 """What a redirection says itself."""
@@ -170,10 +177,30 @@ class Calls:
             side.refuse(status, reason, headers, end_reason(Failure(status, None)), now)
         return side is not None
 
+    def follow(self, call_id: str, pilot: Pilot) -> bool:
+        """Have a pilot told of the end of the call that is up."""
+        return follow(self._board, call_id, pilot)
+
     def _side(self, call_id: str) -> Side | None:
         """The side that calls, of a call that is not answered yet."""
         call = self._board.calls.get(call_id)
         return call.setup if call is not None else None
+
+    # -- transfers -----------------------------------------------------------------------------
+
+    def transfer(
+        self, leg: LegRef, destination: str, pilot: Pilot, now: float, *, by: str = HTTP
+    ) -> str:
+        """Begin to put somebody else into a leg's place: see `ports.Moves`."""
+        self._now = now
+        who = goer(self._board, leg)
+        return open_transfer(self._board, who, destination, pilot, now, by=by).call.value.id
+
+    def join(self, first: LegRef, second: LegRef, now: float) -> str:
+        """Begin to join the far ends of two legs: see `ports.Moves`."""
+        self._now = now
+        one, other = goer(self._board, first), goer(self._board, second)
+        return open_dual(self._board, one, other, now, by=HTTP).call.value.id
 
     # -- calls that wait for a callback --------------------------------------------------------
 

@@ -109,6 +109,7 @@ class Connect(Dialout):
         if pilot is not None:
             call.waiter = Steered(pilot, call.waiter)
         party.inviting = None
+        party.leg.note(response)
         party.other, caller.other = caller, party
         call.a, call.b = caller, party
         call.value.state = CallState.UP

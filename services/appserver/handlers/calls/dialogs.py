@@ -14,12 +14,12 @@ from zlib import crc32
 
 from services.appserver.domain.call import CallState
 from services.appserver.domain.headers import OF_THE_BODY, passed
-from services.appserver.domain.plan import Transfer
 from services.appserver.domain.session import asked_interval
+from services.appserver.handlers.calls import refer
 from services.appserver.handlers.calls.alone import alone
 from services.appserver.handlers.calls.board import Board
 from services.appserver.handlers.calls.branch import Branch
-from services.appserver.handlers.calls.ending import acknowledged, end_call, reason_line
+from services.appserver.handlers.calls.ending import acknowledged, end_call, left, reason_line
 from services.appserver.handlers.calls.limits import GLARE_RETRY_SECONDS
 from services.appserver.handlers.calls.live import Party
 from services.appserver.handlers.calls.relay import Relay
@@ -52,24 +52,18 @@ def _in_setup(board: Board, party: Party, tx: ServerTransaction, now: float) -> 
 def _leave_setup(party: Party, now: float) -> None:
     """§15: the caller may end an early dialog by BYE; a callee that does has lost its 2xx."""
     setup, inviting = party.call.setup, party.inviting
-    if party.leg.number == 0 and setup is not None:
-        setup.cancelled(now)
-    elif inviting is not None and isinstance(inviting.context, Branch):
+    if inviting is not None and isinstance(inviting.context, Branch):
         inviting.context.abandon(480, now)
+    elif setup is not None:
+        setup.hung_up(party, now)
 
 
 def _while_up(board: Board, party: Party, tx: ServerTransaction, now: float) -> None:
     if tx.request.method == "BYE":
         board.layer.reply(tx, 200, now)
         who = "caller" if party.leg.number == 0 else "callee"
-        end_call(
-            board,
-            party.call,
-            f"{who} hung up",
-            now,
-            by=party,
-            lines=passed(tx.request, without=OF_THE_BODY),
-        )
+        lines = passed(tx.request, without=OF_THE_BODY)
+        left(board, party, f"{who} hung up", now, bye=True, lines=lines)
     else:
         _relay(board, party, tx, now)
 
@@ -97,8 +91,7 @@ def _relay(board: Board, party: Party, tx: ServerTransaction, now: float) -> Non
         return
     if request.method == "INVITE" and not _may_invite(board, party, tx, now):
         return
-    if request.method == "REFER" and _may_not_refer(party):
-        board.layer.reply(tx, 603, now, "Transfers are not allowed")
+    if request.method == "REFER" and refer.taken(board, party, tx, now):
         return
     if request.method == "UPDATE" and too_brief(board, tx, now):
         return
@@ -125,12 +118,6 @@ def _may_invite(board: Board, party: Party, tx: ServerTransaction, now: float) -
     return True
 
 
-def _may_not_refer(party: Party) -> bool:
-    """The option `tr=n` of the leg that was called."""
-    called = party.call.b
-    return called is not None and called.leg.transfer is Transfer.REFUSE
-
-
 def too_brief(board: Board, tx: ServerTransaction, now: float) -> bool:
     """RFC 4028 §8.1: a session interval that is too small is answered 422, with ours."""
     interval = asked_interval(tx.request)
@@ -150,6 +137,7 @@ def on_ack(board: Board, ack: Request, now: float) -> None:
     if invited.request.cseq.number != ack.cseq.number or not party.unacknowledged:
         return  # the late ACK of an earlier INVITE
     board.layer.acknowledged(invited, now)
+    party.leg.note(ack)
     _pass_ack(board, party, ack, now)
     acknowledged(board, party, now)
 

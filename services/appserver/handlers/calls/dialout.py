@@ -96,6 +96,7 @@ class Dialout(Side):
         self._attempt = None
         party.inviting = None
         party.leg.number = 0
+        party.leg.note(response)
         self.caller = party
         value = self.call.value
         value.source = party.leg.text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from services.appserver.domain.headers import OF_THE_BODY, own_lines
 from services.appserver.domain.plan import Target
@@ -12,6 +12,10 @@ from tandem.sip.names import header_key
 
 if TYPE_CHECKING:
     from services.appserver.handlers.calls.side import Side
+
+
+REPLACES: Final = "Supported: replaces"
+"""Phones offer attended transfers only to who says this (RFC 3891 §3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,8 @@ def dressed(side: Side, target: Target, breadth: int = 0) -> Dress:
     lines = side.lines
     if replaced:
         lines = [line for line in lines if _key(line) not in replaced]
+    if options.transfer.ours:
+        own.append(REPLACES)
     # providers route by To as often as by the Request-URI, and don't know our domain
     to_value = "" if options.provider else side.to_value
     return Dress(options.from_value or side.from_value, to_value, [*lines, *own], body)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
+from services.appserver.domain.call import CallState
 from services.appserver.domain.leg import Leg, Way
 from services.appserver.handlers.calls import records
 from services.appserver.handlers.calls.board import Board
 from services.appserver.handlers.calls.challenges import sent_again
 from services.appserver.handlers.calls.live import LiveCall, Party
+from services.appserver.ports import Pilot
 from tandem.sip.build import reason_phrase
 from tandem.sip.dialog import DialogState
 from tandem.sip.grammar import quote
 from tandem.sip.message import Response
 from tandem.sip.transaction import ClientTransaction
+
+After = Callable[[Callable[[float], None], float], None]
+"""`after(then, now)` calls `then(now)` at some time, once."""
 
 
 class Bye:
@@ -64,31 +70,61 @@ def end_call(
     now: float,
     *,
     by: Party | None = None,
+    keep: Party | None = None,
     lines: Sequence[str] = (),
     status: int = 480,
+    after: After | None = None,
 ) -> None:
     """End an established call. `by` is the party that said BYE; `lines` go into the other's;
-    `status` is the answer to an INVITE that made it and has none yet."""
+    `keep` goes on in another call; `status` is the answer to an INVITE that made it and has none
+    yet; `after` has the BYE wait for something."""
     if call.ended:
         return
+    transfer, call.transfer = call.transfer, None
     _stop_deadline(call)
     board.close(call)
-    if call.waiter is not None:
-        call.gone(reason, now)
+    call.gone(reason, now)
     # a caller and a callback that had just met, one of them unanswered, were no call yet
     final = 200 if call.value.answered_at is not None else status
     records.ended(board, call, final, reason_phrase(final), reason)
     for party in call.let_go():
-        _end_invites(board, party, status, now)
+        if party is keep:
+            continue
+        end_invites(board, party, status, now)
         if party is by:
-            _hung_up(board, party, now)
+            hung_up(board, party, now)
+        elif after is not None:
+            after(partial(say_bye, board, party, list(lines)), now)
         elif party.leg.dialog.state is DialogState.EARLY:
             board.leave(party)  # its INVITE was refused just now
         else:
             say_bye(board, party, list(lines), now)
+    if transfer is not None:
+        transfer.call_over(reason, now)
 
 
-def _hung_up(board: Board, party: Party, now: float) -> None:
+def follow(board: Board, call_id: str, pilot: Pilot) -> bool:
+    """Have a pilot told of the end of an established call; False if there is none."""
+    call = board.calls.get(call_id)
+    if call is None or call.value.state is not CallState.UP:
+        return False
+    call.follower = pilot
+    return True
+
+
+def left(
+    board: Board, party: Party, reason: str, now: float, *, bye: bool, lines: Sequence[str]
+) -> None:
+    """An end of an established call is there no more, by its BYE or without one: the call is over,
+    unless a transfer goes on with the other end."""
+    call = party.call
+    if call.setup is not None:  # it had come from another call, where it was asked
+        call.setup.hung_up(party, now, reason)
+    elif call.transfer is None or not call.transfer.left(party, now, bye=bye):
+        end_call(board, call, reason, now, by=party if bye else None, lines=lines)
+
+
+def hung_up(board: Board, party: Party, now: float) -> None:
     """Who says BYE has our 2xx, even if its ACK got lost."""
     if party.unacknowledged:
         assert party.invited is not None
@@ -103,7 +139,7 @@ def _stop_deadline(call: LiveCall) -> None:
         call.deadline = None
 
 
-def _end_invites(board: Board, party: Party, status: int, now: float) -> None:
+def end_invites(board: Board, party: Party, status: int, now: float) -> None:
     """§15.1.2: "MUST still respond to any pending requests ... 487 is RECOMMENDED"."""
     if party.unanswered:
         assert party.invited is not None

@@ -27,8 +27,22 @@ GLARE_SECONDS: Final = 3.0
 """Before an INVITE of ours that met one of theirs is sent again: between 2.1 and 4 s for who made
 the dialog (RFC 3261 §14.1)."""
 
+GLARE_TRIES: Final = 5
+"""How often an INVITE of ours that joins two ends is sent anew after a glare, or put off because
+another is under way: somebody waits in silence."""
+
+BUSY_SECONDS: Final = 0.5
+"""Before it is looked again whether the INVITE that was under way is over."""
+
 RING_AGAIN_SECONDS: Final = 60.0
 """Between two 180s to a caller who waits for a callback."""
+
+NOTIFY_SECONDS: Final = 0.1
+"""From the 202 to a REFER to the first NOTIFY: over UDP it might overtake, and some phones drop a
+NOTIFY of a transfer that they don't know to be taken on yet."""
+
+TOLD_SECONDS: Final = 2.0
+"""Longest that the BYE to who asked for a transfer waits for him to have heard that it is done."""
 
 OVERLOAD_RETRY_SECONDS: Final = 5
 """Retry-After of a 503 when there are too many calls."""

@@ -12,6 +12,7 @@ from tandem.sip.transaction import ClientTransaction, ServerTransaction, State
 
 if TYPE_CHECKING:
     from services.appserver.handlers.calls.acks import Awaiting
+    from services.appserver.handlers.calls.moving import Moving
     from services.appserver.handlers.calls.side import Side
     from services.appserver.ports import Pilot, Waiter
     from tandem.sip.message import Request
@@ -21,7 +22,7 @@ class Party:
     """One leg of a call, and what goes on in its dialog."""
 
     __slots__ = ("awaiting", "bye_due", "call", "invite_seq", "invited", "inviting", "leg",
-                 "missed", "other")  # fmt: skip
+                 "missed", "other", "refers")  # fmt: skip
 
     def __init__(self, leg: Leg, call: LiveCall) -> None:
         self.leg = leg
@@ -40,6 +41,8 @@ class Party:
         """The lines of a BYE that must wait for the ACK of our 2xx (RFC 3261 §15)."""
         self.missed = 0
         """Probes in a row that found its flow gone."""
+        self.refers = 0
+        """REFERs of theirs that the switch took on."""
 
     def part(self) -> None:
         """The two parties have no more to do with each other. What ended must not be a cycle:
@@ -91,14 +94,18 @@ class Steered:
 class LiveCall:
     """A call with its parties, its set-up while it lasts, and its one deadline."""
 
-    __slots__ = ("a", "b", "deadline", "limit_at", "probe_at", "session_at",
-                 "setup", "value", "waiter")  # fmt: skip
+    __slots__ = ("a", "b", "deadline", "follower", "limit_at", "probe_at", "session_at",
+                 "setup", "transfer", "value", "waiter")  # fmt: skip
 
     def __init__(self, value: Call) -> None:
         self.value = value
         self.setup: Side | None = None
         self.waiter: Waiter | None = None
         """Who has it wait for a callback, until the callback is joined to it."""
+        self.follower: Pilot | None = None
+        """Its pilot, if that wants to hear of the end of the answered call."""
+        self.transfer: Moving | None = None
+        """What takes one of its ends to another call."""
         self.a: Party | None = None
         self.b: Party | None = None
         self.deadline: Deadline | None = None
@@ -113,8 +120,10 @@ class LiveCall:
     def gone(self, reason: str, now: float) -> None:
         """It ends; who waited with it is told."""
         waiter, self.waiter = self.waiter, None
-        if waiter is not None:
-            waiter.gone(reason, now)
+        follower, self.follower = self.follower, None
+        for each in (waiter, follower):
+            if each is not None:
+                each.gone(reason, now)
 
     @property
     def ended(self) -> bool:

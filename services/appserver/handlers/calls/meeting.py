@@ -67,6 +67,8 @@ def bridge(board: Board, caller: Party, callback: Party, now: float) -> None:
     """Answer the two INVITEs with each other, as the table above says."""
     one, two = _request(caller), _request(callback)
     offers = (has_offer(one), has_offer(two))
+    caller.leg.note(one)
+    callback.leg.note(two)
     if offers == (True, True):
         answers = crossed(one.body, two.body)
         if answers is None:

@@ -66,6 +66,7 @@ class Offering(InviteContext):
             return
         if response.status < 300:
             self._party.leg.dialog.refresh_target(response)
+            self._party.leg.note(response)
             send_ack(self._board, self._party.leg, self.seq, now, keep=self)
             self._finish(tx, response.status, response.body, now)
         else:

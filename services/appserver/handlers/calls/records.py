@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from services.appserver.domain.best_response import Failure
 from services.appserver.domain.call import Call, CallState
+from services.appserver.domain.leg import Leg
 from services.appserver.domain.plan import CallPlan
 from services.appserver.handlers.calls.board import Board
 from services.appserver.handlers.calls.live import LiveCall
@@ -18,7 +21,9 @@ from tandem.bus.events import (
     CallStarted,
     LegFailed,
 )
+from tandem.bus.transfer_events import TransferCompleted, TransferFailed, TransferStarted
 from tandem.rpc.directory import Account
+from tandem.sip.address import Address
 from tandem.sip.build import reason_phrase
 from tandem.sip.message import Request, Response
 
@@ -72,6 +77,55 @@ def new_connect(board: Board, owner: str, first: str) -> Call:
         sip_call_id="",
         created_at=board.wall(),
     )
+
+
+def new_transfer(board: Board, old: Call, stayer: Leg, destination: str) -> Call:
+    """The value of a call that an end of another is to go on in. A limit on the
+    old call's duration goes on, too: nobody talks longer by a transfer."""
+    who = Address.parse(stayer.far_end)
+    spent = board.wall() - old.answered_at if old.answered_at is not None else 0.0
+    return Call(
+        id=board.new_token(),
+        direction=old.direction,
+        owners=old.owners,
+        caller=str(who.uri),
+        caller_name=who.display,
+        destination=destination,
+        source=stayer.text,
+        sip_call_id="",  # until it has left the old call, to which its messages belong
+        created_at=board.wall(),
+        max_seconds=max(1, old.max_seconds - int(spent)) if old.max_seconds else 0,
+    )
+
+
+def transfer_started(board: Board, old: Call, new: Call, by: str, leg: int) -> None:
+    """A leg is to leave its call."""
+    board.publish(
+        TransferStarted(
+            owners=old.owners,
+            call_id=old.id,
+            new_call_id=new.id,
+            by=by,
+            leg=leg,
+            destination=new.destination,
+        )
+    )
+
+
+def transferred(board: Board, new: Call, olds: Sequence[str]) -> None:
+    """It has: the new call is up, the old ones are over."""
+    for old in olds:
+        board.publish(TransferCompleted(owners=new.owners, call_id=old, new_call_id=new.id))
+
+
+def not_transferred(board: Board, new: Call, olds: Sequence[str], status: int, reason: str) -> None:
+    """It has not."""
+    for old in olds:
+        board.publish(
+            TransferFailed(
+                owners=new.owners, call_id=old, new_call_id=new.id, status=status, reason=reason
+            )
+        )
 
 
 def started(board: Board, call: Call) -> None:

@@ -115,6 +115,8 @@ class Relay(InviteContext):
 
     def _on_success(self, response: Response, now: float) -> None:
         source, target = self._source, self._target
+        source.leg.note(self._tx.request)
+        target.leg.note(response)
         if self.method in TARGET_REFRESH:
             source.leg.dialog.refresh_target(self._tx.request)
             target.leg.dialog.refresh_target(response)

@@ -27,6 +27,7 @@ from services.appserver.domain.plan import CallPlan, Target
 from services.appserver.handlers.calls import meeting, records, timers
 from services.appserver.handlers.calls.acks import send_ack
 from services.appserver.handlers.calls.board import Board
+from services.appserver.handlers.calls.dress import REPLACES
 from services.appserver.handlers.calls.limits import (
     DEFAULT_BREADTH,
     MAX_LEGS,
@@ -171,6 +172,7 @@ class Setup(Side):
         """A 1xx passes with its body, and reliably if it came so (RFC 3262)."""
         if party is not None and party.other is not None:
             tag = party.other.leg.dialog.local_tag
+            party.leg.note(response)  # whose answer came reliably says it no more in the 2xx
         else:
             tag = self.tx.tag or ""
         self._pass(response, response.status, tag, now, party)
@@ -218,6 +220,8 @@ class Setup(Side):
         caller.leg.dialog.state = DialogState.CONFIRMED
         party.inviting = None
         self.tx.context = caller
+        caller.leg.note(self.tx.request)
+        party.leg.note(response)
         options = branch.target.options
         if self.max_seconds or options.max_seconds:
             limits = (call.value.max_seconds, self.max_seconds, options.max_seconds)
@@ -335,6 +339,8 @@ class Setup(Side):
             record_route=self._record_routes if status < 300 else [],
             strip=() if same else STRIPPED,
         )
+        if party is not None and status < 300 and party.leg.transfer.ours:
+            lines.append(REPLACES)
         reason = response.reason if same else None
         body = response.body
         if party is not None and party.leg.sdp_host:

@@ -58,6 +58,11 @@ class Side:
         raise NotImplementedError
 
     @property
+    def joining(self) -> bool:
+        """Whether one end is being told of the other, which may offer nothing meanwhile."""
+        return False
+
+    @property
     def looped(self) -> Looped:
         """What we tell ourselves of it, when it comes back to us."""
         raise NotImplementedError
@@ -135,6 +140,11 @@ class Side:
     def cancelled(self, now: float) -> None:
         """Who called gave up."""
         raise NotImplementedError
+
+    def hung_up(self, party: Party, now: float, reason: str = "") -> None:
+        """One of its ends said BYE, or is gone for this reason; not one that rings."""
+        if party.leg.number == 0:
+            self.cancelled(now)
 
     def _steered_enough(self, now: float) -> None:
         self.finish(480, now, "no answer")

@@ -12,7 +12,7 @@ from services.appserver.domain.plan import SELF
 from services.appserver.domain.session import agreed
 from services.appserver.handlers.calls.board import Board
 from services.appserver.handlers.calls.challenges import sent_again
-from services.appserver.handlers.calls.ending import end_call, reason_line
+from services.appserver.handlers.calls.ending import end_call, left, reason_line
 from services.appserver.handlers.calls.limits import MAX_FLOW_FAILURES
 from services.appserver.handlers.calls.live import LiveCall, Party
 from tandem.sip.message import Response
@@ -150,4 +150,4 @@ def vanished(board: Board, party: Party, status: int, now: float) -> None:
     """An end of a call is not there any more: the other one need not wait."""
     who = "caller" if party.leg.number == 0 else "callee"
     lines = [reason_line(status, f"The {who} is gone")]
-    end_call(board, party.call, f"{who} vanished", now, lines=lines)
+    left(board, party, f"{who} vanished", now, bye=False, lines=lines)

@@ -47,7 +47,13 @@ class Dialer:
     async def dial(self, run: Run, dial: Dial, ringer: Ringer) -> Outcome:
         """Dial. Raises DialplanError for what makes no sense, before anything rings, and `Ended`
         as `Ringer.ring` does."""
-        string, policy = _read(run, dial)
+        string, policy = read(run, dial)
+        return await self.ring(run, dial, string, policy, ringer)
+
+    async def ring(
+        self, run: Run, dial: Dial, string: DialString, policy: Policy, ringer: Ringer
+    ) -> Outcome:
+        """Dial what was read already."""
         providers = await self._resolver.providers(run, string.legs)
         dress = Dress(dial, run.values)
         legs: list[LegResult] = []
@@ -76,7 +82,8 @@ class Dialer:
         return LegResult(target.options.name, target.uri, leg.status, leg.reason, contacts)
 
 
-def _read(run: Run, dial: Dial) -> tuple[DialString, Policy]:
+def read(run: Run, dial: Dial) -> tuple[DialString, Policy]:
+    """What a dial means. Raises DialplanError."""
     try:
         string = parse(dial.text, dial.asterisk_form).filled(run.values)
     except DialStringError as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +17,7 @@ from services.appserver.domain.plan import CallPlan
 from services.appserver.handlers.dialplans import facts
 from services.appserver.handlers.dialplans.flight import ANSWERED, REFUSED, Flight
 from services.appserver.handlers.dialplans.resolve import Run
+from services.appserver.handlers.dialplans.runs import Place, Runs
 from services.appserver.handlers.dialplans.services import Services
 from services.appserver.handlers.dialplans.world import LiveWorld
 from tandem.bus.dialplan_events import DialplanEnded, DialplanFailed, DialplanStarted
@@ -75,14 +75,19 @@ class Engine:
         self._runners = runners
         self._dialplan = dialplan
         self._limits = limits or Limits()
-        self._running: Counter[str] = Counter()
+        self._runs = Runs(self._tools.config.max_dialplans)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ready: set[Language] = set()
         self._starting = asyncio.Lock()
 
+    @property
+    def services(self) -> Services:
+        """What it works with."""
+        return self._services
+
     def __len__(self) -> int:
         """How many run."""
-        return self._running.total()
+        return len(self._runs)
 
     # -- from the planner ----------------------------------------------------------------------
 
@@ -123,19 +128,17 @@ class Engine:
             flight.refuse(*refusal)
             return
         owner = dialplan.owner
-        if not self._admitted(dialplan):
+        if not self.admits(dialplan):
             self.counters.over_limit += 1
-            said = Problem(f"{self._running[owner]} dialplans of yours run already")
+            said = Problem(f"{self._runs.running[owner]} dialplans of yours run already")
             self._tell_fault(flight.call_id, owner, run.dialplan, dialplan, said, "executions")
             flight.refuse(*TOO_MANY)
             return
-        self._running[owner] += 1
+        place = self._runs.enter(dialplan)
         try:
-            await self._run(flight, run, dialplan)
+            await self._run(flight, run, dialplan, place)
         finally:
-            self._running[owner] -= 1
-            if not self._running[owner]:
-                del self._running[owner]
+            place.leave()
 
     async def _found(self, flight: Flight, run: Run) -> tuple[Dialplan | None, tuple[int, str]]:
         owner, name = run.req.customer, run.dialplan
@@ -151,14 +154,14 @@ class Engine:
         self._tell_fault(flight.call_id, owner, name, None, said, "")
         return None, refusal
 
-    def _admitted(self, dialplan: Dialplan) -> bool:
-        node = len(self) < self._tools.config.max_dialplans
-        return node and self._running[dialplan.owner] < dialplan.max_executions
+    def admits(self, dialplan: Dialplan) -> bool:
+        """Whether one more run of it may begin."""
+        return self._runs.admits(dialplan)
 
-    async def _run(self, flight: Flight, run: Run, dialplan: Dialplan) -> None:
+    async def _run(self, flight: Flight, run: Run, dialplan: Dialplan, place: Place) -> None:
         self.counters.started += 1
         began = self._tools.clock()
-        world = LiveWorld(self._services, flight, run, dialplan, self.spawn)
+        world = LiveWorld(self._services, flight, run, place, self.spawn)
         world.publish(
             DialplanStarted,
             dialplan=dialplan.name,
@@ -174,7 +177,7 @@ class Engine:
                 raise
         finally:
             reason = reason or flight.over or "stopped"
-            self._count(reason)
+            self._count(reason, flight.up)
             world.publish(
                 DialplanEnded,
                 dialplan=dialplan.name,
@@ -187,7 +190,8 @@ class Engine:
     async def execute(
         self, flight: Flight, world: LiveWorld, req: Incoming, dialplan: Dialplan
     ) -> tuple[str, int]:
-        """Run the script, and refuse the call if it is still there: why it ended, the status."""
+        """Run the script, and refuse the call if it is still there unanswered: why it ended, the
+        status."""
         sys = Sys(world, req, dialplan)
         try:
             runner = await self._runner(dialplan.language)
@@ -202,6 +206,8 @@ class Engine:
             logger.exception("the runner of a dialplan failed")
             self._tools.counters.errors += 1
             return self._faulty(flight, req, dialplan, Problem("the switch failed to run it"), "")
+        if flight.up:  # it goes on without the script
+            return ANSWERED, 0
         status, reason = ending.final(sys)
         flight.refuse(status, reason)
         return ENDED, status
@@ -213,7 +219,7 @@ class Engine:
         self._tell_fault(flight.call_id, owner, dialplan.name, dialplan, problem, limit)
         status, reason = OVERLOADED if limit == "queue" else ending.FAULT
         flight.refuse(status, reason)
-        return FAILED, status
+        return FAILED, 0 if flight.up else status
 
     def _tell_fault(
         self,
@@ -236,12 +242,12 @@ class Engine:
         )
         self._tools.publisher.publish(Topic.EVENTS, event)
 
-    def _count(self, reason: str) -> None:
+    def _count(self, reason: str, up: bool) -> None:
         counters = self.counters
-        if reason == ANSWERED:
-            counters.answered += 1
-        elif reason == FAILED:
+        if reason == FAILED:
             counters.failed += 1
+        elif up or reason == ANSWERED:
+            counters.answered += 1
         elif reason in (REFUSED, ENDED):
             counters.refused += 1
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from services.appserver.domain.plan import Fork
 from services.appserver.handlers.dialplans.dialer import Rung
@@ -13,6 +14,8 @@ from tandem.dialplan.world import Ended
 
 ANSWERED = "answered"
 REFUSED = "refused"
+HUNG_UP = "dialplan hung up"
+"""The end reason of calls that their script has ended."""
 
 
 class Flight:
@@ -33,6 +36,12 @@ class Flight:
         """Why there is nothing left to steer; "" while there is."""
         self.status = 0
         """The final status that the caller was given by `refuse`."""
+        self.stays = False
+        """Whether the script goes on when somebody answers what rings."""
+        self.up = False
+        """Whether somebody has, and the script goes on beside the call."""
+        self.moving: Flight | None = None
+        """What rings for who is to take the place of who answered."""
 
     # -- what the B2BUA tells --------------------------------------------------------------------
 
@@ -44,17 +53,28 @@ class Flight:
 
     def answered(self, now: float) -> None:
         """See the port."""
-        self.end(ANSWERED)
+        if self.stays and self._steering.follow(self.call_id, self):
+            self.up = True
+            self._release(ANSWERED)
+        else:
+            self.end(ANSWERED)
 
     def gone(self, reason: str, now: float) -> None:
         """See the port."""
-        self.over = self.over or reason
-        if self.task is not None:
+        if self.over:  # the script has ended the call itself, or was told already
+            return
+        self.over = reason
+        # what moves one of the ends is told of it, too, or goes on without the other
+        if self.moving is None and self.task is not None:
             self.task.cancel()
 
     def end(self, why: str) -> None:
         """The script has nothing left to do."""
         self.over = self.over or why
+        self._release(why)
+
+    def _release(self, why: str) -> None:
+        """Nothing rings any more, and not for want of an answer."""
         ringing, self._ringing = self._ringing, None
         if ringing is not None and not ringing.done():
             ringing.set_exception(Ended(why))
@@ -89,15 +109,39 @@ class Flight:
         self._arm()
 
     def refuse(self, status: int, reason: str, lines: Sequence[str] = ()) -> None:
-        """Give the caller a final answer; nothing if the call is over."""
-        if not self.over:
+        """Give the caller a final answer; nothing if the call is over, or answered."""
+        if not self.over and not self.up:
             self.over, self.status = REFUSED, status
             self._steering.refuse(self.call_id, status, reason, lines, self._clock())
             self._arm()
 
+    def hand_over(self) -> Flight:
+        """What rings for who is to take the place of who answered. Raises Ended if there is no
+        call any more."""
+        self._still()
+        self.moving = Handover(self._steering, self._clock, self._arm)
+        return self.moving
+
+    def hang_up(self, end: Callable[[str, str, float], object]) -> NoReturn:
+        """End the call by `end(call_id, reason, now)`, and with it the script."""
+        self._still()
+        self.over = HUNG_UP
+        end(self.call_id, HUNG_UP, self._clock())
+        self._arm()
+        raise Ended(HUNG_UP)
+
     def _still(self) -> None:
         if self.over:
             raise Ended(self.over)
+
+
+class Handover(Flight):
+    """A call that one end of an answered one is to go on in. When that comes to nothing, there is
+    still the answered one, and its script."""
+
+    def gone(self, reason: str, now: float) -> None:
+        """See the port."""
+        self.end(reason)
 
 
 class Departure(Flight):
@@ -114,12 +158,16 @@ class Departure(Flight):
         self._owner = owner
         self.picked_up = False
         """Whether the first end is there."""
+        self.opened = asyncio.Event()
+        """Whether there is a call: the first end rings."""
 
     def _place(self, fork: Fork) -> bool:
         if self.call_id:
             return super()._place(fork)
         opened = self._steering.connect(self._owner, fork, self._second, self, self._clock())
         self.call_id = opened or ""
+        if opened is not None:
+            self.opened.set()
         return opened is not None
 
     def _second(self, now: float) -> None:

@@ -18,12 +18,18 @@ SECOND_SECONDS: Final = 180.0
 
 
 async def originate(
-    services: Services, run: Run, first: str, second: str, delay: float = 0.0
+    services: Services,
+    run: Run,
+    first: str,
+    second: str,
+    delay: float = 0.0,
+    departure: Departure | None = None,
 ) -> str:
     """Ring `first`, then `second`. What came of it in a word, which is told as an event, too."""
     await asyncio.sleep(delay)
     tools, customer = services.tools, run.req.customer
-    departure = Departure(services.steering, tools.clock, services.arm, customer)
+    if departure is None:
+        departure = Departure(services.steering, tools.clock, services.arm, customer)
     departure.task = asyncio.current_task()
     try:
         result = await _ring(services, run, departure, first, second)

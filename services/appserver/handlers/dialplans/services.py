@@ -12,7 +12,7 @@ from services.appserver.handlers.dialplans.dialer import Dialer
 from services.appserver.handlers.dialplans.lookups import Lookups
 from services.appserver.handlers.programs import ProgramCache
 from services.appserver.handlers.tools import Tools
-from services.appserver.ports import Calls, Mailer, Resolver, Signals, Steering, Web
+from services.appserver.ports import Calls, Mailer, Moves, Resolver, Signals, Steering, Web
 
 MAILS_AN_HOUR: Final = 60
 """Mails of one customer's dialplans, from one appserver."""
@@ -49,6 +49,7 @@ class Services:
     tools: Tools
     calls: Calls
     steering: Steering
+    moves: Moves
     lookups: Lookups
     dialer: Dialer
     programs: ProgramCache

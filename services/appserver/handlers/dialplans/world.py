@@ -8,22 +8,23 @@ from typing import Any, Final, TypeVar
 
 from services.appserver.domain.callbacks import InvalidCallback, Trigger
 from services.appserver.domain.signals import TooManyWaits
-from services.appserver.handlers.dialplans import providercalls
+from services.appserver.handlers.dialplans import handover, providercalls
 from services.appserver.handlers.dialplans.flight import Flight
 from services.appserver.handlers.dialplans.originate import originate
 from services.appserver.handlers.dialplans.resolve import Run
+from services.appserver.handlers.dialplans.runs import Place
 from services.appserver.handlers.dialplans.services import Services
 from tandem.bus.dialplan_events import DialplanAsked, DialplanDialled, DialplanLog
 from tandem.bus.events import Event
 from tandem.bus.ports import Topic
 from tandem.dialplan import dialstring
-from tandem.dialplan.script import Dialplan
 from tandem.dialplan.world import (
     CallbackOutcome,
     CallbackWish,
     Contact,
     Dial,
     DialplanError,
+    DialStatus,
     Ended,
     HttpAnswer,
     HttpQuestion,
@@ -46,14 +47,14 @@ class LiveWorld:
     """One run's. `uses` counts what was done for it, for its events."""
 
     def __init__(
-        self, services: Services, flight: Flight, run: Run, dialplan: Dialplan, spawn: Spawn
+        self, services: Services, flight: Flight, run: Run, place: Place, spawn: Spawn
     ) -> None:
         self.uses = 0
         self._services = services
         self._tools = services.tools
         self._flight = flight
         self._run = run
-        self._dialplan = dialplan
+        self._place = place
         self._spawn = spawn
 
     @property
@@ -71,8 +72,29 @@ class LiveWorld:
     async def dial(self, dial: Dial) -> Outcome:
         """See `World`."""
         self.uses += 1
+        if dial.stay:
+            self._place.check()
         self.publish(DialplanDialled, destination=_shown(dial), ring_seconds=dial.ring_seconds)
-        return await self._services.dialer.dial(self._run, dial, self._flight)
+        self._flight.stays = dial.stay
+        try:
+            return await self._services.dialer.dial(self._run, dial, self._flight)
+        except Ended:
+            if self._flight.over:
+                raise
+        finally:
+            self._flight.stays = False
+        self._place.stay()
+        return Outcome(DialStatus.ANSWERED, 200, "OK")
+
+    async def transfer(self, dial: Dial) -> Outcome:
+        """See `World`."""
+        self.uses += 1
+        return await handover.transfer(self._services, self._run, dial, self._flight)
+
+    async def hang_up(self) -> None:
+        """See `World`."""
+        self.uses += 1
+        self._flight.hang_up(self._services.calls.hang_up)
 
     async def respond(self, status: int, reason: str, headers: Sequence[tuple[str, str]]) -> None:
         """See `World`."""
@@ -105,11 +127,15 @@ class LiveWorld:
         self.uses += 1
         try:
             name = signal_key(key)
-            return await self._services.signals.wait(self._req.customer, name, seconds)
+            got = await self._services.signals.wait(self._req.customer, name, seconds)
         except ValueError as error:
             raise DialplanError(f"the key: {error}") from None
         except TooManyWaits as error:
             raise DialplanError(str(error)) from None
+        # what it is may be a secret: a number of a card, a PIN
+        said = "nothing in time" if got is None else f"{len(got)} characters"
+        self.publish(DialplanAsked, what="signal", target=name, result=said)
+        return got
 
     # -- accounts ------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from tandem.bus.events import (
     LegFailed,
     LoginFailed,
 )
+from tandem.bus.transfer_events import TransferStarted
 
 ALICE, BOB = "Alice@example.com", "bob@example.com"
 AT_BOB = ("sip:bob@192.0.2.8", "udp:192.0.2.8:5060")
@@ -232,3 +233,63 @@ def test_nothing_is_left_when_all_is_over() -> None:
     desk.lines.forget(BOB)
     assert len(desk.lines) == 0
     assert not any((desk.lines._calls, desk.lines._wanted, desk.lines._contacts))
+
+
+def moves(leg: int, old: str = "c1", new: str = "c2") -> TransferStarted:
+    return TransferStarted(
+        call_id=old, new_call_id=new, by="http", leg=leg, destination="sip:carol@example.com"
+    )
+
+
+def opened(caller: str, direction: str = "out", call: str = "c2") -> CallStarted:
+    return CallStarted(
+        call_id=call, direction=direction, caller=caller, destination="sip:carol@example.com",
+        source="", sip_call_id="",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("direction", ["in", "out"])
+def test_who_stays_in_a_transfer_has_a_line_in_the_new_call(direction: str) -> None:
+    desk = Desk(ALICE, BOB)
+    desk.see(started(direction=direction), rings(), answered())
+    desk.see(opened(f"sip:{BOB}", direction), moves(0), rings(call="c2", at=("sip:c", "udp:c")))
+    assert desk.state(BOB) == ["confirmed", "confirmed"]
+    desk.see(answered(call="c2"), ended())
+    (line,) = desk.lines.of(BOB)
+    assert (line.call_id, line.remote) == ("c2", "sip:carol@example.com")
+    assert desk.state(ALICE) == []
+    desk.see(ended("c2"))
+    assert desk.state(BOB) == []
+
+
+def test_a_caller_that_stays_has_its_line_too_and_the_target_its_own() -> None:
+    desk = Desk(ALICE, BOB)
+    desk.see(started(), rings(at=("sip:ivr", "udp:ivr")), answered())
+    desk.see(opened(f"sip:{ALICE}"), moves(1), rings(call="c2"), ringing(call="c2"))
+    assert desk.state(BOB) == ["early"]
+    assert desk.lines.of(BOB)[0].remote == f"sip:{ALICE}"
+    desk.see(answered(call="c2"), ended())
+    assert desk.state(ALICE) == desk.state(BOB) == ["confirmed"]
+
+
+def test_a_transfer_that_came_to_nothing_leaves_the_old_line() -> None:
+    desk = Desk(BOB)
+    desk.see(started(), rings(), answered(), opened(f"sip:{BOB}"), moves(0), ended("c2"))
+    assert [line.call_id for line in desk.lines.of(BOB)] == ["c1"]
+
+
+def test_two_who_are_joined_have_a_line_each() -> None:
+    desk = Desk(ALICE, BOB)
+    desk.see(started(), rings(at=("sip:x", "udp:x")), answered())
+    desk.see(started("c3", "in", "sip:far@away"), rings(call="c3"), answered(call="c3"))
+    desk.see(opened(f"sip:{ALICE}"), moves(1), moves(0, "c3"), answered(call="c2"))
+    desk.see(ended(), ended("c3"))
+    assert desk.state(ALICE) == desk.state(BOB) == ["confirmed"]
+    desk.see(ended("c2"))
+    assert desk.state(ALICE) == desk.state(BOB) == []
+
+
+def test_a_transfer_of_an_unknown_call_changes_nothing() -> None:
+    desk = Desk(BOB)
+    desk.see(moves(0))
+    assert desk.state(BOB) == []

@@ -1,0 +1,30 @@
+"""Which legs may leave their calls."""
+
+from __future__ import annotations
+
+from services.appserver.domain.call import CallState
+from services.appserver.domain.legs import LegRef
+from services.appserver.domain.transfers import Refusal, Refused
+from services.appserver.handlers.calls.board import Board
+from services.appserver.handlers.calls.live import Party
+
+
+def goer(board: Board, leg: LegRef) -> Party:
+    """The party of this leg. Raises Refused if it can't be transferred just now."""
+    call = board.calls.get(leg.call_id)
+    found = [each for each in call.parties if each.leg.number == leg.number] if call else []
+    if not found:
+        raise Refused(Refusal.NO_LEG, "there is no such leg that is answered")
+    check(board, found[0])
+    return found[0]
+
+
+def check(board: Board, party: Party) -> None:
+    """Raises Refused if this party can't be transferred just now."""
+    value = party.call.value
+    if value.state is not CallState.UP or value.answered_at is None or party.other is None:
+        raise Refused(Refusal.NOT_NOW, "the call is not answered yet")
+    if party.call.transfer is not None:
+        raise Refused(Refusal.NOT_NOW, "the call is being transferred already")
+    if len(board.calls) >= board.limits.max_calls:
+        raise Refused(Refusal.OVERLOADED, "this node has as many calls as it takes")

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from services.appserver import gauges, making
 from services.appserver.adapters.clockwork import Clockwork
 from services.appserver.adapters.http_trigger import HttpxTrigger
 from services.appserver.adapters.loopback import Loopback
 from services.appserver.adapters.web import HttpxWeb
 from services.appserver.config import AppServerConfig
 from services.appserver.dialplans import Parts, Used, make_engine, make_transfers
-from services.appserver.domain.authentication import Authenticator
 from services.appserver.domain.domains import Domains
-from services.appserver.domain.guard import Guard
 from services.appserver.domain.location import LocationTable
 from services.appserver.domain.loops import Loops
 from services.appserver.domain.ownership import Ownership
 from services.appserver.domain.proxies import Proxies
 from services.appserver.entrypoints.grpc_callcontrol import SERVICE, GrpcCallControl
-from services.appserver.handlers.accounts import AccountCache
 from services.appserver.handlers.bindings import Bindings
 from services.appserver.handlers.callbacks import Callbacks
 from services.appserver.handlers.calls import Calls as B2bua
@@ -35,7 +31,6 @@ from services.appserver.handlers.news import News
 from services.appserver.handlers.no_transfers import NoTransfers
 from services.appserver.handlers.outside import Outside, Places
 from services.appserver.handlers.planner import Planner
-from services.appserver.handlers.programs import Ages, ProgramCache
 from services.appserver.handlers.registrations import Registrations
 from services.appserver.handlers.signals import Signals
 from services.appserver.handlers.subscriptions import Subscriptions
@@ -64,7 +59,6 @@ from tandem.runtime.ids import RandomIds
 from tandem.runtime.metrics import Metrics
 from tandem.sip.errors import RemoteFault
 from tandem.sip.message import parse_message
-from tandem.sip.nonce import NonceCounter, NonceSource
 from tandem.sip.transaction import TransactionLayer
 from tandem.siptransport.link import Link
 from tandem.stubs.callcontrol.v1.callcontrol_pb2_grpc import add_CallControlServicer_to_server
@@ -171,23 +165,13 @@ class AppServer:
         )
 
     def _make_tools(self, wall: Callable[[], float]) -> Tools:
-        config = self.config
-        accounts = AccountCache(
-            self._directory,
-            self._work.spawn,
-            self._clock,
-            fresh_seconds=config.account_seconds,
-            usable_seconds=config.account_max_seconds,
-            missing_seconds=config.missing_seconds,
-            limit=config.max_accounts,
-        )
-        ages = Ages(config.account_seconds, config.account_max_seconds, config.missing_seconds)
+        config, spawn, clock = self.config, self._work.spawn, self._clock
         return Tools(
             config=config,
             domains=self.domains,
-            accounts=accounts,
-            programs=ProgramCache(self._programs, self._work.spawn, self._clock, ages),
-            authenticator=_authenticator(config),
+            accounts=making.accounts(config, self._directory, spawn, clock),
+            programs=making.programs(config, self._programs, spawn, clock),
+            authenticator=making.authenticator(config),
             table=self.location,
             ownership=Ownership(config.node_id),
             proxies=Proxies(),
@@ -260,36 +244,18 @@ class AppServer:
     def register(self, metrics: Metrics) -> None:
         """Show what this appserver did, and what is under way: all of that returns to zero when
         nobody calls."""
-        metrics.counters("tandem_appserver", self.counters, "What the appserver did")
-        requests = self._core.requests
-        metrics.labelled("tandem_appserver_requests", "method", lambda: requests, "Requests taken")
-        metrics.labelled(
-            "tandem_appserver_responses", "class", self._responses, "Answers to requests"
-        )
+        gauges.show(
+            metrics, self.tools, self.layer, self.calls, self._core.requests,
+            lambda: self.state == NodeState.DRAINING,
+        )  # fmt: skip
         self.statistics.register(metrics)
         self.subscriptions.register(metrics)
-        metrics.gauge("tandem_calls", lambda: len(self.calls), "Calls under way")
-        metrics.gauge("tandem_dialogs", lambda: self.calls.dialogs, "Dialogs known")
-        metrics.gauge("tandem_transactions", lambda: len(self.layer), "Transactions under way")
-        metrics.gauge("tandem_bindings", lambda: self.location.count, "Bindings known")
-        metrics.gauge("tandem_own_bindings", lambda: self.location.own, "Bindings taken here")
-        accounts = self.tools.accounts
-        metrics.gauge("tandem_cached_accounts", lambda: len(accounts), "Accounts at hand")
-        programs = self.tools.programs
-        metrics.gauge("tandem_cached_dialplans", lambda: len(programs), "Dialplans at hand")
-        metrics.gauge(
-            "tandem_draining", lambda: self.state == NodeState.DRAINING, "Whether it drains"
-        )
         self.callbacks.register(metrics)
         self.signals.register(metrics)
         if self.dialplans is not None:
             self.dialplans.register(metrics)
         self.traces.register(metrics)
         self.registrations.register(metrics)
-
-    def _responses(self) -> dict[str, int]:
-        inside, outside = self.layer.answers, self.tools.answers
-        return {f"{n}xx": inside[n] + outside[n] for n in range(1, 7)}
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -429,16 +395,3 @@ class AppServer:
             if isinstance(account, Account) and account.owner not in found:
                 found.append(account.owner)
         return tuple(found)
-
-
-def _authenticator(config: AppServerConfig) -> Authenticator:
-    secret = (config.nonce_secret or config.cluster_key).encode() or os.urandom(32)
-    guard = Guard(
-        forbid_after=config.forbid_after,
-        ban_after=config.ban_after,
-        ban_address_after=config.ban_address_after,
-        ban_seconds=config.ban_seconds,
-    )
-    key = hashlib.sha256(b"tandem nonce" + secret).digest()
-    nonces = NonceSource(key, config.nonce_seconds)
-    return Authenticator(nonces, NonceCounter(), guard, config.digest_algorithms)

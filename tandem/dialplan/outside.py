@@ -23,6 +23,9 @@ MAX_MAILS: Final = 3
 MAX_ADDRESSEES: Final = 5
 MAX_SUBJECT: Final = 256
 MAX_MAIL: Final = 2_048
+MAX_WRITES: Final = 100
+"""Changes of stored values in one run, as many as there are keys: each is a transaction of the
+database that all customers share."""
 MAX_KEY: Final = 64
 MAX_VALUE: Final = 1_024
 
@@ -33,7 +36,7 @@ class Outside:
     def __init__(self, world: World, dialplan: Dialplan) -> None:
         self.world = world
         self.dialplan = dialplan
-        self._questions = self._mails = 0
+        self._questions = self._mails = self._writes = 0
 
     # -- the world outside ---------------------------------------------------------------------
 
@@ -119,15 +122,22 @@ class Outside:
     async def write(self, key: str, value: str) -> None:
         """Set the value of a key."""
         name = checks.line(key, "the key", MAX_KEY, least=1)
-        await self.world.write(name, checks.text(value, "the value", MAX_VALUE))
+        content = checks.text(value, "the value", MAX_VALUE)
+        self._count_write()
+        await self.world.write(name, content)
 
     async def delete(self, key: str) -> bool:
         """Remove a key; whether it was there."""
-        return await self.world.delete(checks.line(key, "the key", MAX_KEY, least=1))
+        name = checks.line(key, "the key", MAX_KEY, least=1)
+        self._count_write()
+        return await self.world.delete(name)
 
     async def keys(self) -> list[str]:
         """All keys in use."""
         return await self.world.keys()
+
+    def _count_write(self) -> None:
+        self._writes = count(self._writes, MAX_WRITES, "changes of stored values")
 
     def count_question(self) -> None:
         """One more request to a web server."""

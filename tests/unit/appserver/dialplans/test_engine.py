@@ -248,6 +248,22 @@ sys.email("joe@example.com", "call", "from alice")
         ]
 
 
+async def test_a_run_changes_stored_values_a_hundred_times_at_most() -> None:
+    source = """
+try:
+    for number in range(200):
+        sys.write("n", f"{number}")
+        sys.delete("n")
+except ValueError as error:
+    print(number, error)
+"""
+    async with Tower(dialplan(source)) as tower:
+        await tower.call()
+        await tower.final()
+        await tower.ended()
+        assert tower.logs == ["50 too many changes of stored values in one run: 100 at most"]
+
+
 async def test_what_is_refused_is_told_to_the_script() -> None:
     source = """
 def tried(what):

@@ -37,6 +37,9 @@ async def originate(
         if not departure.over:  # the node stops
             raise
         result = departure.over
+    except Exception:
+        departure.refuse(500, "Callback failed")  # who has picked up hears nobody
+        raise
     event = DialplanAsked(
         owners=(customer,),
         call_id=departure.call_id or None,

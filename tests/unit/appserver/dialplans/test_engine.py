@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from services.appserver.handlers.dialplans import dialer
 from services.appserver.ports import Page
 from tandem.bus.dialplan_events import (
     DialplanAsked,
@@ -487,6 +488,22 @@ async def test_both_ends_of_a_callback_are_joined() -> None:
         await tower.answer(again, 200)
         await tower.ended()
         assert tower.events(DialplanAsked)[1].result == "answered"
+
+
+async def test_who_has_picked_up_is_not_left_alone_when_we_fail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = 'sys.callback("bob@example.com", "999@prov")\nsys.respond(486)'
+    async with Tower(dialplan(source), PROV) as tower:
+        await tower.call()
+        await tower.final()
+        first = await tower.rung()
+        monkeypatch.setattr(dialer, "parse", lambda *_: 1 / 0)
+        await tower.answer(first, 200)
+        await tower.until(lambda: tower.site.app.calls.live() == [])
+        counters = tower.site.app.counters
+        await tower.until(lambda: counters.errors == 1)
+        counters.errors = 0
 
 
 async def test_a_script_waits_for_what_an_application_hands_back() -> None:

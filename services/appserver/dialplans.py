@@ -63,7 +63,7 @@ def make_engine(tools: Tools, used: Used, parts: Parts) -> Engine | None:
         steering=calls,
         moves=calls,
         lookups=lookups,
-        dialer=Dialer(LegResolver(tools, lookups, to_self)),
+        dialer=Dialer(LegResolver(tools, lookups, to_self), tools.publisher),
         programs=programs,
         callbacks=used.callbacks,
         web=parts.web or HttpxWeb(private=config.trigger_private),

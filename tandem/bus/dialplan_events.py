@@ -48,6 +48,22 @@ class DialplanDialled(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DialplanLegFailed(Event):
+    """A leg that a dialplan dials leads nowhere, so that nothing was rung: no such provider, no
+    such account, no phone, no address."""
+
+    service = "appserver"
+    type = "dialplan.leg_failed"
+    leg: str
+    """As written in the dial string, filled in, without options."""
+    status: int
+    reason: str
+
+    def text(self) -> str:
+        return f"{self.leg} leads nowhere: {self.status} {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DialplanAsked(Event):
     """A dialplan asked others, or waited for them: a web server, ENUM, the mail server, a provider,
     a signal."""

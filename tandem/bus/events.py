@@ -489,7 +489,8 @@ EVENT_TYPES: dict[str, type[Event]] = {
         transfer_events.TransferStarted, transfer_events.TransferCompleted,
         transfer_events.TransferFailed,
         dialplan_events.DialplanStarted, dialplan_events.DialplanLog,
-        dialplan_events.DialplanDialled, dialplan_events.DialplanAsked,
+        dialplan_events.DialplanDialled, dialplan_events.DialplanLegFailed,
+        dialplan_events.DialplanAsked,
         dialplan_events.DialplanFailed, dialplan_events.DialplanEnded,
     )
 }  # fmt: skip

@@ -7,7 +7,7 @@ class Leg:
     """What came of one leg of a dial."""
 
     target: Final[str]
-    """The leg as written in the dial string, without options."""
+    """The leg as in the dial string, filled in, without options."""
     uri: Final[str]
     """The Request-URI that was called, "" for a leg that led nowhere."""
     status: Final[int]

@@ -39,7 +39,7 @@ class LegResult:
     """What came of one leg."""
 
     target: str
-    """The leg as written in the dial string, options left out."""
+    """The leg as in the dial string, filled in, options left out."""
     uri: str
     """The Request-URI that was called, "" for a leg that led nowhere."""
     status: int

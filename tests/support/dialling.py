@@ -30,6 +30,8 @@ def provider(name: str = "prov", **more: Any) -> Provider:
 class FakeRinger:
     """Every fork fails: each leg with the next of these statuses, 503 when there is none."""
 
+    call_id = "the-call"
+
     def __init__(self, *statuses: int | str) -> None:
         self.statuses = list(statuses)
         self.forks: list[Fork] = []
@@ -60,7 +62,7 @@ class Desk:
         tools = self.site.app.tools
         self.ways = Outside(self.site.resolver, self._spawn, tools.clock, tools.proxies)
         lookups = Lookups(tools.accounts, self.ways, self._providers, tools.clock)
-        self.dialer = Dialer(Resolver(tools, lookups, to_self))
+        self.dialer = Dialer(Resolver(tools, lookups, to_self), tools.publisher)
         self.ringer = FakeRinger()
         self.run = Run.of(self.incoming(), "main", PROXY)
         self.site.resolver.known["sip.prov.example"] = [FAR]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -10,6 +11,8 @@ from services.appserver.domain.plan import Fork
 from services.appserver.handlers.dialplans.dress import Dress
 from services.appserver.handlers.dialplans.resolve import Resolved, Resolver, Run
 from services.appserver.ports import LegFailure
+from tandem.bus.dialplan_events import DialplanLegFailed
+from tandem.bus.ports import Publisher, Topic
 from tandem.dialplan.dialstring import DialString, DialStringError, parse
 from tandem.dialplan.failover import TIMED_OUT, Policy
 from tandem.dialplan.world import Dial, DialplanError, DialStatus, LegResult, Outcome
@@ -34,6 +37,10 @@ class Rung:
 class Ringer(Protocol):
     """Rings the legs of one call."""
 
+    @property
+    def call_id(self) -> str:
+        """Its id, "" before there is one."""
+
     async def ring(self, fork: Fork) -> Rung:
         """Ring and wait. Raises `world.Ended` when somebody answered or the call is gone."""
 
@@ -41,8 +48,9 @@ class Ringer(Protocol):
 class Dialer:
     """What `World.dial` is made of."""
 
-    def __init__(self, resolver: Resolver) -> None:
+    def __init__(self, resolver: Resolver, publisher: Publisher) -> None:
         self._resolver = resolver
+        self._publisher = publisher
 
     async def dial(self, run: Run, dial: Dial, ringer: Ringer) -> Outcome:
         """Dial. Raises DialplanError for what makes no sense, before anything rings, and `Ended`
@@ -63,6 +71,7 @@ class Dialer:
                 break
             found = await self._resolver.resolve(run, dress, attempt, providers)
             legs += found.nowhere
+            self._tell(run, found.nowhere, ringer.call_id or run.call_id)
             if not found.targets:
                 continue
             if not _count(run, found):
@@ -76,6 +85,18 @@ class Dialer:
     def is_foreign(self, uri: str) -> bool:
         """See `Resolver.is_foreign`."""
         return self._resolver.is_foreign(uri)
+
+    def _tell(self, run: Run, nowhere: Sequence[LegResult], call_id: str) -> None:
+        """What never rings has no other events."""
+        for leg in nowhere:
+            event = DialplanLegFailed(
+                owners=(run.req.customer,),
+                call_id=call_id or None,
+                leg=leg.target,
+                status=leg.status,
+                reason=leg.reason,
+            )
+            self._publisher.publish(Topic.EVENTS, event)
 
     def _result(self, leg: LegFailure) -> LegResult:
         target, contacts = leg.target, tuple(filter(self.is_foreign, leg.contacts))

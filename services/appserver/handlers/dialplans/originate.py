@@ -42,7 +42,7 @@ async def originate(
         raise
     event = DialplanAsked(
         owners=(customer,),
-        call_id=departure.call_id or None,
+        call_id=departure.call_id or run.call_id or None,
         what="callback",
         target=second if departure.picked_up else first,
         result=result,

@@ -56,6 +56,8 @@ class Run:
     """The AORs of the accounts whose incoming dialplans run for this call, this one included."""
     legs: int = 0
     """How many have been rung."""
+    call_id: str = ""
+    """The call that it runs for, for what has no call of its own yet."""
     values: Values = field(default_factory=Values)
 
     @classmethod

@@ -18,6 +18,7 @@ from tandem.bus.dialplan_events import DialplanAsked, DialplanDialled, DialplanL
 from tandem.bus.events import Event
 from tandem.bus.ports import Topic
 from tandem.dialplan import dialstring
+from tandem.dialplan.substitute import Values
 from tandem.dialplan.world import (
     CallbackOutcome,
     CallbackWish,
@@ -74,7 +75,11 @@ class LiveWorld:
         self.uses += 1
         if dial.stay:
             self._place.check()
-        self.publish(DialplanDialled, destination=_shown(dial), ring_seconds=dial.ring_seconds)
+        self.publish(
+            DialplanDialled,
+            destination=_shown(dial, self._run.values),
+            ring_seconds=dial.ring_seconds,
+        )
         self._flight.stays = dial.stay
         try:
             return await self._services.dialer.dial(self._run, dial, self._flight)
@@ -115,6 +120,7 @@ class LiveWorld:
         self.uses += 1
         self.publish(DialplanAsked, what="callback", target=first, result=f"to join {second}")
         run = Run.of(self._req, self._run.dialplan, self._run.proxy)
+        run.call_id = self._flight.call_id
         self._spawn(originate(self._services, run, first, second, delay))
 
     async def wait_for_callback(self, wish: CallbackWish) -> CallbackOutcome:
@@ -264,15 +270,18 @@ class LiveWorld:
         return self._tools.wall()
 
 
-def _shown(dial: Dial) -> str:
-    """The dial string as it was written, without the password that Asterisk's form has in it."""
-    if not dial.asterisk_form:
+def _shown(dial: Dial, values: Values) -> str:
+    """The dial string as it was written, but filled in, and without the password that Asterisk's
+    form has in it."""
+    if not dial.asterisk_form and "${" not in dial.text:
         return dial.text
     try:
-        string = dialstring.parse(dial.text, asterisk_form=True)
+        string = dialstring.parse(dial.text, dial.asterisk_form)
+        filled = string.filled(values)
     except dialstring.DialStringError as error:
         return error.text
-    return str(string) if any(leg.login for leg in string.legs) else dial.text
+    secret = any(leg.login for leg in string.legs)
+    return str(filled) if secret or "${" in dial.text else dial.text
 
 
 def trigger_of(question: HttpQuestion) -> Trigger:

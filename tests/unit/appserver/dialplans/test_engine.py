@@ -14,6 +14,7 @@ from tandem.bus.dialplan_events import (
     DialplanDialled,
     DialplanEnded,
     DialplanFailed,
+    DialplanLegFailed,
     DialplanStarted,
 )
 from tandem.bus.events import CallRecord
@@ -528,3 +529,20 @@ except ValueError as error:
         await tower.final()
         await tower.ended()
         assert tower.logs == ["1234 None", "the key: 1 to 128 characters, no spaces and no /"]
+
+
+async def test_steps_say_why_a_leg_was_not_even_rung() -> None:
+    source = 'sys.dial("${dst}@nosuchprov | nosuch@local[rt=5]")'
+    async with Tower(dialplan(source)) as tower:
+        await tower.call()
+        await tower.final()
+        await tower.ended()
+        (dialled,) = tower.events(DialplanDialled)
+        assert "${" not in dialled.destination
+        told = tower.events(DialplanLegFailed)
+        assert [(one.status, one.leg.partition("@")[2]) for one in told] == [
+            (404, "nosuchprov"),
+            (404, "local"),
+        ]
+        assert {one.call_id for one in told} == {dialled.call_id}
+        assert all(one.reason and one.owners == (JOE,) for one in told)

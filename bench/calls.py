@@ -169,12 +169,13 @@ def run() -> list[tuple[str, str, str, str, str]]:
         with process(uas(sink), core=1):
             quiet = measured(switch.pid, switch.sip_port, QUIET_RATE)
             busy = measured(switch.pid, switch.sip_port, BUSY_RATE)
+            # before the scripted calls: what they leave free in the heap would hide the growth
+            memory = memory_per_call(switch)
             add_front(switch)
             scripted = [
                 measured(switch.pid, switch.sip_port, rate, "front")
                 for rate in (QUIET_RATE, SCRIPTED_RATE)
             ]
-            memory = memory_per_call(switch)
     try:
         theirs = sippy_ms()
         peers = [f"sippy {ms:.2f} ms" for ms in theirs]

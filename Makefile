@@ -8,13 +8,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run cluster test check bench protos lock clean packages
-.PHONY: test-lint test-units test-switch test-parts
+.PHONY: test-lint test-units test-switch test-stores test-parts
 
 # Clusters take both cores and wait for seconds that count: they run alone. The rest of
-# tests/integration runs in two halves at once: the whole switch, and its parts.
+# tests/integration runs in three parts at once, which mostly wait: the whole switch, what needs
+# databases, and all else.
 CLUSTERS := tests/integration/cluster
 SWITCH := $(wildcard tests/integration/test_*.py)
-PARTS := $(filter-out $(CLUSTERS),$(patsubst %/,%,$(dir $(wildcard tests/integration/*/test_*.py))))
+STORES := $(addprefix tests/integration/,databases events provisioning rpc)
+PARTS := $(filter-out $(CLUSTERS) $(STORES),$(patsubst %/,%,$(dir $(wildcard tests/integration/*/test_*.py))))
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 20
@@ -70,11 +72,14 @@ packages: try-ruby ## install the phone programs and servers that the tests use 
 	@bash tests/support/install-packages.sh
 
 test: packages check ## every test, with real phones and servers
-	@$(MAKE) --no-print-directory -j2 test-switch test-parts
+	@$(MAKE) --no-print-directory -j3 test-switch test-stores test-parts
 	$(BIN)/python -m pytest $(CLUSTERS)
 
 test-switch: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest $(SWITCH)
+
+test-stores: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest $(STORES)
 
 test-parts: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest $(sort $(PARTS))

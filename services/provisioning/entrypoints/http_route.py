@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Generic, TypeVar
@@ -62,7 +63,7 @@ _STATUS: Final = {
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True)
 class UseCases:
     """All that the API can do."""
 
@@ -132,9 +133,11 @@ def _places(fault: ProvisioningError) -> list[tuple[int, int]]:
 
 def provider(use_cases: UseCases) -> Callable[[Request], Awaitable[None]]:
     """The dependency that gives every request the use cases."""
+    # FastAPI remembers every function that was one, for ever: it must not hold the service
+    kept = weakref.ref(use_cases)
 
     async def provide(request: Request) -> None:
-        request.state.use_cases = use_cases
+        request.state.use_cases = kept()
 
     provide.__annotations__ = {"request": Request, "return": None}
     return provide

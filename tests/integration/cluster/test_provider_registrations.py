@@ -148,9 +148,7 @@ async def test_a_registration_outlives_a_killed_and_a_stopped_appserver(
 
 
 # Not understood: in about half of the runs the binding ends at the registrar before it is renewed.
-@pytest.mark.xfail(
-    strict=False, reason="a renewal of a short registration comes too late"
-)
+@pytest.mark.xfail(strict=False, reason="a renewal of a short registration comes too late")
 async def test_registrations_go_on_while_provisioning_is_away(
     make_cluster: MakeCluster, company: Kamailio, network: UdpAgent
 ) -> None:

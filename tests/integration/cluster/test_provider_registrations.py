@@ -147,8 +147,6 @@ async def test_a_registration_outlives_a_killed_and_a_stopped_appserver(
     await call_in(cluster, company, network)
 
 
-# Not understood: in about half of the runs the binding ends at the registrar before it is renewed.
-@pytest.mark.xfail(strict=False, reason="a renewal of a short registration comes too late")
 async def test_registrations_go_on_while_provisioning_is_away(
     make_cluster: MakeCluster, company: Kamailio, network: UdpAgent
 ) -> None:
@@ -156,10 +154,11 @@ async def test_registrations_go_on_while_provisioning_is_away(
     watch = Watch(cluster, company)
     await add_provider(cluster, company)
     await watch.held_by_other_than("")
+    # It may be moving just now: the first appserver to ask has it until the other one was heard of,
+    # and provisioning may die before it hears that the first one let go. Somebody goes on with it.
     before = watch.at_the_company()
     cluster.provisioning.kill()
-    during = await watch.renewed(before, times=3)  # longer than a lease and a registration
-    assert during["Call-ID"] == before["Call-ID"]
+    await watch.renewed(before, times=3)  # longer than a lease and a registration
     await cluster.provisioning.start()
     await cluster.is_ready(cluster.provisioning)
     await watch.held_by_other_than("")

@@ -37,6 +37,8 @@ class Session:
     """What is asked for: the provider's setting, or the registrar's Min-Expires."""
     ends_at: float = 0.0
     """When the registration ends, by the steady clock; 0: there is none."""
+    granted: float = 0.0
+    """For how many seconds the registrar took it last; 0: unknown."""
     seq: int = 0
 
 

@@ -22,6 +22,9 @@ TAKEN_OVER_SECONDS: Final = 10.0
 RETRY_SECONDS: Final = 50.0
 """The first pause after a failure, and the least: "at least 50 s between attempts" (ORIGINAL §1.4),
 since providers lock out those who knock more often. It doubles each time."""
+SHORT_RETRY_SECONDS: Final = 5.0
+"""The least where the registrar itself grants so little that it wants to hear of us more often: the
+first pause is a quarter of that, so that one lost renewal does not cost the registration."""
 MAX_RETRY_SECONDS: Final = 300.0
 """The longest: what the original waited at once. But most failures are a restart or a lost minute,
 and until the next try the customer's number does not ring."""
@@ -86,8 +89,9 @@ def takeover(remaining: float, chance: Chance) -> float:
     return max(0.0, min(remaining / 2, remaining - TAKEN_OVER_SECONDS))
 
 
-def pause(outcome: Outcome, failures: int, chance: Chance) -> float:
-    """The time until the next try after this failure, the so manieth in a row."""
+def pause(outcome: Outcome, failures: int, chance: Chance, granted: float = 0.0) -> float:
+    """The time until the next try after this failure, the so manieth in a row. `granted` is how
+    long the registration lasted that the registrar gave last, 0 for none."""
     if outcome.end is End.NO_PROXY:
         return PROXY_SECONDS
     if outcome.end is End.NOWHERE:
@@ -96,5 +100,7 @@ def pause(outcome: Outcome, failures: int, chance: Chance) -> float:
         first, longest = REFUSED_SECONDS, MAX_REFUSED_SECONDS
     else:
         first, longest = RETRY_SECONDS, MAX_RETRY_SECONDS
+        if granted > 0:
+            first = min(first, max(granted / 4, SHORT_RETRY_SECONDS))
     doubled = min(first * 2.0 ** min(failures - 1, 16), longest)
     return max(doubled, outcome.retry_after) * (1.0 + RETRY_SPREAD * chance())

@@ -3,7 +3,7 @@ node's to register at, tells how they stand, and makes and ends registrations as
 
     tick ─► lease(reports) ─┬─ new ──────► Registration
                             ├─ known ────► update
-                            ├─ missing ──► drop
+                            ├─ missing ──► drop; what moved, with the next answer
                             └─ no answer ► all goes on as it is
     drain, stop ─► rest ─► the last attempts end ─► lease(leaving)
 """
@@ -191,6 +191,8 @@ class Registrations:
     async def _take(self, leases: Sequence[Lease]) -> None:
         named = {lease.provider.id for lease in leases}
         for key in [key for key in self._held if key not in named]:
+            if self._held[key].lingers():
+                continue
             registration = self._held.pop(key)
             self.counters.lost += not registration.released
             registration.drop()

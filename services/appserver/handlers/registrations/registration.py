@@ -5,7 +5,8 @@ due ─► its turn ─► attempt ─┬─ granted ─► due before it ends
  └──────────────────────────┘─ 403, 404 ► given up for good: `disable`, `released`
 
 lease of 0 s          attempt for 0 s, then `released`
-the same, moved       `released`: the binding stays for the next node
+the same, moved       `released`: the binding stays for the next node. Should provisioning go away
+                      before that one was told, it goes on here when it is due
 lease gone            dropped: nothing is sent, nothing is told
 settings changed      what was made by the former ones is taken away; then due at once
 """
@@ -38,6 +39,9 @@ from tandem.sip.uri import Uri
 INSTANCE_LENGTH: Final = 6
 """Characters of `rinstance` (ORIGINAL §1.4)."""
 OK: Final = 200
+UNHEARD_SECONDS: Final = 8.0
+"""Within this provisioning has answered the question that tells of a release, if it is there: the
+question comes every 2 s, and the answer within 3.5 s."""
 
 
 class Wish(Enum):
@@ -66,7 +70,7 @@ class Registration:
         self._failures = 0
         self._tried_at = self._next_at = 0.0
         self._status, self._reason = 0, ""
-        self._disable = False
+        self._disable = self._leaving = False
         self.released = False
         """Whether nothing of it goes on here any more."""
         self._news = News(means.tools.publisher)
@@ -105,6 +109,12 @@ class Registration:
             self._next_at = 0.0
         self._soon(now)
 
+    def lingers(self) -> bool:
+        """Whether to keep it for one question more, as it is missing among the leases: the node
+        that goes on with what moved hears of it by its own next question, not by our release."""
+        lingers, self._leaving = self._leaving, False
+        return lingers
+
     def drop(self) -> None:
         """Another has it now."""
         self._dropped = True
@@ -121,7 +131,9 @@ class Registration:
     def wake(self, now: float) -> None:
         """Go on after all."""
         self._resting = False
-        if not self.released and self._attempt is None:
+        if self.released:
+            self._stand_by(now)
+        elif self._attempt is None:
             self._schedule(max(0.0, self._next_at - self._means.tools.wall()), now)
 
     # -- what to register with -----------------------------------------------------------------
@@ -218,6 +230,8 @@ class Registration:
         session, former = self._session, self._former
         if self._wish is Wish.MOVE:
             self._release()
+            self._leaving = True
+            self._stand_by(now)
         elif former is not None and former.ends_at > now:
             self._try(former, 0, partial(self._left, former), now)
         elif self._wish is Wish.KEEP and session is not None:
@@ -239,6 +253,25 @@ class Registration:
     def _release(self) -> None:
         self.released = True
         self._cancel()
+        self._means.changed(self)
+
+    def _stand_by(self, now: float) -> None:
+        """See to it that what nobody takes over goes on: provisioning may go away before it hears
+        of the release, or before it told the next node."""
+        session = self._session
+        if self._wish is not Wish.MOVE or session is None:
+            return
+        left = max(0.0, session.ends_at - now)
+        due = self._next_at - self._means.tools.wall()
+        if due <= 0:
+            due = renewal(left, self._means.chance)
+        at = now + max(due, min(UNHEARD_SECONDS, left / 2) if left else UNHEARD_SECONDS)
+        self._deadline = self._means.tools.deadlines.at(at, self._unheard)
+
+    def _unheard(self, now: float) -> None:
+        self._deadline = None
+        self._wish, self.released, self._leaving = Wish.KEEP, False, False
+        self._soon(now)
         self._means.changed(self)
 
     # -- outcomes ------------------------------------------------------------------------------
@@ -265,7 +298,7 @@ class Registration:
 
     def _granted(self, session: Session, outcome: Outcome, now: float) -> None:
         self._means.counters.granted += 1
-        session.ends_at = now + outcome.seconds
+        session.granted, session.ends_at = outcome.seconds, now + outcome.seconds
         self._failures = 0
         self._news.granted(self.provider, session, outcome.seconds)
         if self._is_settled():
@@ -283,7 +316,8 @@ class Registration:
         if outcome.end is not End.NO_PROXY:  # which is our own trouble, and told otherwise
             self._failures += 1
             self._means.counters.failed += 1
-        wait = pause(outcome, self._failures, self._means.chance)
+        granted = self._session.granted if self._session is not None else 0.0
+        wait = pause(outcome, self._failures, self._means.chance, granted)
         if outcome.end is not End.NO_PROXY:
             self._news.failed(self.provider, outcome, wait)
         self._schedule(wait, now)

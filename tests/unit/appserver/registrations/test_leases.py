@@ -193,6 +193,60 @@ async def test_what_is_to_be_unregistered_may_have_been_made_by_another() -> Non
         assert bench.report().released
 
 
+async def test_what_moves_goes_on_here_while_nobody_hears_of_it(bench: Bench) -> None:
+    await started(bench)
+    bench.programs.give_up("p1", moved=True)
+    await bench.run(2)  # it hears that it is to go
+    bench.programs.away = True
+    await bench.run(3600)
+    assert len(bench.take()) >= 6
+    assert bench.company.contacts
+    assert len(bench.programs.reports) == 1
+    bench.programs.away = False
+    await bench.run(5)
+    assert bench.report().released
+    assert bench.report().registered
+    await bench.run(900)
+    assert bench.take() == []
+
+
+async def test_what_moves_goes_on_here_while_the_next_node_cannot_hear_of_it(bench: Bench) -> None:
+    await started(bench)
+    bench.programs.give_up("p1", moved=True)
+    await bench.run(4)
+    assert bench.report().released
+    bench.programs.away = True
+    await bench.run(3600)
+    assert len(bench.take()) >= 6
+    bench.programs.known, bench.programs.away = [], False
+    await bench.run(900)
+    assert bench.take() == []
+    assert bench.company.contacts
+
+
+async def test_what_fails_and_moves_is_tried_on_while_nobody_hears_of_it(bench: Bench) -> None:
+    bench.company.answers = [says(500)]
+    await bench.run(3)
+    bench.programs.give_up("p1", moved=True)
+    await bench.run(2)
+    bench.programs.away = True
+    await bench.run(100)
+    assert bench.company.contacts
+
+
+async def test_what_moves_and_stays_after_all_during_a_drain_goes_on_too(bench: Bench) -> None:
+    await started(bench)
+    bench.programs.give_up("p1", moved=True)
+    await bench.run(2)
+    bench.programs.away = True
+    await bench.run(2)
+    bench.site.app.drain(True)
+    await bench.run(2)
+    bench.site.app.drain(False)
+    await bench.run(600)
+    assert bench.take()
+
+
 async def test_what_nobody_ever_registered_is_released_at_once() -> None:
     async with Bench(provider()) as bench:
         bench.programs.give_up("p1")

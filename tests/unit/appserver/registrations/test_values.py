@@ -130,6 +130,15 @@ def test_a_registrar_may_ask_for_a_longer_pause_not_for_a_shorter_one() -> None:
     assert pause(Outcome(End.REFUSED, 503, retry_after=1), 1, lambda: 0.0) == RETRY_SECONDS
 
 
+@pytest.mark.parametrize(
+    ("granted", "first"), [(0, 50), (3600, 50), (200, 50), (60, 15), (16, 5), (1, 5)]
+)
+def test_a_short_registration_is_tried_again_while_it_lasts(granted: float, first: float) -> None:
+    assert pause(Outcome(End.REFUSED, 500), 1, lambda: 0.0, granted) == first
+    assert pause(Outcome(End.REFUSED, 500), 1000, lambda: 0.0, granted) == MAX_RETRY_SECONDS
+    assert pause(Outcome(End.CREDENTIALS), 1, lambda: 0.0, granted) == REFUSED_SECONDS
+
+
 # -- turns -----------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import aio_pika
 from aio_pika.abc import AbstractConnection
+from aio_pika.connection import make_url
 from aiormq.abc import AbstractChannel
 from pamqp.commands import Basic
 
@@ -47,8 +48,9 @@ DELETE_SECONDS: Final = 10.0
 """For the deletion of a queue: RabbitMQ itself takes 5 s for one that is broken."""
 TEND_SECONDS: Final = 5.0
 """Between two looks at whether exchanges and bindings are still there."""
-GOOD_BYE_SECONDS: Final = 2.0
-"""How long a connection may take to close."""
+GOOD_BYE_SECONDS: Final = 3.0
+"""How long a connection may take to close: aiormq gives a silent broker 2 s, and a connection that
+is cut off before that stays half open."""
 
 CONFIRMED: Final = KEPT | {Topic.HINTS}
 WELL_KNOWN: Final = ((Topic.EVENTS, "events"), (Topic.LOCATION, "provisioning"))
@@ -91,13 +93,13 @@ class AmqpSession:
             await self.bind(self._admin, queue, topic)
 
     async def _connect(self, way: str) -> AbstractConnection:
-        connection = await aio_pika.connect(
-            self._url,
-            timeout=CONNECT_SECONDS,
-            heartbeat=HEARTBEAT_SECONDS,
-            name=f"{self.bus.node} {way}",
-        )
+        name = f"{self.bus.node} {way}"
+        url = make_url(self._url, heartbeat=HEARTBEAT_SECONDS, name=name)
+        connection = aio_pika.Connection(url)
+        # one that fails is to be closed too: it would do so itself when it is collected, on
+        # whatever loop there is then, or without one, in a thread, with a warning
         self._connections.append(connection)
+        await connection.connect(timeout=CONNECT_SECONDS)
         assert connection.transport is not None
         self._watch(connection.transport.connection.closing, "the connection was lost")
         return connection

@@ -6,7 +6,9 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+import aio_pika
 import pytest
+from yarl import URL
 
 from tandem.bus.amqp import AmqpBus
 from tandem.bus.events import MessagesLost
@@ -174,6 +176,33 @@ async def test_no_password_is_ever_logged(rabbit: Rabbit, caplog: pytest.LogCapt
     await bus.close()
     assert "can't be used" in caplog.text
     assert "hunter2" not in caplog.text
+
+
+@pytest.mark.parametrize("broker", ["away", "frozen"])
+async def test_connections_that_can_not_end_well_are_closed_all_the_same(
+    rabbit: Rabbit, broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of aio-pika's that is open when it is collected closes itself: on whatever loop there is
+    then, or without one, in a thread, with a warning that the coroutine was never awaited."""
+    made: list[aio_pika.Connection] = []
+
+    class Noted(aio_pika.Connection):
+        def __init__(self, url: URL) -> None:
+            super().__init__(url)
+            made.append(self)
+
+    monkeypatch.setattr(aio_pika, "Connection", Noted)
+    url = rabbit.url if broker == "frozen" else "amqp://guest:guest@127.0.0.1:1/"
+    bus = AmqpBus(url, "node")
+    await bus.start()
+    try:
+        if broker == "frozen":
+            rabbit.freeze()
+        await bus.close()
+    finally:
+        rabbit.thaw()
+    assert made
+    assert all(connection.is_closed for connection in made)
 
 
 async def test_closing_without_a_broker_takes_seconds_and_says_what_is_lost(

@@ -13,7 +13,7 @@ from typing import Final
 
 from tests.support.api import Api
 
-START_SECONDS: Final = 30.0
+START_SECONDS: Final = 90.0
 STOP_SECONDS: Final = 20.0
 ADMIN_PASSWORD: Final = "correct horse battery"
 DOMAIN: Final = "example.test"

@@ -36,6 +36,7 @@ from services.appserver.handlers.signals import Signals
 from services.appserver.handlers.subscriptions import Subscriptions
 from services.appserver.handlers.tools import Tools
 from services.appserver.handlers.traces import Send, Traces
+from services.appserver.handlers.transfer_counts import TransferCounts
 from services.appserver.handlers.watch import Looks, Statistics, Watch
 from services.appserver.handlers.watched import Watched
 from services.appserver.ports import (
@@ -96,9 +97,10 @@ class AppServer:
         self._programs = programs or NoPrograms()
         self._bus = bus
         self.statistics = Statistics()
+        self._transfer_counts = TransferCounts()
         self._watched = Watched(wall)
         self.traces = Traces(bus, wall, self._owners_of, self._watched)
-        looks: list[Looks] = [self.statistics, self.traces]
+        looks: list[Looks] = [self.statistics, self._transfer_counts, self.traces]
         self._loopback = Loopback(link.send, self.receive)
         self._loops = Loops()
         self._send: Send = self._loopback.send
@@ -249,6 +251,7 @@ class AppServer:
             lambda: self.state == NodeState.DRAINING,
         )  # fmt: skip
         self.statistics.register(metrics)
+        self._transfer_counts.register(metrics)
         self.subscriptions.register(metrics)
         self.callbacks.register(metrics)
         self.signals.register(metrics)

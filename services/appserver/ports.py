@@ -14,6 +14,7 @@ from services.appserver.domain.legs import LegRef
 from services.appserver.domain.loops import Loops
 from services.appserver.domain.plan import CallPlan, Fork, NextHop, Target
 from services.appserver.domain.proxies import Proxies
+from services.appserver.domain.transfers import BLIND, Order
 from tandem.bus.ports import Publisher
 from tandem.rpc.directory import Account
 from tandem.sip.deadlines import Deadlines
@@ -232,7 +233,7 @@ class Moves(Protocol):
     `domain.transfers.Refused`, and has changed nothing then. The arming is as for `Steering`."""
 
     def transfer(
-        self, leg: LegRef, destination: str, pilot: Pilot, now: float, *, by: str = "http"
+        self, leg: LegRef, destination: str, pilot: Pilot, now: float, order: Order = BLIND
     ) -> str:
         """Begin to put somebody else into the place of this leg: a new call, whose id it gives. The
         pilot has forks rung for it by `Steering.ring`; who answers is joined to the leg's far end.

@@ -487,7 +487,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         NodeStopped, NodeDraining, NodeLost, MessagesLost, CallbackWaiting, CallbackTriggered,
         CallbackMatched, CallbackFailed, SipTrace, CallOrdered,
         transfer_events.TransferStarted, transfer_events.TransferCompleted,
-        transfer_events.TransferFailed,
+        transfer_events.TransferFailed, transfer_events.TransferRefused,
         dialplan_events.DialplanStarted, dialplan_events.DialplanLog,
         dialplan_events.DialplanDialled, dialplan_events.DialplanLegFailed,
         dialplan_events.DialplanAsked,

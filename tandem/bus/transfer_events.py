@@ -14,14 +14,35 @@ class TransferStarted(Event):
     service = "appserver"
     type = "transfer.started"
     new_call_id: str
+    kind: str
+    """`blind`, `attended` or `dual`: the last two join the far ends of two calls, or the new party
+    does it itself."""
     by: str
-    """`http`, `refer`, `replaces` or `dialplan`."""
+    """`http`, `refer` or `dialplan`."""
     leg: int
     """The leg that leaves: 0 the caller's."""
     destination: str
 
     def text(self) -> str:
         return f"Leg {self.leg} is to be transferred to {self.destination}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferRefused(Event):
+    """A transfer was not begun: the call is as it was."""
+
+    service = "appserver"
+    type = "transfer.refused"
+    kind: str
+    by: str
+    """Both as in `TransferStarted`."""
+    status: int
+    """What the REFER was answered; 0 if it was none."""
+    reason: str
+
+    def text(self) -> str:
+        status = f"{self.status} " if self.status else ""
+        return f"Transfer refused: {status}{self.reason}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,8 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+Counts = Mapping[Any, int]
+"""By a key of one label, or by tuples."""
 NO_LABELS: Final[Mapping[str, str]] = {}
 
 
@@ -72,8 +74,8 @@ class _Histogram:
 @dataclass(frozen=True, slots=True)
 class _Labelled:
     name: str
-    label: str
-    read: Callable[[], Mapping[str, int]]
+    labels: tuple[str, ...]
+    read: Callable[[], Counts]
     help: str
 
 
@@ -131,11 +133,12 @@ class Metrics(Collector):
         self._histograms.append(_Histogram(name, source, help, labels))
 
     def labelled(
-        self, name: str, label: str, read: Callable[[], Mapping[str, int]], help: str
+        self, name: str, label: str | tuple[str, ...], read: Callable[[], Counts], help: str
     ) -> None:
         """Show what `read` returns at each scrape as the counter `NAME_total{LABEL="key"}`: for
-        few and known keys."""
-        self._labelled.append(_Labelled(name, label, read, help))
+        few and known keys. With several labels a key is a tuple of as many."""
+        labels = (label,) if isinstance(label, str) else label
+        self._labelled.append(_Labelled(name, labels, read, help))
 
     def render(self) -> bytes:
         """The Prometheus text format, UTF-8."""
@@ -165,10 +168,10 @@ class Metrics(Collector):
             source = histogram.source
             shown.add_metric(tuple(histogram.labels.values()), source.buckets(), source.sum)
         for one in self._labelled:
-            counter = CounterMetricFamily(one.name, one.help, labels=(one.label,))
+            counter = CounterMetricFamily(one.name, one.help, labels=one.labels)
             families[one.name] = counter
             for key, value in one.read().items():
-                counter.add_metric((key,), value)
+                counter.add_metric((key,) if isinstance(key, str) else key, value)
         return families.values()
 
 

@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from tandem.sip.message import Request
 from tests.support.baresip import Baresip
+from tests.support.counts import counts
 from tests.support.switch import DOMAIN, Switch
 from tests.support.udpagent import UdpAgent, UdpCall
 from tests.support.waiting import eventually
@@ -56,6 +57,12 @@ class Stage:
         await self.switch.api.live_call("answered")
         return leg
 
+    async def transfers(self) -> dict[str, int]:
+        """What /metrics says of transfers so far, by their labels."""
+        prefix = "tandem_transfers_total"
+        now = await counts(self.switch)
+        return {name.removeprefix(prefix): n for name, n in now.items() if name.startswith(prefix)}
+
     async def records(self, count: int) -> list[dict[str, Any]]:
         """The latest call records, latest last, once nothing is under way."""
         await self.switch.api.no_calls()
@@ -93,6 +100,7 @@ async def stage(switch: Switch, tmp_path_factory: pytest.TempPathFactory) -> Asy
 async def test_tropos_transfer_by_http(stage: Stage) -> None:
     """The steps of 2010: a dialplan `transfer`, a From user to find the call by, and a GET."""
     leg = await stage.talk("232")
+    before = await stage.transfers()
     assert leg.caller == "uniqueidxxx"
     mark = (await stage.switch.api.get("/events", count=1))["cursor"]
     async with httpx.AsyncClient(
@@ -117,6 +125,8 @@ async def test_tropos_transfer_by_http(stage: Stage) -> None:
     told = [e for e in events if e["type"].startswith("transfer.")]
     assert [e["type"] for e in told] == ["transfer.started", "transfer.completed"]
     assert {(e["call_id"], e["data"]["new_call_id"]) for e in told} == {(old["id"], record["id"])}
+    counted = '{by="http",kind="blind",outcome="completed"}'
+    assert await stage.transfers() == before | {counted: before[counted] + 1}
 
 
 async def test_a_transfer_to_nobody_leaves_the_call(stage: Stage) -> None:

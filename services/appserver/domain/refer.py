@@ -8,6 +8,7 @@ from typing import Final
 
 from services.appserver.domain.plan import Transfer
 from services.appserver.domain.replaces import Replaces
+from services.appserver.domain.transfers import ATTENDED, REFERRED, Order
 from tandem.sip.address import Address
 from tandem.sip.errors import BadMessage
 from tandem.sip.message import Request
@@ -51,6 +52,12 @@ class Wish:
         quiet = (request.first("refer-sub") or "").partition(";")[0].strip().lower() == "false"
         target = replace(uri.with_params(method=None), headers="") if uri.is_sip else uri
         return cls(target, _replaces(uri), quiet)
+
+
+def order(request: Request) -> Order:
+    """What is asked for, whether or not it makes sense."""
+    named = any("replaces=" in value.lower() for value in request.values("refer-to"))
+    return ATTENDED if named else REFERRED
 
 
 def _replaces(uri: Uri) -> Replaces | None:

@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 TRANSFER_DIALPLAN: Final = "transfer"
 """The dialplan that a blind transfer runs unless another is named (ORIGINAL §5)."""
+
+
+class Order(NamedTuple):
+    """What was asked for, in the words of events and metrics."""
+
+    kind: str
+    """`blind`, `attended` or `dual`."""
+    by: str
+    """`http`, `refer` or `dialplan`."""
+
+
+BLIND: Final = Order("blind", "http")
+DUAL: Final = Order("dual", "http")
+HANDOVER: Final = Order("blind", "dialplan")
+REFERRED: Final = Order("blind", "refer")
+ATTENDED: Final = Order("attended", "refer")
+ORDERS: Final = (BLIND, DUAL, HANDOVER, REFERRED, ATTENDED)
+"""All there are."""
 
 
 class Refusal(StrEnum):

@@ -49,6 +49,12 @@ def test_slots_and_labels_make_one_family() -> None:
     assert 'tandem_bus_dropped_total{subscriber="b\\"\\n"} 4.0' in text
 
 
+def test_what_is_counted_by_several_labels_has_as_many_keys() -> None:
+    metrics, counts = Metrics(), {("blind", "http"): 2}
+    metrics.labelled("tandem_transfers", ("kind", "by"), lambda: counts, "Transfers")
+    assert lines(metrics) == ['tandem_transfers_total{by="http",kind="blind"} 2.0']
+
+
 def test_gauges_are_read_at_the_scrape() -> None:
     metrics, calls = Metrics(), [1]
     metrics.gauge("tandem_calls", lambda: len(calls), "Calls under way")

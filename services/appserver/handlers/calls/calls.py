@@ -16,6 +16,7 @@ from services.appserver.domain.headers import NONE, own_lines
 from services.appserver.domain.leg import Leg
 from services.appserver.domain.legs import LegRef
 from services.appserver.domain.plan import CallPlan, Fork, Target
+from services.appserver.domain.transfers import BLIND, DUAL, Order
 from services.appserver.handlers.calls import dialogs, records, timers
 from services.appserver.handlers.calls.acks import Outgoing, send_ack
 from services.appserver.handlers.calls.board import Board
@@ -43,9 +44,6 @@ from tandem.sip.transaction import ClientTransaction, Hop, ServerTransaction
 
 NOBODY: Final = "sip:callback@anonymous.invalid"
 """Who calls the first end of a call that begins with us, unless its leg says."""
-
-HTTP: Final = "http"
-"""How a transfer was asked for that did not come by SIP."""
 
 REDIRECTS: Final = frozenset({"contact"})
 """What a redirection says itself."""
@@ -189,18 +187,18 @@ class Calls:
     # -- transfers -----------------------------------------------------------------------------
 
     def transfer(
-        self, leg: LegRef, destination: str, pilot: Pilot, now: float, *, by: str = HTTP
+        self, leg: LegRef, destination: str, pilot: Pilot, now: float, order: Order = BLIND
     ) -> str:
         """Begin to put somebody else into a leg's place: see `ports.Moves`."""
         self._now = now
         who = goer(self._board, leg)
-        return open_transfer(self._board, who, destination, pilot, now, by=by).call.value.id
+        return open_transfer(self._board, who, destination, pilot, now, order=order).call.value.id
 
     def join(self, first: LegRef, second: LegRef, now: float) -> str:
         """Begin to join the far ends of two legs: see `ports.Moves`."""
         self._now = now
         one, other = goer(self._board, first), goer(self._board, second)
-        return open_dual(self._board, one, other, now, by=HTTP).call.value.id
+        return open_dual(self._board, one, other, now, order=DUAL).call.value.id
 
     # -- calls that wait for a callback --------------------------------------------------------
 

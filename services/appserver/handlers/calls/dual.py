@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.appserver.domain.sdp import opened, places_of
+from services.appserver.domain.transfers import Order
 from services.appserver.handlers.calls import records, timers
 from services.appserver.handlers.calls.board import Board
 from services.appserver.handlers.calls.live import LiveCall, Party
@@ -109,7 +110,7 @@ def open_dual(
     second: Party,
     now: float,
     *,
-    by: str,
+    order: Order,
     notifier: Notifier | None = None,
 ) -> Dual:
     """Begin to join the far ends of these two."""
@@ -124,6 +125,6 @@ def open_dual(
     board.open(call)
     records.started(board, value)
     for goer in (first, second):
-        records.transfer_started(board, goer.call.value, value, by, goer.leg.number)
+        records.transfer_started(board, goer.call.value, value, order, goer.leg.number)
     side.start(now)
     return side

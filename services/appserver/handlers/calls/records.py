@@ -8,6 +8,7 @@ from services.appserver.domain.best_response import Failure
 from services.appserver.domain.call import Call, CallState
 from services.appserver.domain.leg import Leg
 from services.appserver.domain.plan import CallPlan
+from services.appserver.domain.transfers import Order
 from services.appserver.handlers.calls.board import Board
 from services.appserver.handlers.calls.live import LiveCall
 from services.appserver.handlers.sources import source_of
@@ -21,7 +22,12 @@ from tandem.bus.events import (
     CallStarted,
     LegFailed,
 )
-from tandem.bus.transfer_events import TransferCompleted, TransferFailed, TransferStarted
+from tandem.bus.transfer_events import (
+    TransferCompleted,
+    TransferFailed,
+    TransferRefused,
+    TransferStarted,
+)
 from tandem.rpc.directory import Account
 from tandem.sip.address import Address
 from tandem.sip.build import reason_phrase
@@ -98,16 +104,31 @@ def new_transfer(board: Board, old: Call, stayer: Leg, destination: str) -> Call
     )
 
 
-def transfer_started(board: Board, old: Call, new: Call, by: str, leg: int) -> None:
+def transfer_started(board: Board, old: Call, new: Call, order: Order, leg: int) -> None:
     """A leg is to leave its call."""
     board.publish(
         TransferStarted(
             owners=old.owners,
             call_id=old.id,
             new_call_id=new.id,
-            by=by,
+            kind=order.kind,
+            by=order.by,
             leg=leg,
             destination=new.destination,
+        )
+    )
+
+
+def transfer_refused(board: Board, call: Call, order: Order, status: int, reason: str) -> None:
+    """None is begun for this REFER."""
+    board.publish(
+        TransferRefused(
+            owners=call.owners,
+            call_id=call.id,
+            kind=order.kind,
+            by=order.by,
+            status=status,
+            reason=reason,
         )
     )
 

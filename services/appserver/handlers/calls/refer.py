@@ -12,8 +12,9 @@ from typing import Final
 
 from services.appserver.domain.call import CallState
 from services.appserver.domain.plan import SELF, Transfer
-from services.appserver.domain.refer import NotReferable, Wish, referred_by, served
-from services.appserver.domain.transfers import Refusal, Refused
+from services.appserver.domain.refer import NotReferable, Wish, order, referred_by, served
+from services.appserver.domain.transfers import ATTENDED, REFERRED, Refusal, Refused
+from services.appserver.handlers.calls import records
 from services.appserver.handlers.calls.board import Board
 from services.appserver.handlers.calls.dual import open_dual
 from services.appserver.handlers.calls.goers import check
@@ -21,32 +22,39 @@ from services.appserver.handlers.calls.live import Party
 from services.appserver.handlers.calls.notifier import Notifier
 from services.appserver.handlers.calls.transfer import open_transfer
 from services.appserver.ports import Referral
+from tandem.sip.errors import BadMessage
 from tandem.sip.transaction import ServerTransaction
 
 NOT_ALLOWED: Final = "Transfers are not allowed"
 
 
 def taken(board: Board, party: Party, tx: ServerTransaction, now: float) -> bool:
-    """Whether this REFER is ours to answer. Raises BadMessage for one that makes no sense."""
+    """Whether this REFER is ours to answer."""
     called = party.call.b
     mode = called.leg.transfer if called is not None else Transfer.PASS
     if mode is Transfer.PASS:
         return False
-    if not served(mode, by_caller=party.leg.number == 0) or board.refer is None:
-        board.layer.reply(tx, 603, now, NOT_ALLOWED)
-        return True
     try:
+        if not served(mode, by_caller=party.leg.number == 0) or board.refer is None:
+            raise NotReferable(603, NOT_ALLOWED)
         wish = Wish.parse(tx.request)
         check(board, party)
         replaced = _replaced(board, party, wish)
-    except NotReferable as why:
-        board.layer.reply(tx, why.status, now, why.reason)
+    except (NotReferable, BadMessage) as why:
+        _refuse(board, party, tx, why.status, why.reason, now)
     except Refused as why:
         status = 503 if why.refusal is Refusal.OVERLOADED else 491
-        board.layer.reply(tx, status, now, why.detail)
+        _refuse(board, party, tx, status, why.detail, now)
     else:
         _serve(board, party, tx, wish, replaced, now)
     return True
+
+
+def _refuse(
+    board: Board, party: Party, tx: ServerTransaction, status: int, reason: str, now: float
+) -> None:
+    board.layer.reply(tx, status, now, reason)
+    records.transfer_refused(board, party.call.value, order(tx.request), status, reason)
 
 
 def _replaced(board: Board, party: Party, wish: Wish) -> Party | None:
@@ -85,7 +93,7 @@ def _serve(
         notifier = Notifier(board, party, event)
         notifier.start(now)
     if replaced is not None:
-        open_dual(board, party, replaced, now, by="replaces", notifier=notifier)
+        open_dual(board, party, replaced, now, order=ATTENDED, notifier=notifier)
         return
     _ring(board, party, tx, wish, notifier, now)
 
@@ -105,7 +113,14 @@ def _ring(
     if wish.replaces is not None:
         lines += [f"Replaces: {wish.replaces}", "Require: replaces"]
     side = open_transfer(
-        board, party, str(wish.target), None, now, by="refer", notifier=notifier, lines=lines
+        board,
+        party,
+        str(wish.target),
+        None,
+        now,
+        order=ATTENDED if wish.replaces is not None else REFERRED,
+        notifier=notifier,
+        lines=lines,
     )
     value, proxy = side.call.value, stayer.leg.proxy
     referral = Referral(

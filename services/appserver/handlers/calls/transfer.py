@@ -22,6 +22,7 @@ from services.appserver.domain.leg import Leg
 from services.appserver.domain.mangle import sdp_hosts
 from services.appserver.domain.plan import Fork
 from services.appserver.domain.sdp import CONTENT_TYPE, opened, places_of
+from services.appserver.domain.transfers import Order
 from services.appserver.handlers.calls import records, timers
 from services.appserver.handlers.calls.acks import send_ack
 from services.appserver.handlers.calls.board import Board
@@ -160,7 +161,7 @@ def open_transfer(
     pilot: Pilot | None,
     now: float,
     *,
-    by: str,
+    order: Order,
     notifier: Notifier | None = None,
     lines: Sequence[str] = (),
 ) -> Transfer:
@@ -171,7 +172,7 @@ def open_transfer(
     side = Transfer(board, call, goer, pilot, notifier, lines)
     board.open(call)
     records.started(board, call.value)
-    records.transfer_started(board, old, call.value, by, goer.leg.number)
+    records.transfer_started(board, old, call.value, order, goer.leg.number)
     if pilot is not None:
         side.steer(now)
     return side

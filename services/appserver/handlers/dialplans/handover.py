@@ -6,17 +6,17 @@ from __future__ import annotations
 from typing import Final
 
 from services.appserver.domain.legs import LegRef
-from services.appserver.domain.transfers import Refused
+from services.appserver.domain.transfers import HANDOVER, Refused
 from services.appserver.handlers.dialplans.dialer import read
 from services.appserver.handlers.dialplans.flight import ANSWERED, Flight
 from services.appserver.handlers.dialplans.resolve import Run
 from services.appserver.handlers.dialplans.services import Services
+from services.appserver.handlers.transfer_counts import refusal
+from tandem.bus.ports import Topic
 from tandem.dialplan.dialstring import DialString
 from tandem.dialplan.failover import Policy
 from tandem.dialplan.world import Dial, DialplanError, DialStatus, Ended, Outcome
 
-BY: Final = "dialplan"
-"""How it was asked for, in its events."""
 GIVEN_UP: Final = (487, "Request Terminated")
 
 
@@ -26,10 +26,12 @@ async def transfer(services: Services, run: Run, dial: Dial, flight: Flight) -> 
     attempt = flight.hand_over()
     try:
         attempt.call_id = services.moves.transfer(
-            _leg(services, flight), dial.text, attempt, services.tools.clock(), by=BY
+            _leg(services, flight), dial.text, attempt, services.tools.clock(), HANDOVER
         )
     except Refused as refused:
         flight.moving = None
+        told = refusal(HANDOVER, run.req.customer, flight.call_id, refused)
+        services.tools.publisher.publish(Topic.EVENTS, told)
         raise DialplanError(refused.detail) from None
     services.arm()
     outcome = await _ring(services, run, dial, string, policy, attempt, flight)

@@ -7,20 +7,23 @@ REFER         ─► the B2BUA opens it         ─► the referrer's dialplan, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from services.appserver.domain.legs import LegRef
-from services.appserver.domain.transfers import Refusal, Refused
+from services.appserver.domain.transfers import BLIND, DUAL, Order, Refusal, Refused
 from services.appserver.handlers.dialplans.engine import Engine
 from services.appserver.handlers.dialplans.flight import Departure, Flight
 from services.appserver.handlers.dialplans.originate import originate
 from services.appserver.handlers.dialplans.resolve import Run
 from services.appserver.handlers.dialplans.services import Services
+from services.appserver.handlers.transfer_counts import refusal
 from services.appserver.handlers.transfers import facts
 from services.appserver.handlers.transfers.ground import Ground
 from services.appserver.handlers.transfers.referred import Referred
 from services.appserver.ports import Moves, Pilot, Referral
+from tandem.bus.ports import Topic
 from tandem.dialplan.dialstring import DialStringError, parse
 from tandem.dialplan.world import Dial, DialplanError, Ended, Incoming
 from tandem.rpc.directory import DirectoryUnavailable
@@ -79,23 +82,26 @@ class DialplanTransfers:
 
     async def blind(self, customer: str, leg: LegRef, destination: str, dialplan: str) -> str:
         """See the port."""
-        await self._runnable(customer, dialplan)
-        req, proxy = self._ordered(customer, leg, destination)
-        flight = self._transfer(leg, req.uri)
+        with self._told(BLIND, customer, leg):
+            await self._runnable(customer, dialplan)
+            req, proxy = self._ordered(customer, leg, destination)
+            flight = self._transfer(leg, req.uri)
         self._start(flight, self._engine.fly(flight, Run.of(req, dialplan, proxy)))
         return flight.call_id
 
     async def direct(self, customer: str, leg: LegRef, dial: str) -> str:
         """See the port."""
-        _check(dial)
-        req, proxy = self._ordered(customer, leg, "")
-        flight = self._transfer(leg, dial)
+        with self._told(BLIND, customer, leg):
+            _check(dial)
+            req, proxy = self._ordered(customer, leg, "")
+            flight = self._transfer(leg, dial)
         self._start(flight, self._dial(flight, Run.of(req, "", proxy), dial))
         return flight.call_id
 
     async def dual(self, customer: str, first: LegRef, second: LegRef) -> None:
         """See the port."""
-        self._moves.join(first, second, self._tools.clock())
+        with self._told(DUAL, customer, first):
+            self._moves.join(first, second, self._tools.clock())
         self._services.arm()
 
     def refer(self, referral: Referral) -> Pilot:
@@ -106,6 +112,16 @@ class DialplanTransfers:
         return flight
 
     # -- parts of them -------------------------------------------------------------------------
+
+    @contextmanager
+    def _told(self, order: Order, customer: str, leg: LegRef) -> Iterator[None]:
+        """That it is refused, the customer is told."""
+        try:
+            yield
+        except Refused as why:
+            told = refusal(order, customer, leg.call_id, why)
+            self._tools.publisher.publish(Topic.EVENTS, told)
+            raise
 
     def _ordered(self, customer: str, leg: LegRef, destination: str) -> tuple[Incoming, str]:
         """What the dialplan is told, and the proxy that its calls leave by."""

@@ -9,6 +9,7 @@ import pytest
 
 from services.appserver.domain.legs import LegRef
 from services.appserver.domain.plan import Fork
+from services.appserver.domain.transfers import HANDOVER
 from tests.support.pilots import Captain, called, dial, steered
 from tests.support.sipphone import Phone
 from tests.support.sipworld import World, finish, ring, target
@@ -102,11 +103,9 @@ def test_who_asked_for_a_transfer_is_told() -> None:
     world = World()
     made = Transferring(world)
     captain = made.captain
-    new = world.calls.transfer(
-        LegRef(made.old.id, 1), "sip:carol@x", captain, world.now, by="dialplan"
-    )
+    new = world.calls.transfer(LegRef(made.old.id, 1), "sip:carol@x", captain, world.now, HANDOVER)
     started = made.event(TransferStarted)
-    assert (started.new_call_id, started.by) == (new, "dialplan")
+    assert (started.new_call_id, started.kind, started.by) == (new, "blind", "dialplan")
     world.calls.refuse(new, 480, "", (), world.now)
     made.alice.bye()
     world.run(400)

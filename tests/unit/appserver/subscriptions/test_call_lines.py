@@ -237,7 +237,12 @@ def test_nothing_is_left_when_all_is_over() -> None:
 
 def moves(leg: int, old: str = "c1", new: str = "c2") -> TransferStarted:
     return TransferStarted(
-        call_id=old, new_call_id=new, by="http", leg=leg, destination="sip:carol@example.com"
+        call_id=old,
+        new_call_id=new,
+        kind="blind",
+        by="http",
+        leg=leg,
+        destination="sip:carol@example.com",
     )
 
 

@@ -163,7 +163,7 @@ class AppServer:
         planner = Planner(self.tools, self.layer, ways, self.callbacks.waits, self._loops, run)
         self._core.attach(self.layer, planner, self.calls, ways.judge)
         self.registrations = Registrations(
-            self.tools, programs, self.layer, ways, self._work.spawn, link.reliable
+            self.tools, programs, self.layer, ways, self.traces, self._work.spawn, link.reliable
         )
 
     def _make_tools(self, wall: Callable[[], float]) -> Tools:

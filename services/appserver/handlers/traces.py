@@ -42,6 +42,9 @@ FAILED_BURST: Final = 20.0
 """Failed calls of one customer whose messages are published: a phone that redials all day must
 not fill the log."""
 MAX_BUCKETS: Final = 10_000
+MAX_TALKS: Final = 10_000
+"""Call-IDs of no call of which it is known whose they are: registrations that are under way at
+providers, and watched calls that ended a little ago; above it the oldest gives way."""
 QUIET: Final = frozenset({486, 487, 600, 603})
 """Failures that need no explanation: busy, cancelled, declined."""
 
@@ -100,6 +103,7 @@ class Traces:
         self._bytes = 0
         self._strange: deque[str] = deque()
         self._legs: dict[str, list[str]] = {}
+        self._talks: OrderedDict[str, Ring] = OrderedDict()
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -161,6 +165,22 @@ class Traces:
 
         return traced
 
+    def begin(self, call_id: str, owner: str, remote: str) -> None:
+        """What has this Call-ID is said for this customer, to `udp:203.0.113.7:5060`, although no
+        account of his is named in it."""
+        ring = Ring()
+        ring.owners, ring.remote = (owner,), remote
+        self._talk(call_id, ring)
+
+    def end(self, call_id: str) -> None:
+        """No more of that."""
+        self._talks.pop(call_id, None)
+
+    def _talk(self, call_id: str, ring: Ring) -> None:
+        self._talks[call_id] = ring
+        if len(self._talks) > MAX_TALKS:
+            self._talks.popitem(last=False)
+
     def invite(self, sip_call_id: str) -> tuple[float, bytes] | None:
         """When the INVITE that came last on a leg did (Unix time), and its bytes; None if it is
         not kept."""
@@ -185,10 +205,11 @@ class Traces:
                 self._remove(oldest)
         return self._make(call_id)
 
-    def _remove(self, call_id: str) -> None:
+    def _remove(self, call_id: str) -> Ring | None:
         ring = self._rings.pop(call_id, None)
         if ring is not None:
             self._bytes -= ring.size
+        return ring
 
     def _keep(self, ring: Ring, direction: str, data: bytes, peer: str) -> None:
         message = (self._wall(), direction, peer, data)
@@ -258,9 +279,11 @@ class Traces:
             self._publish(ring, message)
 
     def _ended(self, event: CallRecord) -> None:
-        for name in self._legs.pop(event.call_id or "", ()):
-            self._remove(name)
-        self._remove(event.sip_call_id)
+        for name in (*self._legs.pop(event.call_id or "", ()), event.sip_call_id):
+            ring = self._remove(name)
+            if ring is not None and self._watched.one_of(ring.owners):
+                ring.messages = []
+                self._talk(name, ring)  # the BYEs are still to come
 
     def _may_tell(self, owner: str) -> bool:
         now = self._wall()
@@ -272,10 +295,11 @@ class Traces:
         return left >= 1
 
     def _outside(self, direction: str, data: bytes, peer: str) -> None:
-        owners = self._owners_of(data)
-        if self._watched.one_of(owners):
+        ring = self._talks.get(call_id_of(data))
+        if ring is None:
             ring = Ring()
-            ring.owners = owners
+            ring.owners = self._owners_of(data)
+        if self._watched.one_of(ring.owners):
             self._publish(ring, (self._wall(), direction, peer, data))
 
     # -- telling -------------------------------------------------------------------------------

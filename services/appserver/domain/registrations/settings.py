@@ -33,6 +33,8 @@ class Settings:
     """The part of a provider that a registration depends on: a change of anything else leaves it
     alone."""
 
+    owner: str
+    """The customer who sees its messages."""
     registrar: Uri
     """The Request-URI, "the domain of the location service" (RFC 3261 §10.2)."""
     aor: Uri
@@ -57,6 +59,7 @@ class Settings:
         if not provider.username:
             raise Unusable("There is no user name to register")
         return cls(
+            owner=provider.owner,
             registrar=registrar,
             aor=replace(registrar.bare(), user=in_uri(provider.username)),
             contact=_contact(provider.register_contact, domains, contact_host),

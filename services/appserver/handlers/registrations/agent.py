@@ -23,6 +23,7 @@ from services.appserver.handlers.registrations.means import Means
 from services.appserver.handlers.registrations.pace import Pace
 from services.appserver.handlers.registrations.registration import Registration
 from services.appserver.handlers.tools import Tools
+from services.appserver.handlers.traces import Traces
 from tandem.rpc.directory import DirectoryUnavailable
 from tandem.rpc.programs import Lease, Programs, RegistrationReport
 from tandem.runtime.metrics import Metrics
@@ -56,6 +57,7 @@ class Registrations:
         programs: Programs | None,
         layer: TransactionLayer,
         ways: Outside,
+        traces: Traces,
         spawn: Spawn,
         link_reliable: bool,
         chance: Callable[[], float] = random,
@@ -64,7 +66,7 @@ class Registrations:
         self._programs = programs
         self._spawn = spawn
         pace = Pace(tools.deadlines)
-        self._means = Means(tools, layer, ways, link_reliable, pace, chance, self._changed)
+        self._means = Means(tools, layer, ways, traces, link_reliable, pace, chance, self._changed)
         self.counters = self._means.counters
         self._held: dict[str, Registration] = {}
         self._to_tell: dict[str, None] = {}

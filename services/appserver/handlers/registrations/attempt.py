@@ -66,7 +66,7 @@ class Attempt:
         """Send nothing more, and tell nobody what comes of it."""
         if self._done is not None:
             self._done = None
-            self._means.under_way -= 1
+            self._over()
 
     def _found(self, hops: tuple[NextHop, ...], now: float) -> None:
         if self._done is None:
@@ -81,8 +81,9 @@ class Attempt:
     def _send_anew(self, now: float) -> None:
         self._rounds = 0
         agent = self._means.tools.config.server_name
-        route = self._hops[self._at].route
-        self._send(register(self._session, self._expires, route, agent), now)
+        hop, session = self._hops[self._at], self._session
+        self._means.traces.begin(session.call_id, session.settings.owner, hop.text)
+        self._send(register(session, self._expires, hop.route, agent), now)
 
     def _send(self, request: Request, now: float) -> None:
         hop = self._hops[self._at]
@@ -162,8 +163,12 @@ class Attempt:
     def _end(self, outcome: Outcome, now: float) -> None:
         done, self._done = self._done, None
         assert done is not None
-        self._means.under_way -= 1
+        self._over()
         done(outcome, now)
+
+    def _over(self) -> None:
+        self._means.under_way -= 1
+        self._means.traces.end(self._session.call_id)
 
 
 def _refused(response: Response) -> Outcome:

@@ -10,6 +10,7 @@ from services.appserver.domain.registrations.schedule import Chance
 from services.appserver.handlers.outside import Outside
 from services.appserver.handlers.registrations.pace import Pace
 from services.appserver.handlers.tools import Tools
+from services.appserver.handlers.traces import Traces
 from tandem.sip.transaction import TransactionLayer
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Means:
     tools: Tools
     layer: TransactionLayer
     ways: Outside
+    traces: Traces
     link_reliable: bool
     pace: Pace
     chance: Chance

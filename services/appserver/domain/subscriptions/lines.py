@@ -1,8 +1,8 @@
 """Which accounts take part in which calls of this node: learnt from the calls' own events.
 
-Every call is followed, for an account may be asked for at any time; what that costs is one small
-object for each call and leg. Which account a leg rings follows from the contact that it goes to,
-and is worked out for accounts that somebody wants alone.
+An account may be asked for at any time, also in the middle of a call. While nobody is wanted the
+events of a call are kept as they are, and are read when somebody is. Which account a leg rings
+follows from the contact that it goes to, and is worked out for accounts that somebody wants alone.
 
     CallStarted ─► trying ─ CallProgress ─► early ─ CallAnswered ─► confirmed ─ CallEnded ─► gone
 """
@@ -66,9 +66,18 @@ class _Call:
         """Who calls, lower case; "" for nobody of ours, None for not looked at yet."""
         self.legs: dict[int, _Leg] = {}
 
+    def keeps(self, leg: int, answered: int) -> bool:
+        """Whether this leg is there after that one answered: in a call of ours the first is who
+        calls, though he may not be known yet."""
+        return leg == answered or leg < 0 or (leg == 1 and self.ours)
+
     def accounts(self) -> set[str]:
         """Those of its accounts that are known."""
         return {self.account or "", *(leg.account for leg in self.legs.values())} - {""}
+
+
+_Unread = list[Event]
+"""The events of a call that nobody has asked for, the first a CallStarted."""
 
 
 class _Wanted:
@@ -88,9 +97,19 @@ class CallLines:
     def __init__(self, account_of: Callable[[str], str], changed: Callable[[str], None]) -> None:
         self._account_of = account_of
         self._changed = changed
-        self._calls: dict[str, _Call] = {}
+        self._calls: dict[str, _Call | _Unread] = {}
         self._wanted: dict[str, _Wanted] = {}
         self._contacts: dict[Contact, str] = {}
+        self.looks: dict[Any, Callable[[Any], None]] = {
+            CallStarted: self._started,
+            CallForwarded: self._forwarded,
+            CallProgress: self._progressed,
+            LegFailed: self._leg_failed,
+            CallAnswered: self._answered,
+            CallEnded: self._ended,
+            TransferStarted: self._transferred,
+        }
+        """See `services.appserver.handlers.watch.Looks`."""
 
     def __len__(self) -> int:
         """How many accounts are wanted."""
@@ -104,14 +123,27 @@ class CallLines:
     def want(self, accounts: Mapping[str, Iterable[Contact]]) -> None:
         """Know the lines of these accounts, whose phones are registered with these contacts."""
         new = {name for name in accounts if name not in self}
+        if not new:
+            return
+        calls = {call_id: self._read(call_id, call) for call_id, call in self._calls.items()}
         for account in new:
             self._wanted[account.lower()] = _Wanted(account)
             self.moved(account, accounts[account])
-        if new:
-            for call_id, call in self._calls.items():
-                self._find_caller(call_id, call)
-                for number in call.legs:
-                    self._find_callee(call_id, call, number)
+        for call_id, call in calls.items():
+            self._find_caller(call_id, call)
+            for number in call.legs:
+                self._find_callee(call_id, call, number)
+
+    def _read(self, call_id: str, call: _Call | _Unread) -> _Call:
+        """What the events of a call come to, while nobody is wanted yet."""
+        if isinstance(call, _Call):
+            return call
+        started = call[0]
+        assert isinstance(started, CallStarted)
+        read = self._calls[call_id] = _Call(started)
+        for event in call[1:]:
+            self.looks[type(event)](event)
+        return read
 
     def forget(self, account: str) -> None:
         """Nobody wants them any more."""
@@ -140,7 +172,7 @@ class CallLines:
         return tuple(self._line(wanted, call_id) for call_id in wanted.calls)
 
     def _line(self, wanted: _Wanted, call_id: str) -> Line:
-        call, name = self._calls[call_id], wanted.account.lower()
+        call, name = self._read(call_id, self._calls[call_id]), wanted.account.lower()
         outgoing = call.account == name
         if outgoing:
             state, remote = call.state, call.destination
@@ -154,71 +186,79 @@ class CallLines:
 
     # -- events --------------------------------------------------------------------------------
 
-    @property
-    def looks(self) -> dict[Any, Callable[[Any], None]]:
-        """See `services.appserver.handlers.watch.Looks`."""
-        return dict.fromkeys(_LEARN, self.look)
-
-    def look(self, event: Event) -> None:
-        """Learn from an event of a class that `looks` names."""
-        if event.call_id is not None:
-            _LEARN[type(event)](self, event, event.call_id)
-
-    def _started(self, event: CallStarted, call_id: str) -> None:
-        call = self._calls[call_id] = _Call(event)
+    def _started(self, event: CallStarted) -> None:
+        call_id = event.call_id
+        if call_id is None:
+            return
         if self._wanted:
+            call = self._calls[call_id] = _Call(event)
             self._find_caller(call_id, call)
+        else:
+            self._calls[call_id] = [event]
 
-    def _forwarded(self, event: CallForwarded, call_id: str) -> None:
+    def _forwarded(self, event: CallForwarded) -> None:
+        call_id = event.call_id or ""
         call = self._calls.get(call_id)
-        if call is not None:
+        if type(call) is list:
+            call.append(event)
+        elif isinstance(call, _Call):
             before = call.accounts()
             call.legs[event.leg] = _Leg((event.target, event.next_hop))
             self._find_callee(call_id, call, event.leg)
             self._leave(call_id, call, before)
 
-    def _progressed(self, event: CallProgress, call_id: str) -> None:
-        call = self._calls.get(call_id)
-        if call is None:
-            return
-        leg = call.legs.get(event.leg)
-        if leg is not None and leg.state == TRYING:
-            leg.state = EARLY
-            self._tell((leg.account,))
-        if call.state == TRYING:
-            call.state = EARLY
-            self._tell((call.account or "",))
+    def _progressed(self, event: CallProgress) -> None:
+        call = self._calls.get(event.call_id or "")
+        if type(call) is list:
+            if not any(type(e) is CallProgress and e.leg == event.leg for e in call):
+                call.append(event)  # a leg may say it as often as it likes
+        elif isinstance(call, _Call):
+            leg = call.legs.get(event.leg)
+            if leg is not None and leg.state == TRYING:
+                leg.state = EARLY
+                self._tell((leg.account,))
+            if call.state == TRYING:
+                call.state = EARLY
+                self._tell((call.account or "",))
 
-    def _leg_failed(self, event: LegFailed, call_id: str) -> None:
+    def _leg_failed(self, event: LegFailed) -> None:
+        call_id = event.call_id or ""
         call = self._calls.get(call_id)
-        if call is not None:
+        if type(call) is list:
+            call.append(event)
+        elif isinstance(call, _Call):
             before = call.accounts()
             call.legs.pop(event.leg, None)
             self._leave(call_id, call, before)
 
-    def _answered(self, event: CallAnswered, call_id: str) -> None:
+    def _answered(self, event: CallAnswered) -> None:
+        call_id = event.call_id or ""
         call = self._calls.get(call_id)
-        if call is None:
-            return
-        before = call.accounts()
-        call.state = CONFIRMED
-        call.legs = {n: leg for n, leg in call.legs.items() if n == event.leg or n < 0}
-        for leg in call.legs.values():
-            leg.state = CONFIRMED
-        self._leave(call_id, call, before)
-        self._tell(call.accounts())
+        if type(call) is list:
+            call.append(event)
+        elif isinstance(call, _Call):
+            before = call.accounts()
+            call.state = CONFIRMED
+            call.legs = {n: leg for n, leg in call.legs.items() if call.keeps(n, event.leg)}
+            for leg in call.legs.values():
+                leg.state = CONFIRMED
+            self._leave(call_id, call, before)
+            self._tell(call.accounts())
 
-    def _transferred(self, event: TransferStarted, old_id: str) -> None:
+    def _transferred(self, event: TransferStarted) -> None:
         """An end of one call is to go on in another, and nobody calls there."""
-        old, new = self._calls.get(old_id), self._calls.get(event.new_call_id)
-        if old is None or new is None:
+        there = self._calls.get(event.call_id or ""), self._calls.get(event.new_call_id)
+        if there[0] is None or there[1] is None:
             return
+        old = self._read(event.call_id or "", there[0])
+        new = self._read(event.new_call_id, there[1])
         before = new.accounts()
         new.ours, new.account = False, ""
         number = STAYS - sum(n < 0 for n in new.legs)
         if event.leg == 0:  # who was called stays
-            for leg in old.legs.values():
-                new.legs[number] = leg.stays(leg.account)
+            for each, leg in old.legs.items():
+                if each != 1 or not old.ours:
+                    new.legs[number] = leg.stays(leg.account)
         else:
             new.legs[number] = _Leg(("", "")).stays(
                 self._account_of(old.caller) if old.outgoing else ""
@@ -227,9 +267,10 @@ class CallLines:
         for name in new.accounts():
             self._add(name, event.new_call_id)
 
-    def _ended(self, event: CallEnded, call_id: str) -> None:
+    def _ended(self, event: CallEnded) -> None:
+        call_id = event.call_id or ""
         call = self._calls.pop(call_id, None)
-        if call is not None:
+        if isinstance(call, _Call):
             self._remove(call_id, call.accounts())
 
     def _leave(self, call_id: str, call: _Call, before: set[str]) -> None:
@@ -275,13 +316,3 @@ class CallLines:
 
 
 _RANK: Final = {TRYING: 0, EARLY: 1, CONFIRMED: 2}
-
-_LEARN: Final[dict[type[Event], Any]] = {
-    CallStarted: CallLines._started,
-    CallForwarded: CallLines._forwarded,
-    CallProgress: CallLines._progressed,
-    LegFailed: CallLines._leg_failed,
-    CallAnswered: CallLines._answered,
-    CallEnded: CallLines._ended,
-    TransferStarted: CallLines._transferred,
-}

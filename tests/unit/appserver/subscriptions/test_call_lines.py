@@ -40,7 +40,7 @@ class Desk:
 
     def see(self, *events: Event) -> None:
         for event in events:
-            self.lines.look(event)
+            self.lines.looks.get(type(event), lambda other: None)(event)
 
     def state(self, account: str) -> list[str]:
         return [line.state for line in self.lines.of(account)]
@@ -175,6 +175,15 @@ def test_who_is_rung_first_in_a_call_of_our_own_has_a_line_until_its_end(late: b
     assert (desk.state(BOB), desk.state(ALICE)) == ([], [])
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["wanted", "wanted when it is up"])
+def test_who_is_rung_first_is_known_to_who_asks_when_the_call_is_up(late: bool) -> None:
+    desk = Desk() if late else Desk(ALICE, BOB)
+    desk.see(begun(), rings(1, AT_BOB), ringing(1), rings(2, AT_ALICE), answered(2))
+    desk.want(ALICE, BOB)
+    assert (desk.state(BOB), desk.state(ALICE)) == (["confirmed"], ["confirmed"])
+    assert [line.outgoing for line in (*desk.lines.of(BOB), *desk.lines.of(ALICE))] == [True, False]
+
+
 def test_an_account_that_waits_for_a_callback_has_one_line_whichever_phone_picked_up() -> None:
     desk = Desk(BOB)
     desk.see(begun(f"sip:{BOB}"), rings(1, AT_BOB), rings(2, ALSO_BOB), ringing(2), answered(3))
@@ -223,6 +232,42 @@ def test_events_of_unknown_calls_and_others_change_nothing(event: Event) -> None
     desk = Desk(ALICE, BOB)
     desk.see(event)
     assert desk.told == []
+
+
+def test_events_are_only_kept_while_nobody_is_wanted() -> None:
+    """Two that are sent the same, one of whom asks from the start, know the same at the end."""
+    asked: list[str] = []
+
+    def counted(uri: str) -> str:
+        asked.append(uri)
+        return account_of(uri)
+
+    early, late = Desk(ALICE, BOB), Desk()
+    late.lines = CallLines(counted, late.told.append)
+    outside = ("sip:x@outside", "udp:198.51.100.1:5060")
+    for desk in (early, late):
+        desk.see(started(), rings(1, AT_BOB), rings(2, outside), ringing(2), failed(2))
+        desk.see(*[ringing(1)] * 1000)
+        desk.see(started("c2"), rings(1, outside, "c2"), rings(1, AT_BOB, "c2"), answered(1, "c2"))
+        desk.see(started("c3"), ended("c3"))
+    assert (asked, late.told) == ([], [])
+    assert max(len(kept) for kept in late.lines._calls.values() if isinstance(kept, list)) < 10
+    late.want(ALICE, BOB)
+    for account in (ALICE, BOB):
+        assert late.lines.of(account) == early.lines.of(account)
+        assert [line.call_id for line in late.lines.of(account)] == ["c1", "c2"]
+
+
+@pytest.mark.parametrize("leg", [0, 1])
+def test_a_transfer_that_nobody_saw_is_told_to_who_asks_later(leg: int) -> None:
+    early, late = Desk(ALICE, BOB), Desk()
+    for desk in (early, late):
+        desk.see(started(), rings(), answered())
+        desk.see(opened(f"sip:{ALICE}"), moves(leg), rings(1, ALSO_BOB, "c2"), answered(1, "c2"))
+        desk.see(ended())
+    late.want(ALICE, BOB)
+    for account in (ALICE, BOB):
+        assert late.lines.of(account) == early.lines.of(account)
 
 
 def test_nothing_is_left_when_all_is_over() -> None:

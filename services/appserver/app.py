@@ -50,7 +50,7 @@ from services.appserver.ports import (
     Transfers,
 )
 from tandem import __version__
-from tandem.bus.events import NodeDraining, NodeStarted, NodeStopped
+from tandem.bus.node_events import NodeDraining, NodeStarted, NodeStopped
 from tandem.bus.nodes import NodeAnnounced, Nodes, NodeState
 from tandem.bus.ports import Bus, Keep, Topic
 from tandem.rpc.directory import Account, Directory, DirectoryUnavailable

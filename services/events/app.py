@@ -27,8 +27,8 @@ from services.events.handlers.watched import Watched
 from services.events.ports import StorageError, Unusable
 from tandem import __version__
 from tandem.bus import ports
-from tandem.bus.events import NodeStarted, NodeStopped
 from tandem.bus.metrics import register_nodes
+from tandem.bus.node_events import NodeStarted, NodeStopped
 from tandem.bus.nodes import NodeAnnounced, Nodes
 from tandem.bus.ports import Bus, Topic
 from tandem.rpc.server import GrpcServer

@@ -54,7 +54,7 @@ from services.provisioning.handlers.signals import Signals
 from services.provisioning.handlers.values import Values
 from services.provisioning.ports import Checker, Clock
 from tandem import __version__
-from tandem.bus.events import NodeDraining, NodeStarted, NodeStopped
+from tandem.bus.node_events import NodeDraining, NodeStarted, NodeStopped
 from tandem.bus.nodes import NodeAnnounced, Nodes, NodeState
 from tandem.bus.ports import Bus, Keep, Topic
 from tandem.rpc.directory import Directory, DirectoryUnavailable

@@ -15,8 +15,8 @@ from itertools import count
 from typing import Any, Final, Protocol
 
 from tandem.bus.counters import TopicCounts
-from tandem.bus.events import MessagesLost
 from tandem.bus.kept import KeptSubscription
+from tandem.bus.node_events import MessagesLost
 from tandem.bus.outbox import KEPT, Outbox, outbox_for
 from tandem.bus.ports import Envelope, Handler, Keep, Topic
 from tandem.bus.subscription import Subscription

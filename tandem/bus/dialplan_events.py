@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from tandem.bus.event import Event
 
@@ -110,3 +111,14 @@ class DialplanEnded(Event):
 
     def text(self) -> str:
         return f"Dialplan {self.dialplan} ended: {self.reason}"
+
+
+ALL: Final = (
+    DialplanStarted,
+    DialplanLog,
+    DialplanDialled,
+    DialplanLegFailed,
+    DialplanAsked,
+    DialplanFailed,
+    DialplanEnded,
+)

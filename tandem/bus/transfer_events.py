@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from tandem.bus.event import Event
 
@@ -69,3 +70,6 @@ class TransferFailed(Event):
 
     def text(self) -> str:
         return f"Not transferred: {self.status} {self.reason}"
+
+
+ALL: Final = (TransferStarted, TransferRefused, TransferCompleted, TransferFailed)

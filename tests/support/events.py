@@ -16,8 +16,9 @@ from services.events.__main__ import make_app
 from services.events.app import Events
 from services.events.config import EventsConfig
 from services.events.domain.event import StoredEvent
-from tandem.bus.events import CallRecord, RegistrationRemoved
+from tandem.bus.call_events import CallRecord
 from tandem.bus.memory import MemoryBus
+from tandem.bus.phone_events import RegistrationRemoved
 from tandem.bus.ports import Bus, Topic
 from tandem.rpc.security import Security
 from tandem.rpc.server import GrpcServer

@@ -17,7 +17,8 @@ from services.appserver.config import AppServerConfig
 from services.appserver.domain.plan import CallPlan, NextHop, Target
 from services.appserver.handlers.calls import CallLimits, Calls
 from services.appserver.ports import CallHost, NextHops, Pilot
-from tandem.bus.events import CallRecord, Event
+from tandem.bus.call_events import CallRecord
+from tandem.bus.event import Event
 from tandem.bus.ports import Topic
 from tandem.rpc.directory import Account
 from tandem.sip.build import response_to

@@ -21,7 +21,7 @@ from services.appserver.handlers.calls import Calls
 from services.appserver.ports import CallHost, LegFailure
 from services.proxy.app import Proxy
 from services.proxy.config import ProxyConfig
-from tandem.bus.events import CallRecord
+from tandem.bus.call_events import CallRecord
 from tandem.bus.memory import MemoryBus
 from tandem.bus.ports import Envelope, Topic
 from tandem.runtime.address import HostPort

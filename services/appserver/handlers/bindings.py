@@ -17,8 +17,8 @@ from services.appserver.domain.versions import key
 from services.appserver.handlers.accounts import Miss
 from services.appserver.handlers.keepalives import TICK_SECONDS, Keepalives
 from services.appserver.handlers.tools import Tools
-from tandem.bus.events import RegistrationAdded, RegistrationRefreshed, RegistrationRemoved
 from tandem.bus.location import Binding, BindingRemoved, BindingStored
+from tandem.bus.phone_events import RegistrationAdded, RegistrationRefreshed, RegistrationRemoved
 from tandem.bus.ports import Topic
 from tandem.rpc.directory import Account
 

@@ -33,13 +33,13 @@ from services.appserver.handlers.hints import ACKNOWLEDGE_SECONDS, Hints
 from services.appserver.handlers.tools import Tools
 from services.appserver.handlers.waits import MATCHED, STOPPED, TIMEOUT, Wait, Waits
 from services.appserver.ports import Calls, HttpTrigger
-from tandem.bus.events import (
+from tandem.bus.callback_events import (
     CallbackFailed,
     CallbackMatched,
     CallbackTriggered,
     CallbackWaiting,
-    Event,
 )
+from tandem.bus.event import Event
 from tandem.bus.hints import MAX_USERS, Hint
 from tandem.bus.ports import Topic
 from tandem.rpc.directory import Account

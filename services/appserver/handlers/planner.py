@@ -47,7 +47,7 @@ from services.appserver.handlers.sources import source_of
 from services.appserver.handlers.tools import Tools
 from services.appserver.handlers.waits import Waits
 from services.appserver.ports import OutsideHop
-from tandem.bus.events import AuthenticationFailed
+from tandem.bus.phone_events import AuthenticationFailed
 from tandem.bus.ports import Topic
 from tandem.rpc.directory import Account
 from tandem.sip.message import Request

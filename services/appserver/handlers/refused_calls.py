@@ -9,7 +9,8 @@ from __future__ import annotations
 from services.appserver.domain.best_response import Failure, end_reason
 from services.appserver.domain.routing import Refusal
 from services.appserver.handlers.tools import Tools
-from tandem.bus.events import CallEnded, CallRecord, CallStarted, Event
+from tandem.bus.call_events import CallEnded, CallRecord, CallStarted
+from tandem.bus.event import Event
 from tandem.bus.ports import Topic
 from tandem.rpc.directory import Account
 from tandem.sip.message import Request

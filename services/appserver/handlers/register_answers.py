@@ -9,8 +9,8 @@ from services.appserver.domain.authentication import Source
 from services.appserver.domain.recent import Recent
 from services.appserver.domain.registration import Rejected
 from services.appserver.handlers.tools import Tools
-from tandem.bus.events import RegistrationFailed
 from tandem.bus.location import Binding
+from tandem.bus.phone_events import RegistrationFailed
 from tandem.bus.ports import Topic
 from tandem.rpc.directory import Account
 from tandem.sip.build import response_to

@@ -10,18 +10,16 @@ from opentelemetry.trace import Span, Status, StatusCode
 from services.appserver.handlers.arrivals import read_arrival, source_attributes
 from services.appserver.handlers.traces import Traces
 from services.appserver.handlers.watch import Look
-from tandem.bus.events import (
+from tandem.bus.call_events import (
     CallAnswered,
-    CallbackMatched,
-    CallbackTriggered,
-    CallbackWaiting,
     CallEnded,
     CallForwarded,
     CallProgress,
     CallStarted,
-    Event,
     LegFailed,
 )
+from tandem.bus.callback_events import CallbackMatched, CallbackTriggered, CallbackWaiting
+from tandem.bus.event import Event
 from tandem.runtime.telemetry import Attributes, Tracing, legible, request_attributes
 
 MAX_OPEN: Final = 10_000

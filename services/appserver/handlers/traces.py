@@ -15,15 +15,15 @@ from typing import Any, Final
 from services.appserver.domain.redaction import redacted
 from services.appserver.handlers.watch import Look
 from services.appserver.handlers.watched import Watched
-from tandem.bus.events import (
+from tandem.bus.call_events import (
     CallAnswered,
     CallEnded,
     CallForwarded,
     CallRecord,
     CallStarted,
-    Event,
     SipTrace,
 )
+from tandem.bus.event import Event
 from tandem.bus.ports import Publisher, Topic
 from tandem.runtime.metrics import Metrics
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from tandem.bus.events import CallRecord
+from tandem.bus.call_events import CallRecord
 from tandem.bus.ports import Publisher, Topic
 from tandem.runtime.metrics import Histogram, Metrics
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from services.events.domain.clean import clean_object, clean_text
 from services.events.domain.times import rfc3339
-from tandem.bus.events import Event, NodeLost
+from tandem.bus.event import Event
+from tandem.bus.node_events import NodeLost
 from tandem.bus.ports import Envelope
 from tandem.rpc.sessions import Principal
 

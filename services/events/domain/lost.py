@@ -15,7 +15,7 @@ from typing import Final
 
 from services.events.domain.calls import LiveCall
 from services.events.domain.event import Draft, draft
-from tandem.bus.events import CallEnded, CallRecord
+from tandem.bus.call_events import CallEnded, CallRecord
 from tandem.bus.nodes import Known, NodeState
 from tandem.bus.ports import Envelope
 

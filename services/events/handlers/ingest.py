@@ -9,7 +9,7 @@ from typing import Final
 from services.events.domain.event import Draft, draft
 from services.events.handlers.tail import Tail
 from services.events.ports import EventLog, Refused, StorageError
-from tandem.bus.events import Event
+from tandem.bus.event import Event
 from tandem.bus.ports import Envelope
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from services.events.domain.calls import LiveCall, LiveCalls
 from services.events.domain.lost import SETTLE_SECONDS, Fate, fate, lost_call_drafts
 from services.events.handlers.tail import Tail
 from services.events.ports import EventLog, StorageError
-from tandem.bus.events import NodeLost
+from tandem.bus.node_events import NodeLost
 from tandem.bus.nodes import NodeAnnounced, Nodes, NodeState
 from tandem.bus.ports import Publisher, Topic
 

@@ -15,8 +15,8 @@ from services.provisioning.domain.secrets import at_rest, new_token
 from services.provisioning.domain.throttle import LoginThrottle
 from services.provisioning.handlers.sessions import StoredSessions
 from services.provisioning.ports import Clock, PasswordHasher, Store
-from tandem.bus.events import LoginFailed
 from tandem.bus.ports import Publisher, Topic
+from tandem.bus.web_events import LoginFailed
 from tandem.rpc.directory import DirectoryUnavailable
 from tandem.rpc.sessions import Principal
 

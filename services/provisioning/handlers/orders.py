@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from services.provisioning.domain.errors import ProvisioningError
-from tandem.bus.events import CallOrdered
 from tandem.bus.ports import Publisher, Topic
+from tandem.bus.web_events import CallOrdered
 from tandem.rpc.directory import DirectoryUnavailable
 
 BEGUN = "begun"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from services.proxy.config import ProxyConfig
 from services.proxy.domain.members import Members
 from tandem import __version__
-from tandem.bus.events import NodeDraining, NodeStarted, NodeStopped
+from tandem.bus.node_events import NodeDraining, NodeStarted, NodeStopped
 from tandem.bus.nodes import NodeAnnounced, Nodes, NodeState
 from tandem.bus.ports import Bus, Topic
 

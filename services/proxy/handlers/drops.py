@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from tandem.bus.events import MessageDropped
+from tandem.bus.node_events import MessageDropped
 from tandem.bus.ports import Publisher, Topic
 
 INTERVAL: Final = 1.0

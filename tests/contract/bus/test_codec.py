@@ -9,12 +9,13 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
 from tandem.bus import codec
+from tandem.bus.call_events import CallEnded, CallRecord
 from tandem.bus.codec import PAYLOADS, Unencodable, decode, encode, join
-from tandem.bus.events import CallEnded, CallRecord, LoginFailed
 from tandem.bus.hints import Hint
 from tandem.bus.lines import Line
 from tandem.bus.location import Binding, BindingStored
 from tandem.bus.ports import Envelope
+from tandem.bus.web_events import LoginFailed
 from tandem.stubs.bus.v1 import envelope_pb2, events_pb2, lines_pb2, location_pb2
 
 TYPES = {

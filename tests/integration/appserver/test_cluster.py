@@ -18,8 +18,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tandem.bus.events import CallRecord, NodeDraining, NodeStarted, NodeStopped
+from tandem.bus.call_events import CallRecord
 from tandem.bus.location import Binding
+from tandem.bus.node_events import NodeDraining, NodeStarted, NodeStopped
 from tandem.bus.nodes import NodeAnnounced, NodeState
 from tandem.bus.open import open_bus
 from tandem.bus.ports import Envelope, Topic

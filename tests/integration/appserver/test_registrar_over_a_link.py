@@ -9,9 +9,9 @@ import pytest
 
 from services.appserver.app import AppServer
 from services.appserver.config import AppServerConfig
-from tandem.bus.events import RegistrationAdded
 from tandem.bus.location import BindingStored
 from tandem.bus.memory import MemoryBus
+from tandem.bus.phone_events import RegistrationAdded
 from tandem.bus.ports import Envelope, Topic
 from tandem.sip.build import response_to
 from tandem.sip.message import Request, Response, parse_message

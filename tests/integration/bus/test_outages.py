@@ -11,8 +11,8 @@ import pytest
 from yarl import URL
 
 from tandem.bus.amqp import AmqpBus
-from tandem.bus.events import MessagesLost
 from tandem.bus.hints import HintsWanted
+from tandem.bus.node_events import MessagesLost
 from tandem.bus.ports import Envelope, Keep, Topic
 from tests.integration.bus.world import Taker, World, holds, say
 from tests.support.rabbit import Rabbit

@@ -12,7 +12,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from services.events.__main__ import make_app
-from tandem.bus.events import CallStarted, SipTrace
+from tandem.bus.call_events import CallStarted, SipTrace
 from tandem.bus.interest import Interest
 from tandem.bus.memory import MemoryBus
 from tandem.bus.ports import Envelope, Topic

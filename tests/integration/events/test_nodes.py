@@ -14,8 +14,9 @@ import pytest
 
 from services.events.adapters import eventlog
 from tandem.bus.amqp import AmqpBus
-from tandem.bus.events import CallAnswered, CallForwarded, CallProgress, CallStarted, NodeStarted
+from tandem.bus.call_events import CallAnswered, CallForwarded, CallProgress, CallStarted
 from tandem.bus.interest import Interest
+from tandem.bus.node_events import NodeStarted
 from tandem.bus.nodes import NodeAnnounced, NodeState
 from tandem.bus.ports import Envelope, Topic
 from tests.support.databases import PostgreSQL

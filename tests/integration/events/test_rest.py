@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tandem.bus.events import CallAnswered, CallEnded, CallStarted
+from tandem.bus.call_events import CallAnswered, CallEnded, CallStarted
 from tandem.bus.ports import Topic
 from tests.support.events import Running, record, running
 

@@ -13,8 +13,8 @@ from services.appserver.domain.legs import LegRef
 from services.appserver.domain.transfers import Refusal, Refused
 from services.provisioning.adapters import callcontrol_grpc
 from services.provisioning.domain.openrate import PER_ADDRESS
-from tandem.bus.events import CallOrdered
 from tandem.bus.nodes import NodeState
+from tandem.bus.web_events import CallOrdered
 from tests.support.callcontrol import call
 from tests.support.callmanager import STRING, Stage
 from tests.support.provisioning import sqlite_in

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tandem.bus.events import LoginFailed
+from tandem.bus.web_events import LoginFailed
 from tests.support.provisioning import ADMIN_PASSWORD, CUSTOMER_PASSWORD, Rig, running, sqlite_in
 
 

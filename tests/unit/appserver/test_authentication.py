@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.appserver.domain.authentication import admits
-from tandem.bus.events import AuthenticationFailed, RegistrationFailed
+from tandem.bus.phone_events import AuthenticationFailed, RegistrationFailed
 from tandem.bus.ports import Topic
 from tandem.rpc.directory import DirectoryChanged
 from tandem.sip.digest import Challenge, ha1

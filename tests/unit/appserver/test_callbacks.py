@@ -27,14 +27,12 @@ from services.appserver.domain.callbacks import (
 from services.appserver.domain.sdp import HELD
 from services.appserver.handlers.calls import Calls
 from services.appserver.ports import Asked
-from tandem.bus.events import (
-    CallAnswered,
+from tandem.bus.call_events import CallAnswered, CallEnded, CallRecord
+from tandem.bus.callback_events import (
     CallbackFailed,
     CallbackMatched,
     CallbackTriggered,
     CallbackWaiting,
-    CallEnded,
-    CallRecord,
 )
 from tandem.bus.hints import Hint, HintAcknowledged, HintsWanted, HintWithdrawn
 from tandem.bus.nodes import NodeAnnounced, Nodes

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.appserver.config import AppServerConfig
-from tandem.bus.events import NodeStarted
+from tandem.bus.node_events import NodeStarted
 from tandem.runtime.config import ConfigError
 from tandem.sip.build import response_to
 from tandem.sip.message import Request, Response

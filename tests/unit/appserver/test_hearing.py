@@ -9,8 +9,8 @@ import pytest
 from services.appserver.domain.hearing import CATCH_UP_SECONDS, HOLD_SECONDS
 from services.appserver.domain.location import HELD_SECONDS
 from services.appserver.handlers.calls import Calls
-from tandem.bus.events import RegistrationRemoved
 from tandem.bus.location import Binding, BindingStored
+from tandem.bus.phone_events import RegistrationRemoved
 from tandem.bus.ports import Topic
 from tests.support.appserver import Phone, account
 from tests.unit.appserver.test_membership import Member, appserver, invites, natted

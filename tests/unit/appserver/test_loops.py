@@ -12,7 +12,7 @@ from services.appserver.domain.plan import SELF, CallPlan, Fork, LegOptions, Tar
 from services.appserver.domain.routing import to_self
 from services.appserver.handlers.calls import Calls
 from services.appserver.ports import CallHost
-from tandem.bus.events import CallRecord
+from tandem.bus.call_events import CallRecord
 from tandem.sip.build import record_routes, response_to
 from tandem.sip.dialog import Dialog
 from tandem.sip.message import Request, Response, parse_message

@@ -14,10 +14,11 @@ import pytest
 from services.appserver.domain.callbacks import Callback
 from services.appserver.handlers.calls import Calls
 from services.appserver.handlers.membership import SETTLE_SECONDS
-from tandem.bus.events import CallRecord, RegistrationRemoved, SipTrace, SubscriptionEnded
+from tandem.bus.call_events import CallRecord, SipTrace
 from tandem.bus.interest import Interest
 from tandem.bus.location import Binding, BindingRemoved, BindingStored
 from tandem.bus.nodes import NodeAnnounced, Nodes, NodeState
+from tandem.bus.phone_events import RegistrationRemoved, SubscriptionEnded
 from tandem.bus.ports import Topic
 from tandem.sip.build import response_to
 from tandem.sip.message import Request, Response

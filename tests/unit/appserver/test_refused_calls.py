@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tandem.bus.events import CallEnded, CallRecord, CallStarted
+from tandem.bus.call_events import CallEnded, CallRecord, CallStarted
 from tests.support.appserver import Phone, Site, account
 
 OUTSIDER: dict[str, Any] = {"from_": "<sip:carol@outside.example>;tag=c"}

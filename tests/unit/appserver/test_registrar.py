@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from services.appserver.domain.location import flow_token
-from tandem.bus.events import (
+from tandem.bus.location import BindingRemoved, BindingStored
+from tandem.bus.phone_events import (
     RegistrationAdded,
     RegistrationFailed,
     RegistrationRefreshed,
     RegistrationRemoved,
 )
-from tandem.bus.location import BindingRemoved, BindingStored
 from tandem.bus.ports import Topic
 from tandem.rpc.directory import DirectoryChanged
 from tandem.sip.message import Response

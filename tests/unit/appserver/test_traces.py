@@ -9,15 +9,15 @@ from services.appserver.handlers import traces as module
 from services.appserver.handlers.calls import Calls
 from services.appserver.handlers.traces import MAX_STRANGE, RING_UP, Traces, call_id_of
 from services.appserver.handlers.watched import Watched
-from tandem.bus.events import (
+from tandem.bus.call_events import (
     CallAnswered,
     CallEnded,
     CallForwarded,
     CallRecord,
     CallStarted,
-    Event,
     SipTrace,
 )
+from tandem.bus.event import Event
 from tandem.bus.interest import Interest
 from tandem.bus.ports import Envelope, Topic
 from tandem.sip.build import response_to

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tandem.bus.events import SipTrace
+from tandem.bus.call_events import SipTrace
 from tandem.bus.interest import Interest
 from tandem.bus.ports import Topic
 from tandem.sip.build import response_to

@@ -8,7 +8,7 @@ from services.appserver.handlers.spans import CallSpans
 from services.appserver.handlers.traces import Traces
 from services.appserver.handlers.watch import Look, Statistics, Watch
 from services.appserver.handlers.watched import Watched
-from tandem.bus.events import (
+from tandem.bus.call_events import (
     CallAnswered,
     CallEnded,
     CallForwarded,

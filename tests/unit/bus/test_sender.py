@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from tandem.bus import sender
+from tandem.bus.call_events import SipTrace
 from tandem.bus.codec import decode
-from tandem.bus.events import SipTrace
 from tandem.bus.hints import HintsWanted
 from tandem.bus.outbox import Outbox
 from tandem.bus.ports import Envelope, Topic

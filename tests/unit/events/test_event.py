@@ -4,7 +4,7 @@ import json
 
 from services.events.domain.event import draft
 from services.events.domain.times import parse_time, rfc3339
-from tandem.bus.events import RegistrationAdded
+from tandem.bus.phone_events import RegistrationAdded
 from tandem.bus.ports import Envelope
 from tandem.rpc.sessions import Principal
 from tests.support.events import stored

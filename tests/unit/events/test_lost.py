@@ -16,8 +16,8 @@ from services.events.handlers.feed import Feed
 from services.events.handlers.lost import LostCalls
 from services.events.handlers.tail import Tail
 from services.events.ports import Appended
-from tandem.bus.events import NodeLost
 from tandem.bus.memory import MemoryBus
+from tandem.bus.node_events import NodeLost
 from tandem.bus.nodes import Known, NodeAnnounced, Nodes, NodeState
 from tests.support.events import stored
 from tests.unit.events.test_feed import MemoryLog

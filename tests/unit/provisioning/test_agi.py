@@ -14,8 +14,8 @@ from services.provisioning.domain.agi_protocol import AgiFault, Reply, Request
 from services.provisioning.domain.callmanager import CallRefused, LegRef, Place, Refusal
 from services.provisioning.handlers.agi import Agi, AgiRefused
 from services.provisioning.handlers.orders import Orders
-from tandem.bus.events import CallOrdered
 from tandem.bus.ports import Topic
+from tandem.bus.web_events import CallOrdered
 from tandem.rpc.directory import DirectoryUnavailable
 from tandem.rpc.sessions import Principal
 

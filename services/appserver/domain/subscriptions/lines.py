@@ -12,15 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from tandem.bus.events import (
+from tandem.bus.call_events import (
     CallAnswered,
     CallEnded,
     CallForwarded,
     CallProgress,
     CallStarted,
-    Event,
     LegFailed,
 )
+from tandem.bus.event import Event
 from tandem.bus.lines import Line
 from tandem.bus.transfer_events import TransferStarted
 

@@ -13,7 +13,7 @@ from services.appserver.domain.replaces import Replaces
 from services.appserver.handlers.calls.limits import CallLimits
 from services.appserver.handlers.calls.live import LiveCall, Party
 from services.appserver.ports import CallHost, Done
-from tandem.bus.events import Event
+from tandem.bus.event import Event
 from tandem.bus.ports import Topic
 from tandem.sip.address import Address
 from tandem.sip.message import Request

@@ -12,7 +12,7 @@ from services.appserver.domain.transfers import Order
 from services.appserver.handlers.calls.board import Board
 from services.appserver.handlers.calls.live import LiveCall
 from services.appserver.handlers.sources import source_of
-from tandem.bus.events import (
+from tandem.bus.call_events import (
     CallAnswered,
     CallChanged,
     CallEnded,

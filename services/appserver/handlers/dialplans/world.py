@@ -15,7 +15,7 @@ from services.appserver.handlers.dialplans.resolve import Run
 from services.appserver.handlers.dialplans.runs import Place
 from services.appserver.handlers.dialplans.services import Services
 from tandem.bus.dialplan_events import DialplanAsked, DialplanDialled, DialplanLog
-from tandem.bus.events import Event
+from tandem.bus.event import Event
 from tandem.bus.ports import Topic
 from tandem.dialplan import dialstring
 from tandem.dialplan.substitute import Values

@@ -29,7 +29,7 @@ from services.appserver.handlers.subscriptions.summaries import Summaries
 from services.appserver.handlers.subscriptions.turns import Turns
 from services.appserver.handlers.subscriptions.validity import NOT_YOURS, lapsed
 from services.appserver.handlers.tools import Tools
-from tandem.bus.events import SubscriptionAdded, SubscriptionEnded
+from tandem.bus.phone_events import SubscriptionAdded, SubscriptionEnded
 from tandem.bus.ports import Topic
 from tandem.rpc.directory import Account, DirectoryChanged
 from tandem.sip.build import record_routes, response_to

@@ -11,7 +11,7 @@ from services.appserver.domain.plan import Credentials, Fork, NextHop, Target
 from services.appserver.domain.redirects import MAX_CONTACTS, contacts_of
 from services.appserver.handlers.calls.limits import MAX_LEGS
 from services.appserver.ports import Done
-from tandem.bus.events import CallForwarded
+from tandem.bus.call_events import CallForwarded
 from tandem.sip.digest import Challenge
 from tandem.sip.message import Response
 from tandem.sip.transaction import ServerTransaction

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tandem.bus.events import CallChanged
+from tandem.bus.call_events import CallChanged
 from tandem.sip.message import Message, Request
 from tests.support.sipworld import (
     ANSWER,

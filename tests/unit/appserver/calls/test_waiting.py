@@ -9,7 +9,7 @@ import pytest
 
 from services.appserver.domain.call import Call
 from services.appserver.domain.sdp import HELD
-from tandem.bus.events import CallRecord
+from tandem.bus.call_events import CallRecord
 from tandem.sip.dialog import Dialog
 from tandem.sip.message import Message, Request, Response
 from tests.support.appserver import account

@@ -9,6 +9,7 @@ import pytest
 
 from services.appserver.handlers.dialplans import dialer
 from services.appserver.ports import Page
+from tandem.bus.call_events import CallRecord
 from tandem.bus.dialplan_events import (
     DialplanAsked,
     DialplanDialled,
@@ -17,7 +18,6 @@ from tandem.bus.dialplan_events import (
     DialplanLegFailed,
     DialplanStarted,
 )
-from tandem.bus.events import CallRecord
 from tandem.dialplan.script import Language
 from tandem.rpc.programs import CallbackForm, Provider
 from tandem.sip.message import Request

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from services.appserver.handlers.dialplans.runs import MAX_STAYING, Runs
+from tandem.bus.call_events import CallRecord
 from tandem.bus.dialplan_events import DialplanAsked, DialplanEnded, DialplanFailed
-from tandem.bus.events import CallRecord
 from tandem.bus.transfer_events import TransferCompleted, TransferFailed, TransferStarted
 from tandem.dialplan.script import Language
 from tandem.dialplan.world import DialplanError

@@ -10,8 +10,8 @@ from services.appserver.domain.legs import LegRef
 from services.appserver.domain.transfers import Refusal, Refused
 from services.appserver.handlers.transfers import DialplanTransfers, facts
 from services.appserver.ports import Referral
+from tandem.bus.call_events import CallRecord
 from tandem.bus.dialplan_events import DialplanAsked, DialplanEnded, DialplanLog, DialplanStarted
-from tandem.bus.events import CallRecord
 from tandem.bus.transfer_events import TransferCompleted, TransferFailed, TransferStarted
 from tandem.rpc.programs import Provider
 from tandem.sip.message import Request, Response

@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 
 from services.appserver.domain.subscriptions.lines import CallLines
-from tandem.bus.events import (
+from tandem.bus.call_events import (
     CallAnswered,
     CallEnded,
     CallForwarded,
     CallProgress,
     CallStarted,
-    Event,
     LegFailed,
-    LoginFailed,
 )
+from tandem.bus.event import Event
 from tandem.bus.transfer_events import TransferStarted
+from tandem.bus.web_events import LoginFailed
 
 ALICE, BOB = "Alice@example.com", "bob@example.com"
 AT_BOB = ("sip:bob@192.0.2.8", "udp:192.0.2.8:5060")

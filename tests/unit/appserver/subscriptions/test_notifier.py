@@ -8,10 +8,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tandem.bus.call_events import CallAnswered, CallEnded, CallStarted
 from tandem.bus.directory import DirectoryChanged
-from tandem.bus.events import CallAnswered, CallEnded, CallStarted, SubscriptionAdded
-from tandem.bus.events import SubscriptionEnded as Ended
 from tandem.bus.nodes import NodeState
+from tandem.bus.phone_events import SubscriptionAdded
+from tandem.bus.phone_events import SubscriptionEnded as Ended
 from tandem.bus.ports import Topic
 from tandem.rpc.directory import Account
 from tandem.runtime.metrics import Metrics

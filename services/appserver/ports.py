@@ -17,6 +17,7 @@ from services.appserver.domain.proxies import Proxies
 from services.appserver.domain.transfers import BLIND, Order
 from tandem.bus.ports import Publisher
 from tandem.rpc.directory import Account
+from tandem.rpc.programs import Customer
 from tandem.sip.deadlines import Deadlines
 from tandem.sip.message import Request, Response
 from tandem.sip.transaction import ClientTransaction, Hop, ServerTransaction, TransactionLayer
@@ -189,6 +190,10 @@ class Pilot(Protocol):
         """The call ended before that: the caller gave up, an operator hung up, the node stops."""
 
 
+Second = Callable[[float], None]
+"""Told that the first end of a call that begins with us has answered, and when."""
+
+
 class Steering(Protocol):
     """What a pilot may do with its call, which `Calls` implements. Methods that return a bool say
     whether there is still such a call, unanswered. None of them calls the pilot before it returns,
@@ -220,12 +225,13 @@ class Steering(Protocol):
         ask for it within `answered`. False if the call is not up."""
 
     def connect(
-        self, owner: str, first: Fork, second: Callable[[float], None], pilot: Pilot, now: float
-    ) -> str | None:
+        self, customer: Customer, first: Fork, second: Second, pilot: Pilot, now: float
+    ) -> str:
         """A call that begins with us (web callback, `sys.callback`): ring `first` with a held
         offer; when somebody answers, `second(now)` is called, and the next `ring` of this call
         rings the other end, which is joined to it: then `answered` is called. `failed` comes for
-        either end. None if there are too many calls."""
+        either end. Raises `domain.transfers.Refused` if there are too many calls, of this node or
+        of the customer."""
 
 
 class Moves(Protocol):

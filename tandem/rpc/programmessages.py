@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from tandem.bus.form import Form
 from tandem.dialplan.script import Dialplan, Language
-from tandem.rpc.programs import CallbackForm, Lease, Provider, RegistrationReport
+from tandem.rpc.programs import CallbackForm, Customer, Lease, Provider, RegistrationReport
 from tandem.stubs.directory.v1 import directory_pb2 as pb
 
 _REPORT: Final = Form(RegistrationReport, pb.RegistrationReport)
+_CUSTOMER: Final = Form(Customer, pb.Customer)
 _PAIRS: Final = ("headers", "fields")
 
 
@@ -25,6 +26,16 @@ def dialplan_in(message: pb.Dialplan) -> Dialplan:
     is newer than we are."""
     values = {name: getattr(message, name) for name in Dialplan.__slots__}
     return Dialplan(**values | {"language": Language(message.language)})
+
+
+def customer_out(customer: Customer) -> pb.Customer:
+    """A customer to its message."""
+    return _CUSTOMER.to_message(customer)
+
+
+def customer_in(message: pb.Customer) -> Customer:
+    """A message to a customer."""
+    return _CUSTOMER.to_value(message)
 
 
 def providers_out(providers: Iterable[Provider]) -> list[pb.Provider]:

@@ -10,6 +10,15 @@ from typing import Protocol
 from tandem.dialplan.script import Dialplan
 
 
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """What a customer may, for calls that no account of his begins."""
+
+    username: str
+    max_calls: int = 0
+    """How many of his calls may be under way at an appserver; 0: no limit."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
     """Somebody's telephone provider as an appserver needs it."""
@@ -112,6 +121,9 @@ class Programs(Protocol):
     async def dialplan(self, owner: str, name: str) -> Dialplan | None:
         """A customer's dialplan by its name, in the version that is published."""
 
+    async def customer(self, username: str) -> Customer | None:
+        """What a customer may; None if there is no such customer, or nothing limits any."""
+
     async def providers(self, owner: str) -> list[Provider]:
         """A customer's providers."""
 
@@ -141,6 +153,10 @@ class NoPrograms:
     """Implements `Programs` where nobody has any: an appserver without provisioning."""
 
     async def dialplan(self, owner: str, name: str) -> Dialplan | None:
+        """None."""
+        return None
+
+    async def customer(self, username: str) -> Customer | None:
         """None."""
         return None
 

@@ -21,8 +21,14 @@ from tandem.bus.location import Binding
 from tandem.dialplan.script import Dialplan
 from tandem.rpc.directory import Account, DirectoryUnavailable, Domain, OutcomeUnknown
 from tandem.rpc.messages import account_in, bindings_in, domains_in, principal_in
-from tandem.rpc.programmessages import dialplan_in, leases_in, providers_in, reports_out
-from tandem.rpc.programs import Lease, Provider, RegistrationReport
+from tandem.rpc.programmessages import (
+    customer_in,
+    dialplan_in,
+    leases_in,
+    providers_in,
+    reports_out,
+)
+from tandem.rpc.programs import Customer, Lease, Provider, RegistrationReport
 from tandem.rpc.sessions import Principal
 from tandem.stubs.directory.v1 import directory_pb2 as pb
 from tandem.stubs.directory.v1.directory_pb2_grpc import DirectoryStub
@@ -110,6 +116,13 @@ class RemotePrograms:
         )
         return dialplan_in(answer.dialplan) if answer.HasField("dialplan") else None
 
+    async def customer(self, username: str) -> Customer | None:
+        """What a customer may."""
+        if not _is_unicode(username):
+            return None
+        answer = await _asked("GetCustomer", lambda: self._customer(username))
+        return customer_in(answer.customer) if answer.HasField("customer") else None
+
     async def providers(self, owner: str) -> list[Provider]:
         """A customer's providers."""
         request = pb.ListProvidersRequest(owner=owner)
@@ -117,6 +130,18 @@ class RemotePrograms:
             "ListProviders", lambda: self._stub.ListProviders(request, timeout=ATTEMPT_SECONDS)
         )
         return providers_in(answer.providers)
+
+    async def _customer(self, username: str) -> pb.GetCustomerResponse:
+        request = pb.GetCustomerRequest(username=username)
+        try:
+            answer: pb.GetCustomerResponse = await self._stub.GetCustomer(
+                request, timeout=ATTEMPT_SECONDS
+            )
+        except grpc.aio.AioRpcError as fault:
+            if fault.code() is grpc.StatusCode.UNIMPLEMENTED:  # not yet updated
+                return pb.GetCustomerResponse()
+            raise
+        return answer
 
     async def lease(
         self, node: str, reports: Sequence[RegistrationReport], *, leaving: bool = False

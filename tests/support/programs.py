@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tandem.dialplan.script import Dialplan
 from tandem.rpc.directory import DirectoryUnavailable
-from tandem.rpc.programs import Lease, Programs, Provider, RegistrationReport
+from tandem.rpc.programs import Customer, Lease, Programs, Provider, RegistrationReport
 
 LEASE_SECONDS = 6.0
 
@@ -20,6 +20,7 @@ class FakePrograms(Programs):
         self.dialplans: list[Dialplan] = []
         self.known: list[Provider] = []
         self.add(*made)
+        self.customers: dict[str, Customer] = {}
         self.values: dict[tuple[str, str], str] = {}
         self.reports: list[RegistrationReport] = []
         self.giving_up: dict[str, Lease] = {}
@@ -39,6 +40,10 @@ class FakePrograms(Programs):
         self._ask()
         found = (d for d in self.dialplans if (d.owner, d.name.lower()) == (owner, name.lower()))
         return next(found, None)
+
+    async def customer(self, username: str) -> Customer | None:
+        self._ask()
+        return self.customers.get(username)
 
     async def providers(self, owner: str) -> list[Provider]:
         self._ask()

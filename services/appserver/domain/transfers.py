@@ -36,6 +36,8 @@ class Refusal(StrEnum):
     """The customer has no dialplan with this name."""
     TOO_MANY_RUNS = "too many runs"
     """As many of the customer's dialplans run as may."""
+    TOO_MANY_CALLS = "too many calls"
+    """As many of the customer's calls are under way here as may."""
     BAD_DESTINATION = "bad destination"
     """The destination or dial string makes no sense."""
     NOT_NOW = "not now"

@@ -1,4 +1,5 @@
-"""Dialplans and providers at hand: a cache before `Programs`, for those who can wait.
+"""Dialplans, providers and what customers may, at hand: a cache before `Programs`, for those who
+can wait.
 
 Like the accounts': what got old serves on while it is asked for anew, what changed is asked for
 before it is used again, and what we have serves when nobody answers. Values and leases are not
@@ -16,7 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from tandem.dialplan.script import Dialplan
 from tandem.rpc.directory import DirectoryUnavailable
-from tandem.rpc.programs import Programs, Provider
+from tandem.rpc.programs import Customer, Programs, Provider
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,8 @@ RETRY_SECONDS: Final = 2.0
 MAX_WAITING: Final = 2_000
 """Calls that wait for a fetch; for more nobody answers."""
 MAX_WEIGHT: Final = 32_000_000
-"""Characters at hand, of dialplans and of providers each; the longest unused gives way."""
+"""Characters at hand, of dialplans, of providers and of customers each; the longest unused
+gives way."""
 OVERHEAD: Final = 1_000
 """What an entry weighs, besides the characters of a dialplan."""
 OF_PROVIDER: Final = 2_000
@@ -186,8 +188,8 @@ class _Shelf(Generic[V]):
 
 
 class ProgramCache:
-    """Dialplans and providers by owner and name, whatever the name's case. All look-ups raise
-    DirectoryUnavailable when nothing is known and provisioning does not answer."""
+    """Dialplans, providers and customers by owner and name, whatever the name's case. All
+    look-ups raise DirectoryUnavailable when nothing is known and provisioning does not answer."""
 
     def __init__(
         self, programs: Programs, spawn: Spawn, clock: Callable[[], float], ages: Ages
@@ -195,6 +197,7 @@ class ProgramCache:
         self.programs = programs
         """What passes uncached: leases."""
         self._dialplans = _Shelf(self._ask_dialplan, _weight_of, spawn, clock, ages)
+        self._customers = _Shelf(self._ask_customer, _weight_of_none, spawn, clock, ages)
         self._providers = _Shelf(self._ask_providers, _weight_of_all, spawn, clock, ages)
 
     def __len__(self) -> int:
@@ -206,6 +209,10 @@ class ProgramCache:
         if len(name) > MAX_NAME or not name.isprintable():
             return None
         return await self._dialplans.get((owner, name.lower()))
+
+    async def customer(self, username: str) -> Customer:
+        """What a customer may; one that nobody knows has no limits of his own."""
+        return await self._customers.get((username, "")) or Customer(username)
 
     async def providers(self, owner: str) -> Sequence[Provider]:
         """A customer's providers."""
@@ -239,16 +246,21 @@ class ProgramCache:
         elif kind == "provider":
             self._providers.invalidate(lambda key: key[0] == owner)
         elif kind == "customer":
-            for shelf in (self._dialplans, self._providers):
-                shelf.invalidate(lambda key: key[0] == changed)
+            self._customers.invalidate(lambda key: key[0] == changed)
+            self._dialplans.invalidate(lambda key: key[0] == changed)
+            self._providers.invalidate(lambda key: key[0] == changed)
 
     def doubt(self) -> None:
         """News may have been missed."""
+        self._customers.doubt()
         self._dialplans.doubt()
         self._providers.doubt()
 
     async def _ask_dialplan(self, key: Key) -> Dialplan | None:
         return await self.programs.dialplan(*key)
+
+    async def _ask_customer(self, key: Key) -> Customer | None:
+        return await self.programs.customer(key[0])
 
     async def _ask_providers(self, key: Key) -> tuple[Provider, ...]:
         return tuple(await self.programs.providers(key[0]))
@@ -268,6 +280,10 @@ def _unavailable() -> DirectoryUnavailable:
 
 def _weight_of(dialplan: Dialplan | None) -> int:
     return len(dialplan.source) if dialplan else 0
+
+
+def _weight_of_none(customer: Customer | None) -> int:
+    return 0
 
 
 def _weight_of_all(providers: Sequence[Provider]) -> int:

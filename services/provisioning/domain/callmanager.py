@@ -41,6 +41,8 @@ class Refusal(StrEnum):
     """The two calls are on two appservers."""
     NO_DIALPLAN = "no dialplan"
     TOO_MANY_RUNS = "too many runs"
+    TOO_MANY_CALLS = "too many calls"
+    """As many of the customer's calls are under way as may."""
     BAD_DESTINATION = "bad destination"
     NOT_NOW = "not now"
     """The call is already in a transfer, or about to end."""

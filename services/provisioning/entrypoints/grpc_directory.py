@@ -12,7 +12,13 @@ from tandem.bus.location import Binding
 from tandem.rpc.caller import Context, require_service
 from tandem.rpc.directory import Directory
 from tandem.rpc.messages import account_out, bindings_out, domains_out, principal_out
-from tandem.rpc.programmessages import dialplan_out, leases_out, providers_out, reports_in
+from tandem.rpc.programmessages import (
+    customer_out,
+    dialplan_out,
+    leases_out,
+    providers_out,
+    reports_in,
+)
 from tandem.rpc.programs import NoPrograms, Programs
 from tandem.rpc.sessions import Sessions
 from tandem.stubs.directory.v1 import directory_pb2 as pb
@@ -80,6 +86,14 @@ class GrpcDirectory(DirectoryServicer):
         await require_service(context)
         found = await self._programs.dialplan(request.owner, request.name)
         return pb.GetDialplanResponse(dialplan=dialplan_out(found) if found else None)
+
+    async def GetCustomer(
+        self, request: pb.GetCustomerRequest, context: Context
+    ) -> pb.GetCustomerResponse:
+        """What a customer may."""
+        await require_service(context)
+        found = await self._programs.customer(request.username)
+        return pb.GetCustomerResponse(customer=customer_out(found) if found else None)
 
     async def ListProviders(
         self, request: pb.ListProvidersRequest, context: Context

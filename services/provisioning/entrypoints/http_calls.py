@@ -39,6 +39,7 @@ _STATUS: Final = {
     Refusal.ELSEWHERE: 409,
     Refusal.NO_DIALPLAN: 404,
     Refusal.TOO_MANY_RUNS: 429,
+    Refusal.TOO_MANY_CALLS: 429,
     Refusal.BAD_DESTINATION: 422,
     Refusal.NOT_NOW: 409,
     Refusal.UNSUPPORTED: 501,

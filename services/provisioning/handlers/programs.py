@@ -13,7 +13,7 @@ from services.provisioning.handlers.sealing import Sealing
 from services.provisioning.handlers.values import MAX_KEYS
 from services.provisioning.ports import Clock, Store
 from tandem.dialplan.script import Dialplan
-from tandem.rpc.programs import Lease, Provider, RegistrationReport
+from tandem.rpc.programs import Customer, Lease, Provider, RegistrationReport
 
 
 class StoredPrograms:
@@ -31,6 +31,12 @@ class StoredPrograms:
             return None
         async with self._store.read(EVERYTHING) as work:
             return await work.dialplans.for_switch(owner, name)
+
+    async def customer(self, username: str) -> Customer | None:
+        """What a customer may."""
+        async with self._store.read(EVERYTHING) as work:
+            found = await work.customers.get(username)
+        return None if found is None else Customer(found.username, found.max_calls)
 
     async def providers(self, owner: str) -> list[Provider]:
         """A customer's providers, by name."""

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from services.appserver.domain.plan import Credentials, Fork
+from tandem.rpc.programs import Customer
 from tandem.sip.digest import ALGORITHMS, Challenge, ha1, verify
 from tandem.sip.digest import Credentials as Sent
 from tests.support.kamailio import Kamailio
@@ -231,7 +232,7 @@ async def test_a_call_that_begins_with_us_joins_two(switch: SteeredSwitch) -> No
         assert switch.calls.ring(begun[0], second, now)
 
     first = Fork((switch.back("bob"),))
-    begun.append(switch.calls.connect("acme", first, ring_second, Joiner(), clock()))
+    begun.append(switch.calls.connect(Customer("acme"), first, ring_second, Joiner(), clock()))
     async with asyncio.timeout(20):
         await joined.wait()
     (a,), (b,) = one.calls, two.calls

@@ -125,7 +125,8 @@ async def test_a_bad_order_changes_nothing(
     ("refusal", "status"),
     [
         (Refusal.NO_DIALPLAN, 404), (Refusal.TOO_MANY_RUNS, 429), (Refusal.BAD_DESTINATION, 422),
-        (Refusal.NOT_NOW, 409), (Refusal.OVERLOADED, 503), (Refusal.UNSUPPORTED, 501),
+        (Refusal.TOO_MANY_CALLS, 429), (Refusal.NOT_NOW, 409),
+        (Refusal.OVERLOADED, 503), (Refusal.UNSUPPORTED, 501),
     ],
 )  # fmt: skip
 async def test_what_an_appserver_refuses_is_a_problem_document(

@@ -19,7 +19,7 @@ from tandem.rpc.caller import Context, require_service
 from tandem.rpc.channel import open_channel
 from tandem.rpc.directory import DirectoryUnavailable, OutcomeUnknown
 from tandem.rpc.messages import hints_out
-from tandem.rpc.programs import RegistrationReport
+from tandem.rpc.programs import Customer, RegistrationReport
 from tandem.rpc.remote import RemoteDirectory, RemotePrograms, RemoteSessions
 from tandem.rpc.security import Security
 from tandem.rpc.server import GrpcServer
@@ -288,6 +288,12 @@ async def test_an_appserver_finds_dialplans_providers_and_values(world: World) -
     assert found == await own.dialplan("admin", "out")
     assert await programs.dialplan("admin", "other") is None
     assert await programs.dialplan("admin", "\udc80") is None
+    async with await world.rig.admin() as admin:
+        assert (
+            await admin.patch("/api/v1/customers/admin", json={"max_calls": 7})
+        ).status_code == 200
+    assert await programs.customer("admin") == Customer("admin", 7)
+    assert await programs.customer("nobody") is None
     (known,) = await programs.providers("admin")
     assert known.password == "pässword"
     assert [known] == await own.providers("admin")

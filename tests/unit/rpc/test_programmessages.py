@@ -8,7 +8,7 @@ import pytest
 
 from tandem.dialplan.script import Dialplan, Language
 from tandem.rpc import programmessages as messages
-from tandem.rpc.programs import CallbackForm, Lease, Provider, RegistrationReport
+from tandem.rpc.programs import CallbackForm, Customer, Lease, Provider, RegistrationReport
 from tandem.stubs.directory.v1 import directory_pb2 as pb
 
 DIALPLAN = Dialplan(
@@ -52,6 +52,11 @@ def test_providers_come_back_with_what_is_absent() -> None:
     assert messages.providers_in(messages.providers_out(made)) == made
 
 
+def test_customers_come_back() -> None:
+    made = Customer("alice", 7)
+    assert messages.customer_in(messages.customer_out(made)) == made
+
+
 def test_leases_and_reports_come_back() -> None:
     held = [
         Lease(provider=PROVIDER, seconds=0.0, moved=True, last=REPORT),
@@ -65,6 +70,7 @@ def test_leases_and_reports_come_back() -> None:
     ("value", "message"),
     [
         (Dialplan, pb.Dialplan),
+        (Customer, pb.Customer),
         (Provider, pb.Provider),
         (CallbackForm, pb.CallbackForm),
         (RegistrationReport, pb.RegistrationReport),

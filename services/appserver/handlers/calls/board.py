@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from services.appserver.domain.call import Call
 from services.appserver.domain.leg import OUR_ROUTES, Leg, Way
 from services.appserver.domain.plan import NextHop
 from services.appserver.domain.replaces import Replaces
@@ -40,6 +41,9 @@ class Board:
         self.contact = f"Contact: <sip:{host.link_address}>"
         self.calls: dict[str, LiveCall] = {}
         self.owners: Counter[str] = Counter()
+        """Calls under way of each customer."""
+        self._most: dict[str, int] = {}
+        """How many he may have, as was last heard, while he has any; 0: no limit."""
         self._publisher = host.publisher
         self.judge = host.judge
         self.ringing: dict[str, set[Branch]] = {}
@@ -57,11 +61,12 @@ class Board:
 
     # -- the registry --------------------------------------------------------------------------
 
-    def open(self, call: LiveCall) -> None:
-        """A call begins."""
+    def open(self, call: LiveCall, most: Iterable[tuple[str, int]] = ()) -> None:
+        """A call begins; `most` is how many calls these of its owners may have."""
         self.calls[call.value.id] = call
         for owner in call.value.owners:
             self.owners[owner] += 1
+        self._most.update((who, limit) for who, limit in most if who in self.owners)
 
     def close(self, call: LiveCall) -> None:
         """A call is over; its parties may still have a BYE to come."""
@@ -70,6 +75,13 @@ class Board:
                 self.owners[owner] -= 1
                 if not self.owners[owner]:
                     del self.owners[owner]
+                    self._most.pop(owner, None)
+
+    def crowded(self, call: Call) -> bool:
+        """Whether an end of this call may not go on in a new one for its owners' limits. The new
+        one takes the place of the old, and so may be one too many while both are there."""
+        owners, most = self.owners, self._most
+        return any(0 < most.get(owner, 0) < owners[owner] for owner in call.owners)
 
     def enter(self, party: Party) -> None:
         """From now on requests in its dialog find it."""

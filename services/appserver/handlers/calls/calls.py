@@ -7,7 +7,7 @@ BYE, the timers, hang_up ─► ending.end_call ─► one CallRecord
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from services.appserver.domain.best_response import Failure, end_reason, passed_status
@@ -16,7 +16,7 @@ from services.appserver.domain.headers import NONE, own_lines
 from services.appserver.domain.leg import Leg
 from services.appserver.domain.legs import LegRef
 from services.appserver.domain.plan import CallPlan, Fork, Target
-from services.appserver.domain.transfers import BLIND, DUAL, Order
+from services.appserver.domain.transfers import BLIND, DUAL, Order, Refusal, Refused
 from services.appserver.handlers.calls import dialogs, records, timers
 from services.appserver.handlers.calls.acks import Outgoing, send_ack
 from services.appserver.handlers.calls.board import Board
@@ -24,7 +24,7 @@ from services.appserver.handlers.calls.connect import Connect
 from services.appserver.handlers.calls.dialout import Dialout
 from services.appserver.handlers.calls.dual import open_dual
 from services.appserver.handlers.calls.ending import end_call, follow, reason_line, send_bye
-from services.appserver.handlers.calls.goers import goer
+from services.appserver.handlers.calls.goers import FULL, TOO_MANY, goer
 from services.appserver.handlers.calls.limits import (
     OVERLOAD_RETRY_SECONDS,
     CallLimits,
@@ -34,8 +34,9 @@ from services.appserver.handlers.calls.meeting import meet
 from services.appserver.handlers.calls.setup import Setup, breadth_of
 from services.appserver.handlers.calls.side import Side
 from services.appserver.handlers.calls.transfer import open_transfer
-from services.appserver.ports import CallHost, Pilot, Waiter
+from services.appserver.ports import CallHost, Pilot, Second, Waiter
 from tandem.rpc.directory import Account
+from tandem.rpc.programs import Customer
 from tandem.sip.dialog import Dialog
 from tandem.sip.digest_client import CHALLENGED
 from tandem.sip.errors import BadMessage, RemoteFault
@@ -97,7 +98,7 @@ class Calls:
         except RemoteFault as fault:
             board.layer.reply(tx, fault.status, now, fault.reason)
             return None
-        board.open(call)
+        board.open(call, [(who.owner, who.max_calls) for who in setup.accounts])
         records.started(board, call.value)
         if refusal is not None:
             status, reason, headers = refusal
@@ -137,16 +138,18 @@ class Calls:
         return side is not None and side.ring(fork, now)
 
     def connect(
-        self, owner: str, first: Fork, second: Callable[[float], None], pilot: Pilot, now: float
-    ) -> str | None:
+        self, customer: Customer, first: Fork, second: Second, pilot: Pilot, now: float
+    ) -> str:
         """Begin a call with us: see `ports.Steering`."""
         self._now = now
-        board = self._board
+        board, owner, most = self._board, customer.username, customer.max_calls
         if len(board.calls) >= board.limits.max_calls:
-            return None
+            raise Refused(Refusal.OVERLOADED, FULL)
+        if 0 < most <= board.owners[owner]:
+            raise Refused(Refusal.TOO_MANY_CALLS, TOO_MANY)
         uri = first.targets[0].uri if first.targets else ""
         call = LiveCall(records.new_connect(board, owner, uri))
-        board.open(call)
+        board.open(call, ((owner, most),))
         records.started(board, call.value)
         Connect(board, call, NOBODY, second, pilot).begin(first, now)
         return call.value.id
@@ -238,7 +241,7 @@ class Calls:
             return None
         call = LiveCall(records.new_dialout(board, account))
         call.waiter = waiter
-        board.open(call)
+        board.open(call, ((account.owner, most),))
         records.started(board, call.value)
         Dialout(board, call, f"sip:{account.aor}", (account,)).start(targets, now)
         return call.value.id

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from services.appserver.domain.call import CallState
 from services.appserver.domain.legs import LegRef
 from services.appserver.domain.transfers import Refusal, Refused
 from services.appserver.handlers.calls.board import Board
 from services.appserver.handlers.calls.live import Party
+
+FULL: Final = "this node has as many calls as it takes"
+TOO_MANY: Final = "as many calls of the customer are under way as may be"
 
 
 def goer(board: Board, leg: LegRef) -> Party:
@@ -27,4 +32,6 @@ def check(board: Board, party: Party) -> None:
     if party.call.transfer is not None:
         raise Refused(Refusal.NOT_NOW, "the call is being transferred already")
     if len(board.calls) >= board.limits.max_calls:
-        raise Refused(Refusal.OVERLOADED, "this node has as many calls as it takes")
+        raise Refused(Refusal.OVERLOADED, FULL)
+    if board.crowded(value):
+        raise Refused(Refusal.TOO_MANY_CALLS, TOO_MANY)

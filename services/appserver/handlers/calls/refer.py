@@ -26,6 +26,8 @@ from tandem.sip.errors import BadMessage
 from tandem.sip.transaction import ServerTransaction
 
 NOT_ALLOWED: Final = "Transfers are not allowed"
+STATUS: Final = {Refusal.OVERLOADED: 503, Refusal.TOO_MANY_CALLS: 480}
+"""What a REFER that is refused so is answered; else 491."""
 
 
 def taken(board: Board, party: Party, tx: ServerTransaction, now: float) -> bool:
@@ -43,8 +45,7 @@ def taken(board: Board, party: Party, tx: ServerTransaction, now: float) -> bool
     except (NotReferable, BadMessage) as why:
         _refuse(board, party, tx, why.status, why.reason, now)
     except Refused as why:
-        status = 503 if why.refusal is Refusal.OVERLOADED else 491
-        _refuse(board, party, tx, status, why.detail, now)
+        _refuse(board, party, tx, STATUS.get(why.refusal, 491), why.detail, now)
     else:
         _serve(board, party, tx, wish, replaced, now)
     return True

@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from services.appserver.domain.plan import Fork
+from services.appserver.domain.transfers import Refused
 from services.appserver.handlers.dialplans.dialer import Rung
 from services.appserver.ports import LegFailure, Steering
 from tandem.dialplan.world import Ended
+from tandem.rpc.programs import Customer
 
 ANSWERED = "answered"
 REFUSED = "refused"
@@ -148,14 +150,13 @@ class Departure(Flight):
     """A call that begins with us: the first fork of its first end opens it."""
 
     def __init__(
-        self,
-        steering: Steering,
-        clock: Callable[[], float],
-        arm: Callable[[], None],
-        owner: str,
+        self, steering: Steering, clock: Callable[[], float], arm: Callable[[], None]
     ) -> None:
         super().__init__(steering, clock, arm)
-        self._owner = owner
+        self.customer = Customer("")
+        """Whose it is; set before anything rings."""
+        self.refused: Refused | None = None
+        """Why it could not begin, if that is a matter of limits."""
         self.picked_up = False
         """Whether the first end is there."""
         self.opened = asyncio.Event()
@@ -164,11 +165,14 @@ class Departure(Flight):
     def _place(self, fork: Fork) -> bool:
         if self.call_id:
             return super()._place(fork)
-        opened = self._steering.connect(self._owner, fork, self._second, self, self._clock())
-        self.call_id = opened or ""
-        if opened is not None:
-            self.opened.set()
-        return opened is not None
+        connect = self._steering.connect
+        try:
+            self.call_id = connect(self.customer, fork, self._second, self, self._clock())
+        except Refused as refused:
+            self.refused, self.over = refused, refused.detail
+            return False
+        self.opened.set()
+        return True
 
     def _second(self, now: float) -> None:
         """The first end has answered, and hears nothing yet."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from services.appserver.domain.transfers import Refusal, Refused
 from services.appserver.handlers.dialplans.flight import ANSWERED, Departure
 from services.appserver.handlers.dialplans.resolve import Run
 from services.appserver.handlers.dialplans.services import Services
 from tandem.bus.dialplan_events import DialplanAsked
 from tandem.bus.ports import Topic
 from tandem.dialplan.world import Dial, DialplanError, Ended, Outcome
+from tandem.rpc.directory import DirectoryUnavailable
 
 FIRST_SECONDS: Final = 120.0
 """Longest ring of the first end (ORIGINAL §3)."""
 SECOND_SECONDS: Final = 180.0
+NO_DIRECTORY: Final = "the directory does not answer"
 
 
 async def originate(
@@ -29,7 +32,7 @@ async def originate(
     await asyncio.sleep(delay)
     tools, customer = services.tools, run.req.customer
     if departure is None:
-        departure = Departure(services.steering, tools.clock, services.arm, customer)
+        departure = Departure(services.steering, tools.clock, services.arm)
     departure.task = asyncio.current_task()
     try:
         result = await _ring(services, run, departure, first, second)
@@ -54,12 +57,16 @@ async def originate(
 async def _ring(services: Services, run: Run, departure: Departure, first: str, second: str) -> str:
     """What came of it."""
     try:
+        departure.customer = await services.programs.customer(run.req.customer)
         outcome = await _dial(services, run, departure, first, FIRST_SECONDS)
         if departure.picked_up:
             outcome = await _dial(services, run, departure, second, SECOND_SECONDS)
     except DialplanError as error:
         departure.refuse(480, "Callback failed")
         return str(error)
+    except DirectoryUnavailable:
+        departure.refused = Refused(Refusal.OVERLOADED, NO_DIRECTORY)
+        return NO_DIRECTORY
     if outcome is None:
         return departure.over or ANSWERED
     departure.refuse(outcome.sip_status, outcome.reason)

@@ -65,7 +65,7 @@ class DialplanTransfers:
         self._takes_calls()
         for text in (first, second):
             _check(text)
-        departure = Departure(*self._flying, customer)
+        departure = Departure(*self._flying)
         req = facts.ordered(customer, "", self._domain, facts.ANONYMOUS, "")
         run = Run.of(req, "", facts.leaving_by(self._tools, ""))
         work = originate(self._services, run, first, second, departure=departure)
@@ -73,6 +73,8 @@ class DialplanTransfers:
         opened = asyncio.ensure_future(departure.opened.wait())
         await asyncio.wait((task, opened), return_when=asyncio.FIRST_COMPLETED)
         opened.cancel()
+        if departure.refused is not None:
+            raise departure.refused
         if not departure.call_id:
             said = str(task.result()) if task.done() and not task.cancelled() else ""
             raise Refused(Refusal.BAD_DESTINATION, said or "nobody could be rung")

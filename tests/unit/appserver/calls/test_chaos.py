@@ -16,6 +16,7 @@ from services.appserver.handlers.calls.live import LiveCall, Party
 from services.appserver.handlers.calls.offering import Offering
 from services.appserver.handlers.calls.relay import Relay
 from services.appserver.handlers.calls.side import Side
+from tandem.rpc.programs import Customer
 from tandem.sip.dialog import Dialog
 from tandem.sip.digest import Challenge
 from tandem.sip.transaction import ServerTransaction
@@ -215,7 +216,7 @@ def connect(world: World, *forks: Fork) -> None:
     """We ring Alice, and then these in turn."""
     pilot = Wanderer(world, *forks)
     first = Fork((target("alice"),))
-    assert world.calls.connect("owner", first, lambda now: pilot.next(), pilot, world.now)
+    assert world.calls.connect(Customer("owner"), first, lambda now: pilot.next(), pilot, world.now)
 
 
 def connected(world: World) -> None:

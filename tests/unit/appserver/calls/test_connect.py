@@ -9,9 +9,11 @@ import pytest
 
 from services.appserver.domain.plan import Credentials, Fork
 from services.appserver.domain.sdp import HELD_WIDE, crossed, opened, places_of
+from services.appserver.domain.transfers import Refusal, Refused
 from services.appserver.handlers.calls import CallLimits
 from services.appserver.handlers.calls.limits import STEERED_SECONDS
 from services.appserver.ports import Done
+from tandem.rpc.programs import Customer
 from tandem.sip.digest import Challenge
 from tandem.sip.transaction import ServerTransaction
 from tandem.sip.uri import Uri
@@ -57,6 +59,7 @@ class Connecting:
         first: Fork | None = None,
         second: Fork | None = None,
         patient: bool = False,
+        most: int = 0,
     ) -> None:
         self.world = world
         self.alice, self.bob = world.phone("alice", behaviour=alice), world.phone("bob")
@@ -67,7 +70,11 @@ class Connecting:
         self.captain.patient = patient
         self.seconds = 0
         self.id = world.calls.connect(
-            "owner", first or Fork((target("alice"),)), self._second, self.captain, world.now
+            Customer("owner", most),
+            first or Fork((target("alice"),)),
+            self._second,
+            self.captain,
+            world.now,
         )
 
     def _second(self, now: float) -> None:
@@ -446,8 +453,22 @@ def test_an_operator_may_hang_up_between_the_two() -> None:
 
 def test_there_may_be_too_many_calls() -> None:
     world = World(limits=CallLimits(max_calls=0))
-    assert Connecting(world).id is None
+    with pytest.raises(Refused) as caught:
+        Connecting(world)
+    assert caught.value.refusal is Refusal.OVERLOADED
     assert world.events == []
+
+
+def test_a_customer_may_have_too_many_calls() -> None:
+    world = World()
+    made = connected(world, most=1)
+    with pytest.raises(Refused) as caught:
+        Connecting(world, most=1)
+    assert caught.value.refusal is Refusal.TOO_MANY_CALLS
+    assert len(world.calls.live()) == 1
+    made.alice.bye()
+    world.run(1)
+    assert connected(world, most=1).id
 
 
 def test_nobody_to_ring_first_has_failed_later() -> None:

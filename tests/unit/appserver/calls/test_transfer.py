@@ -7,10 +7,12 @@ import pytest
 from services.appserver.domain.call import Call
 from services.appserver.domain.leg import MAX_SDP
 from services.appserver.domain.legs import LegRef
-from services.appserver.domain.plan import Fork
+from services.appserver.domain.plan import Fork, Transfer
 from services.appserver.domain.transfers import Refusal, Refused
 from services.appserver.handlers.calls import CallLimits
-from tests.support.sipworld import World, refuse, ring, silent, target
+from tandem.rpc.directory import Account
+from tests.support.pilots import leg
+from tests.support.sipworld import World, plan, refuse, ring, silent, target
 from tests.support.transfers import (
     ALICE,
     CAROL,
@@ -309,6 +311,26 @@ def test_a_full_node_refuses() -> None:
     made = Transferring(World(limits=CallLimits(max_calls=1)))
     assert refused(made, made.old.id, 1) is Refusal.OVERLOADED
     made.alice.bye()
+    made.finish()
+
+
+def test_a_transfer_may_be_the_one_call_too_many_of_its_customer() -> None:
+    world = World()
+    made = Transferring(world, carol=ring)
+    owner = Account("1", "owner", "dave", "example.org", {}, max_calls=2)
+    world.switch.pilot = None
+    world.switch.plan = plan(leg("bob", transfer=Transfer.CALLEE), caller=owner)
+    dave, bob = world.phone("dave"), world.phone("bob")
+    dave.call()
+    world.run(1)
+    made.begin()
+    (other,) = [call.id for call in world.calls.live() if call.id not in (made.old.id, made.new)]
+    assert refused(made, other, 1) is Refusal.TOO_MANY_CALLS
+    made.refer(bob)
+    assert bob.statuses("REFER") == [480]
+    assert len(world.calls.live()) == 3
+    for caller in (dave, made.alice):
+        caller.bye()
     made.finish()
 
 

@@ -13,7 +13,7 @@ from services.appserver.ports import Referral
 from tandem.bus.call_events import CallRecord
 from tandem.bus.dialplan_events import DialplanAsked, DialplanEnded, DialplanLog, DialplanStarted
 from tandem.bus.transfer_events import TransferCompleted, TransferFailed, TransferStarted
-from tandem.rpc.programs import Provider
+from tandem.rpc.programs import Customer, Provider
 from tandem.sip.message import Request, Response
 from tandem.sip.uri import Uri
 from tests.support.appserver import Phone, account
@@ -191,6 +191,27 @@ async def test_two_dial_strings_are_joined() -> None:
         assert await refusal(tower.transfers.connect(JOE, "nobody@local", "bob@local")) is (
             Refusal.BAD_DESTINATION
         )
+
+
+async def test_calls_that_begin_here_obey_the_limit_of_their_customer() -> None:
+    source = 'sys.callback("bob@local", "dave@local")'
+    async with Tall(dialplan(source, "webcallback")) as tower:
+        tower.programs.customers[JOE] = Customer(JOE, 1)
+        call = await tower.up()
+        connect = tower.transfers.connect(JOE, "bob@local", "alice@local")
+        assert await refusal(connect) is Refusal.TOO_MANY_CALLS
+        await tower.transfers.run_dialplan(JOE, "webcallback", "1")
+        await tower.ended()
+        said = "as many calls of the customer are under way as may be"
+        assert tower.events(DialplanAsked)[-1].result == said
+        assert [each.id for each in tower.site.app.calls.live()] == [call]
+
+
+async def test_a_call_does_not_begin_while_nobody_can_say_what_its_customer_may() -> None:
+    async with Tall() as tower:
+        tower.programs.away = True
+        connect = tower.transfers.connect(JOE, "bob@local", "alice@local")
+        assert await refusal(connect) is Refusal.OVERLOADED
 
 
 async def test_a_node_that_drains_begins_no_calls() -> None:

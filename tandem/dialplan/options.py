@@ -60,7 +60,7 @@ class Options:
     from_host: str | None = None
     """`fh`."""
     transfer: str = ""
-    """`tr`: what becomes of a REFER, `n p o c d b`; "" as `p`."""
+    """`tr`: what becomes of a REFER, `n p o c d b a`; "" as `p`."""
 
     def filled(self, values: Values) -> Options:
         """With the substitutions filled in."""
@@ -146,10 +146,10 @@ def _host(scanner: Scanner, value: str, at: int) -> str:
 
 
 def _transfer(scanner: Scanner, value: str, at: int) -> str:
-    if value.lower() not in ("n", "p", "o", "c", "d", "b"):
+    if value.lower() not in ("n", "p", "o", "c", "d", "b", "a"):
         scanner.fail(
-            "n (refused), p (passed on), c or b (done by the switch), o (for the caller alone) or "
-            "d (for the callee alone) is expected",
+            "n (refused), p (passed on), c or b (done by the switch), a (for callers from outside, "
+            "too), o (for the caller alone) or d (for the callee alone) is expected",
             at,
         )
     return value.lower()

@@ -8,10 +8,11 @@ from services.appserver.domain.legs import LegRef
 from services.appserver.domain.plan import Fork, Transfer
 from services.appserver.ports import Pilot, Referral
 from tandem.bus.transfer_events import TransferCompleted, TransferFailed, TransferStarted
+from tandem.rpc.directory import Account
 from tandem.sip.transaction import ServerTransaction
 from tests.support.pilots import Captain, dial, leg, steered
 from tests.support.sipphone import Behaviour, Phone, pick_up
-from tests.support.sipworld import World, target
+from tests.support.sipworld import World, plan, target
 
 CODECS = "m=audio {port} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
 
@@ -33,6 +34,7 @@ def says(body: bytes) -> Behaviour:
     return behave
 
 
+ACCOUNT = Account("1", "owner", "alice", "example.org", {})
 ALICE, IVR, CAROL = sdp("alice", 4000), sdp("ivr", 5000), sdp("carol", 6000)
 
 
@@ -47,12 +49,20 @@ class Chosen(Captain):
 
 
 class Transferring:
-    """Alice (leg 0) talks to the IVR (leg 1) in `old`."""
+    """Alice (leg 0), an account unless she is a stranger, talks to the IVR (leg 1) in `old`."""
 
-    def __init__(self, world: World, *, carol: Behaviour | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        world: World,
+        *,
+        carol: Behaviour | None = None,
+        stranger: bool = False,
+        **options: Any,
+    ) -> None:
         self.world = world
         ivr = leg("ivr", **options) if options else target("ivr")
         self.alice, captain = steered(world, Fork((ivr,)))
+        world.switch.plan = plan(caller=None if stranger else ACCOUNT)
         self.ivr = world.phone("ivr", behaviour=says(IVR))
         self.carol = world.phone("carol", behaviour=carol or says(CAROL))
         for phone, body in ((self.alice, ALICE), (self.ivr, IVR), (self.carol, CAROL)):

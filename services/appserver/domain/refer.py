@@ -77,7 +77,13 @@ def served(mode: Transfer, *, by_caller: bool) -> bool:
         return by_caller
     if mode is Transfer.CALLEE:
         return not by_caller
-    return mode in (Transfer.SERVE, Transfer.BOTH)
+    return mode in (Transfer.SERVE, Transfer.BOTH, Transfer.ANYBODY)
+
+
+def unasked(mode: Transfer, account: str, *, by_caller: bool) -> bool:
+    """Whether it is a stranger's REFER that nobody has agreed to. Whom a dialplan calls it has
+    chosen, with the mode; who calls from outside nobody has."""
+    return by_caller and not account and mode is not Transfer.ANYBODY
 
 
 def referred_by(request: Request, account: str, remote: str) -> str:

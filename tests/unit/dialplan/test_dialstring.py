@@ -110,7 +110,7 @@ def test_separators_inside_of_something_do_not_separate(text: str, legs: list[st
          Options(from_name='Müller, "B"', from_user="1,2", from_host="[::1]")),
         ('[fd=""]', Options(from_name="")),
         ("[fu=#1&2;x=/?$%41]", Options(from_user="%231&2;x=/?$%41")),
-        *((f"[tr={letter}]", Options(transfer=letter)) for letter in "npocdb"),
+        *((f"[tr={letter}]", Options(transfer=letter)) for letter in "npocdba"),
     ],
 )  # fmt: skip
 def test_options_are_read(text: str, options: Options) -> None:

@@ -1,6 +1,7 @@
 """REFER inside a call, by the mode `tr` of the leg that was called.
 
-n: 603    p: it passes to the other end (relay.py)    c, b, o, d: the switch does it
+n: 603    p: it passes to the other end (relay.py)    c, b, a, o, d: the switch does it
+                                                      a caller from outside: 403, but with a
 Refer-To names somebody             ─► he is rung, and takes the referrer's place (transfer.py)
 Refer-To replaces a call of ours    ─► the far ends of both calls are joined (dual.py)
 Refer-To replaces another's call    ─► he is rung with that Replaces
@@ -12,7 +13,14 @@ from typing import Final
 
 from services.appserver.domain.call import CallState
 from services.appserver.domain.plan import SELF, Transfer
-from services.appserver.domain.refer import NotReferable, Wish, order, referred_by, served
+from services.appserver.domain.refer import (
+    NotReferable,
+    Wish,
+    order,
+    referred_by,
+    served,
+    unasked,
+)
 from services.appserver.domain.transfers import ATTENDED, REFERRED, Refusal, Refused
 from services.appserver.handlers.calls import records
 from services.appserver.handlers.calls.board import Board
@@ -26,6 +34,7 @@ from tandem.sip.errors import BadMessage
 from tandem.sip.transaction import ServerTransaction
 
 NOT_ALLOWED: Final = "Transfers are not allowed"
+NO_STRANGERS: Final = "Transfers are for accounts of this switch"
 STATUS: Final = {Refusal.OVERLOADED: 503, Refusal.TOO_MANY_CALLS: 480}
 """What a REFER that is refused so is answered; else 491."""
 
@@ -39,6 +48,8 @@ def taken(board: Board, party: Party, tx: ServerTransaction, now: float) -> bool
     try:
         if not served(mode, by_caller=party.leg.number == 0) or board.refer is None:
             raise NotReferable(603, NOT_ALLOWED)
+        if unasked(mode, party.leg.account, by_caller=party.leg.number == 0):
+            raise NotReferable(403, NO_STRANGERS)
         wish = Wish.parse(tx.request)
         check(board, party)
         replaced = _replaced(board, party, wish)

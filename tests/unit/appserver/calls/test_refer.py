@@ -32,6 +32,7 @@ SERVED: dict[str, Any] = {"transfer": Transfer.SERVE}
         (Transfer.REFUSE, 603, 603),
         (Transfer.SERVE, 202, 202),
         (Transfer.BOTH, 202, 202),
+        (Transfer.ANYBODY, 202, 202),
         (Transfer.CALLER, 202, 603),
         (Transfer.CALLEE, 603, 202),
     ],
@@ -44,6 +45,30 @@ def test_the_mode_of_the_leg_says_who_may(mode: Transfer, caller: int, callee: i
         made.refer(phone)
         assert phone.statuses("REFER") == [status]
         assert world.phones["ivr" if name == "alice" else "alice"].of("REFER") == []
+        made.carol.bye() if status == 202 else made.alice.bye()
+        made.finish()
+
+
+@pytest.mark.parametrize(
+    ("mode", "caller", "callee"),
+    [
+        (Transfer.SERVE, 403, 202),
+        (Transfer.BOTH, 403, 202),
+        (Transfer.ANYBODY, 202, 202),
+        (Transfer.CALLER, 403, 603),
+        (Transfer.CALLEE, 603, 202),
+    ],
+)
+def test_who_calls_from_outside_may_if_the_mode_says_so(
+    mode: Transfer, caller: int, callee: int
+) -> None:
+    for status, name in ((caller, "alice"), (callee, "ivr")):
+        world = World()
+        made = Transferring(world, stranger=True, transfer=mode)
+        phone = world.phones[name]
+        made.refer(phone)
+        assert phone.statuses("REFER") == [status]
+        assert bool(made.referrals) == (status == 202)
         made.carol.bye() if status == 202 else made.alice.bye()
         made.finish()
 
@@ -220,7 +245,7 @@ def test_a_referrer_that_does_not_answer_notifys_is_hung_up_all_the_same() -> No
 def test_the_target_hears_who_referred(who: str, said: str, passed: str) -> None:
     """The IVR has an account, Alice has none."""
     world = World()
-    made = Transferring(world, **SERVED)
+    made = Transferring(world, stranger=True, transfer=Transfer.ANYBODY)
     headers = (f"Referred-By: {said}",) if said else ()
     made.refer(world.phones[who], "<sip:carol@example.org>", *headers)
     assert made.carol.of("INVITE")[0].first("referred-by") == passed

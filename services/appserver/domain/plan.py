@@ -72,6 +72,13 @@ class Transfer(StrEnum):
         """Whether the switch does what at least one end asks for."""
         return self is not Transfer.REFUSE and self is not Transfer.PASS
 
+    @property
+    def without_callee(self) -> Transfer:
+        """The same for the caller; who was called may not."""
+        if not self.ours:
+            return self
+        return Transfer.REFUSE if self is Transfer.CALLEE else Transfer.CALLER
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from services.appserver.domain.plan import SELF, LegOptions, NextHop, Target
 from tandem.sip.address import Address
 from tandem.sip.errors import BadMessage
 from tandem.sip.grammar import split_list
@@ -33,6 +35,20 @@ def contacts_of(response: Response | None) -> tuple[str, ...]:
         if address.uri.is_sip:
             found.setdefault(_request_uri(address.uri), _q(address))
     return tuple(sorted(found, key=lambda uri: -found[uri]))
+
+
+def handed_on(target: Target, hops: Sequence[NextHop]) -> LegOptions:
+    """What of a leg's options is for a contact of its redirection, which these hops lead to. Its
+    headers, its From and its credentials are meant for who was called, and may be secrets; a phone
+    of ours that points to another account of the switch hands on what is not. Nobody chose whom it
+    points to, who therefore may not transfer."""
+    options = target.options
+    kept = replace(
+        options, credentials=None, provider="", delay=0, transfer=options.transfer.without_callee
+    )
+    if target.account and hops and all(hop.proxy == SELF for hop in hops):
+        return kept
+    return replace(kept, headers=(), from_value="")
 
 
 def _request_uri(uri: Uri) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from services.appserver.domain.best_response import Failure
 from services.appserver.domain.plan import NextHop, Target
+from services.appserver.domain.redirects import handed_on
 from services.appserver.handlers.calls.board import Board
 from tandem.sip.uri import Uri
 
@@ -42,9 +42,7 @@ class Following:
         self._left -= 1
         if self._attempt.over:
             return
-        # the secrets of who redirects are not for those it points to
-        options = replace(self._branch.target.options, credentials=None, provider="", delay=0.0)
-        target = Target(uri, hops, "", options)
+        target = Target(uri, hops, "", handed_on(self._branch.target, hops))
         self._rung = (bool(hops) and self._attempt.add(target, self._breadth, now)) or self._rung
         if not self._left:
             self._attempt.followed(self._branch, None if self._rung else self._failure, now)

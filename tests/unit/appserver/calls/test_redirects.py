@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from services.appserver.domain.plan import Credentials, Fork, NextHop, Target
-from services.appserver.domain.redirects import MAX_CONTACTS, contacts_of
+from services.appserver.domain.plan import (
+    Credentials,
+    Fork,
+    LegOptions,
+    NextHop,
+    Target,
+    Transfer,
+)
+from services.appserver.domain.redirects import MAX_CONTACTS, contacts_of, handed_on
+from services.appserver.domain.routing import to_self
 from services.appserver.handlers.calls.limits import MAX_LEGS
 from services.appserver.ports import Done
 from tandem.bus.call_events import CallForwarded
@@ -203,16 +212,41 @@ def test_contacts_share_the_breadth_of_their_leg() -> None:
 def test_the_secrets_of_a_leg_are_not_for_whom_it_points_to() -> None:
     world = World(next_hops=resolve)
     secret = Credentials("user", "secret")
-    one = follows("bob", credentials=secret, headers=("X-Own: 1",), provider="tel")
+    one = follows(
+        "bob",
+        credentials=secret,
+        headers=("X-Own: 1",),
+        from_value="<sip:number@tel.invalid>",
+        provider="tel",
+        transfer=Transfer.SERVE,
+    )
     alice, captain = steered(world, Fork((one,)))
     challenge = f"WWW-Authenticate: {Challenge('x', 'y')}"
     _, carol = called(world, bob=to("carol"), carol=refuse(401, challenge))
     dial(world, alice, captain)
     (invite,) = carol.of("INVITE")
     assert invite.values("authorization") == []
-    assert invite.values("x-own") == ["1"]
+    assert invite.values("x-own") == []
+    assert str(invite.from_.uri) == "sip:alice@example.org"
+    assert captain.failures[0][0].target.options.transfer is Transfer.CALLER
     assert captain.statuses() == [[401]]
     finish(world)
+
+
+def test_a_phone_hands_on_what_is_no_secret_within_the_switch_alone() -> None:
+    options = LegOptions(
+        headers=("X-Own: 1",),
+        from_value="<sip:a@b>",
+        credentials=Credentials("user", "secret"),
+        transfer=Transfer.CALLEE,
+        max_seconds=7,
+    )
+    phone = Target("sip:bob@192.0.2.7", (hop_to("bob"),), "bob@example.org", options)
+    within = handed_on(phone, (to_self(),))
+    kept = LegOptions(transfer=Transfer.REFUSE, max_seconds=7)
+    assert within == replace(kept, headers=("X-Own: 1",), from_value="<sip:a@b>")
+    assert handed_on(phone, (hop_to("carol"),)) == kept
+    assert handed_on(replace(phone, account=""), (to_self(),)) == kept
 
 
 def test_the_most_wanted_is_rung_first() -> None:

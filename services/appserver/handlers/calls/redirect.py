@@ -10,6 +10,7 @@ from services.appserver.domain.best_response import Failure
 from services.appserver.domain.plan import NextHop, Target
 from services.appserver.domain.redirects import handed_on
 from services.appserver.handlers.calls.board import Board
+from tandem.sip.errors import BadMessage
 from tandem.sip.uri import Uri
 
 if TYPE_CHECKING:
@@ -36,7 +37,12 @@ class Following:
         self._left = len(uris)
         self._breadth = max(1, breadth // len(uris))
         for uri in uris:
-            board.places(Uri.parse(uri), proxy, now, partial(self._found, uri))
+            try:
+                place = Uri.parse(uri)
+            except BadMessage:  # the branch must not be looked for for ever
+                self._found(uri, (), now)
+            else:
+                board.places(place, proxy, now, partial(self._found, uri))
 
     def _found(self, uri: str, hops: tuple[NextHop, ...], now: float) -> None:
         self._left -= 1

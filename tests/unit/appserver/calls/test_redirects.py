@@ -18,6 +18,7 @@ from services.appserver.domain.plan import (
 )
 from services.appserver.domain.redirects import MAX_CONTACTS, contacts_of, handed_on
 from services.appserver.domain.routing import to_self
+from services.appserver.handlers.calls import attempt
 from services.appserver.handlers.calls.limits import MAX_LEGS
 from services.appserver.ports import Done
 from tandem.bus.call_events import CallForwarded
@@ -129,6 +130,19 @@ def test_a_redirection_that_leads_nowhere_has_failed() -> None:
     dial(world, alice, captain)
     assert captain.statuses() == [[302]]
     assert captain.failures[0][0].contacts == ("sip:nowhere@nowhere.invalid",)
+    finish(world)
+
+
+@pytest.mark.parametrize("more", [(), ("sip:carol@carol.invalid",)])
+def test_a_contact_that_is_no_uri_after_all_leads_nowhere(
+    monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(attempt, "contacts_of", lambda response: ("sip:", *more))
+    world = World(next_hops=resolve)
+    alice, captain = steered(world, Fork((follows("bob"),)))
+    called(world, bob=to("carol"), carol=refuse(486))
+    dial(world, alice, captain)
+    assert captain.statuses() == [[486 if more else 302]]
     finish(world)
 
 

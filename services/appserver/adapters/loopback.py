@@ -7,13 +7,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from services.appserver.domain.loops import MAX_TOLD
 from services.appserver.domain.plan import SELF
 
 MAX_TURN: Final = 4096
 """Messages in one turn of the loop: calls that ring each other leave it to the rest."""
 
-MAX_QUEUE: Final = 50_000
-"""Messages that wait, about 1 kB each. More are thrown away, as on a network."""
+MAX_QUEUE: Final = MAX_TOLD
+"""Messages that wait, about 1 kB each: no more than is remembered of them. More are thrown
+away, as on a network."""
 
 Send = Callable[[bytes, str], None]
 

@@ -15,8 +15,9 @@ MAX_LOOPS: Final = 10
 """How often one call may come back to us. Max-Forwards and Max-Breadth bound what it grows to;
 this bounds what two dialplans that call each other may cost."""
 
-MAX_TOLD: Final = 10_000
-"""INVITEs on their way to ourselves: more than one turn of the event loop sends."""
+MAX_TOLD: Final = 50_000
+"""INVITEs on their way to ourselves: as many as may wait there (`adapters/loopback.py`), so that
+none arrives of which nothing is known any more."""
 
 
 @dataclass(frozen=True, slots=True)

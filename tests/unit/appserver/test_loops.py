@@ -3,11 +3,13 @@ dialplan placed. Who calls is told within the process, never by a header."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from services.appserver.domain.loops import MAX_LOOPS, Looped, Loops
+from services.appserver.adapters.loopback import MAX_QUEUE, Loopback
+from services.appserver.domain.loops import MAX_LOOPS, MAX_TOLD, Looped, Loops
 from services.appserver.domain.plan import SELF, CallPlan, Fork, LegOptions, Target
 from services.appserver.domain.routing import to_self
 from services.appserver.handlers.calls import Calls
@@ -317,11 +319,32 @@ async def test_what_waits_at_the_end_is_thrown_away() -> None:
 def test_what_is_told_is_bounded() -> None:
     loops = Loops()
     looped = Looped(None, "", "")
-    for n in range(10_001):
+    for n in range(MAX_TOLD + 1):
         loops.tell(str(n), looped)
     assert loops.take("0") is None
-    assert loops.take("10000") is looped
-    assert loops.take("10000") is None
+    assert loops.take(str(MAX_TOLD)) is looped
+    assert loops.take(str(MAX_TOLD)) is None
+
+
+async def test_all_that_waits_is_remembered() -> None:
+    """A burst of INVITEs to ourselves as large as the queue: each is known when its turn comes."""
+    loops, looped = Loops(), Looped(None, "", "")
+    known: list[str] = []
+    through = asyncio.Event()
+
+    def receive(data: bytes, peer: str) -> None:
+        known.append(data.decode())
+        if len(known) == MAX_QUEUE:
+            through.set()
+
+    loopback = Loopback(lambda data, peer: None, receive)
+    for n in range(MAX_QUEUE):
+        loopback.send(str(n).encode(), SELF)
+        loops.tell(str(n), looped)
+    async with asyncio.timeout(30):
+        await through.wait()
+    assert loopback.dropped == 0
+    assert all(loops.take(branch) is looped for branch in known)
 
 
 async def test_a_redirection_to_a_domain_of_ours_comes_back_to_us() -> None:

@@ -11,6 +11,7 @@ from tandem.dialplan import ending
 from tandem.dialplan.scene import Scene
 from tandem.dialplan.script import Dialplan, Limits, Problem, Runner, ScriptFault
 from tandem.dialplan.simulated import SimulatedWorld, Step
+from tandem.dialplan.simulatedways import NOWHERE
 from tandem.dialplan.sysapi import Sys
 from tandem.dialplan.world import Ended, Incoming
 
@@ -41,7 +42,8 @@ class DryRun:
     @property
     def dialled(self) -> tuple[str, ...]:
         """The legs that ring, in order."""
-        return tuple(step.data["target"] for step in self.steps if step.what == "leg")
+        legs = (step.data for step in self.steps if step.what == "leg")
+        return tuple(leg["target"] for leg in legs if leg["way"] != NOWHERE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +79,7 @@ async def dry_run(
     runner: Runner, dialplan: Dialplan, call: Incoming, scene: Scene, limits: Limits | None = None
 ) -> DryRun:
     """Run it for this call."""
-    world = SimulatedWorld(scene, call)
+    world = SimulatedWorld(scene, call, dialplan.name)
     sys = Sys(world, call, dialplan)
     try:
         await runner.run(dialplan, sys, limits or Limits())

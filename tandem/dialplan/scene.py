@@ -54,6 +54,9 @@ class AccountIs:
     domain: str
     phones: int = 1
     mine: bool = True
+    enabled: bool = True
+    dialplan: str = ""
+    """The incoming dialplan of its own, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +86,8 @@ class Scene:
     domains: Mapping[str, str] = field(default_factory=dict)
     """Names of the switch, aliases among them, and the canonical name of each."""
     providers: tuple[str, ...] = ()
+    disabled: tuple[str, ...] = ()
+    """Providers that are not called."""
     legs: tuple[LegSays, ...] = ()
     """The first that fits counts. A leg that none fits rings until its time is over."""
     web: tuple[WebSays, ...] = ()

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from math import inf
 from typing import Any, Final
 
-from tandem.dialplan import simulatedforks
+from tandem.dialplan import simulatedforks, simulatedways
 from tandem.dialplan.scene import AccountIs, Scene
 from tandem.dialplan.world import (
     CallbackOutcome,
@@ -46,7 +46,7 @@ class Step:
 class SimulatedWorld:
     """`world.World` without a world."""
 
-    def __init__(self, scene: Scene, call: Incoming) -> None:
+    def __init__(self, scene: Scene, call: Incoming, dialplan: str = "") -> None:
         self.steps: list[Step] = []
         self.answered_by = ""
         self.answer: tuple[int, str] | None = None
@@ -54,6 +54,7 @@ class SimulatedWorld:
         self.seconds = 0.0
         self._scene = scene
         self._call = call
+        self._ways = simulatedways.Ways(scene, call, dialplan)
         self._values = dict(scene.values)
         self._until = scene.caller_waits
         """When the caller hangs up, or the answered call has lasted long enough."""
@@ -101,12 +102,12 @@ class SimulatedWorld:
 
     def _ring(self, dial: Dial) -> Outcome:
         began = self.seconds
-        rung = simulatedforks.ring(dial, self._call, self._scene)
+        rung = simulatedforks.ring(dial, self._call, self._ways.find)
         for leg in sorted(rung.legs, key=lambda leg: leg.began):
             data = {"target": leg.target, "status": leg.status, "assumed": leg.assumed}
             data |= {"uri": leg.uri, "way": leg.way, "ended": round(began + leg.ended, 3)}
             if began + leg.began < self._until:
-                self._note_at(began + leg.began, "leg", f"ring {leg.target}: {leg.says}", data)
+                self._note_at(began + leg.began, "leg", leg.text, data)
         self._pass(rung.seconds)
         if rung.answered_by:
             self.answered_by = rung.answered_by
@@ -164,7 +165,7 @@ class SimulatedWorld:
     # -- what is known -------------------------------------------------------------------------
 
     def _account(self, user: str, domain: str) -> AccountIs | None:
-        return simulatedforks.account(self._scene, user, domain)
+        return simulatedways.account(self._scene, user, domain)
 
     async def bindings(self, user: str, domain: str) -> list[Contact]:
         """See `World`."""

@@ -3,19 +3,22 @@ ring times, redirections, and the first answer that ends it all."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tandem.dialplan.dialstring import DialStringError, Leg, parse
-from tandem.dialplan.failover import TIMED_OUT, Policy
-from tandem.dialplan.scene import RING_SECONDS, AccountIs, LegSays, Scene
+from tandem.dialplan.failover import Policy
+from tandem.dialplan.outcome import Failed, outcome
+from tandem.dialplan.scene import RING_SECONDS, LegSays
+from tandem.dialplan.simulatedways import NOWHERE, Way
 from tandem.dialplan.substitute import Values
 from tandem.dialplan.world import Dial, DialplanError, DialStatus, Incoming, LegResult, Outcome
+from tandem.sip.build import reason_phrase
 
-NO_PHONE: Final = LegSays(to="", status=480, reason="No phone is registered", after=0.0)
-NOWHERE: Final = LegSays(to="", status=404, reason="No such provider or domain", after=0.0)
-NO_ANSWER: Final = "No answer"
+Find = Callable[[Leg], Way]
+
+ANSWERED: Final = Outcome(DialStatus.ANSWERED, 200, "OK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +38,18 @@ class RungLeg:
     assumed: bool
     """Whether nothing was said about it."""
     max_seconds: int
+    followed: bool = False
+    """Whether it was redirected, and where to rings in its place."""
 
     @property
-    def says(self) -> str:
-        """What it answers, for people."""
+    def text(self) -> str:
+        """What becomes of it, for people."""
+        if self.way == NOWHERE:
+            return f"{self.target} leads nowhere: {self.status} {self.reason}"
+        return f"ring {self.target}: {self._says}"
+
+    @property
+    def _says(self) -> str:
         if not self.status:
             return f"rings until {self.ended:g} s"
         return f"{self.status} {self.reason} at {self.ended:g} s"
@@ -55,7 +66,7 @@ class Rung:
     max_seconds: int = 0
 
 
-def ring(dial: Dial, call: Incoming, scene: Scene) -> Rung:
+def ring(dial: Dial, call: Incoming, find: Find) -> Rung:
     """All attempts until one is answered. Raises DialplanError for a bad dial string."""
     try:
         string = parse(dial.text, dial.asterisk_form).filled(Values.of(call))
@@ -65,47 +76,42 @@ def ring(dial: Dial, call: Incoming, scene: Scene) -> Rung:
     most = dial.ring_seconds or RING_SECONDS
     legs: list[RungLeg] = []
     at = 0.0
-    outcome = Outcome(DialStatus.FAILED, 480, NO_ANSWER)
-    for number, attempt in enumerate(string.attempts):
-        policy = attempt.failover or usual
-        status = TIMED_OUT if outcome.status is DialStatus.NO_ANSWER else outcome.sip_status
-        if number and not policy.allows(status):
+    last: Failed | None = None
+    nowhere: list[RungLeg] = []
+    for attempt in string.attempts:
+        if last is not None and not (attempt.failover or usual).allows(last.verdict):
             break
-        rung = _Attempt(attempt.legs, scene, at, at + most).run()
+        ways = [(leg, find(leg)) for leg in attempt.legs]
+        nowhere = [_nowhere(leg, way, at) for leg, way in ways if way.kind == NOWHERE]
+        legs += nowhere
+        ringing = [(leg, way) for leg, way in ways if way.kind != NOWHERE]
+        if not ringing:
+            continue
+        tried = _Attempt(ringing, find, at, at + most)
+        rung = tried.run()
         legs += rung
-        at = max((leg.ended for leg in rung), default=at)
+        at = max(leg.ended for leg in rung)
         answer = next((leg for leg in rung if 200 <= leg.status <= 299), None)
         if answer is not None:
             limits = [n for n in (dial.max_seconds, answer.max_seconds) if n]
-            return Rung(tuple(legs), at, outcome, answer.target, min(limits, default=0))
-        outcome = _outcome(rung)
-    return Rung(tuple(legs), at, outcome)
+            return Rung(tuple(legs), at, ANSWERED, answer.target, min(limits, default=0))
+        failed = tuple(_result(leg) for leg in rung if not leg.followed)
+        last = Failed(failed, tried.timed_out)
+    results = [_result(leg) for leg in legs]
+    return Rung(tuple(legs), at, outcome(last, [_result(leg) for leg in nowhere], results))
 
 
-def account(scene: Scene, user: str, domain: str) -> AccountIs | None:
-    """The account that is meant: this one, else the one after the last dot."""
-    home = scene.domains.get(domain.lower(), domain.lower())
-    for name in (user.lower(), user.lower().rpartition(".")[2]):
-        for found in scene.accounts:
-            if found.user.lower() == name and found.domain.lower() == home:
-                return found
-    return None
-
-
-def _outcome(legs: Sequence[RungLeg]) -> Outcome:
-    results = tuple(LegResult(g.target, g.uri, g.status or 480, g.reason, g.contacts) for g in legs)
-    if any(leg.status == 0 for leg in legs) and not any(leg.status >= 600 for leg in legs):
-        return Outcome(DialStatus.NO_ANSWER, 480, NO_ANSWER, results)
-    worst = min(results, key=lambda r: 0 if r.status >= 600 else r.status // 100)
-    return Outcome(DialStatus.FAILED, worst.status, worst.reason, results)
+def _result(leg: RungLeg) -> LegResult:
+    """What a script hears of it."""
+    status, reason = leg.status or 408, leg.reason or reason_phrase(leg.status or 408)
+    return LegResult(leg.target, leg.uri, status, reason, leg.contacts)
 
 
 @dataclass(slots=True)
 class _Ringing:
     leg: Leg
     says: LegSays | None
-    way: str
-    assumed: bool
+    way: Way
     began: float
     until: float
     """When it ends, whatever ends it."""
@@ -115,23 +121,25 @@ class _Ringing:
 class _Attempt:
     """Legs that ring at once, from `at` until `until` at most."""
 
-    legs: Sequence[Leg]
-    scene: Scene
+    legs: Sequence[tuple[Leg, Way]]
+    find: Find
     at: float
     until: float
+    timed_out: bool = False
+    """Whether that was too long for all of them."""
     done: list[RungLeg] = field(default_factory=list)
     active: list[_Ringing] = field(default_factory=list)
 
     def run(self) -> list[RungLeg]:
         """Ring them; what is left when one answers is given up."""
-        waiting = sorted(self.legs, key=lambda leg: leg.options.delay)
+        waiting = sorted(self.legs, key=lambda pair: pair[0].options.delay)
         began = self.at
         while waiting or self.active:
             if waiting and not self.active:  # nothing else ringing, a delayed leg does not wait
-                self._start(waiting.pop(0))
-            elif waiting and began + waiting[0].options.delay <= self._next():
-                self.at = max(self.at, began + waiting[0].options.delay)
-                self._start(waiting.pop(0))
+                self._start(*waiting.pop(0))
+            elif waiting and began + waiting[0][0].options.delay <= self._next():
+                self.at = max(self.at, began + waiting[0][0].options.delay)
+                self._start(*waiting.pop(0))
             elif self._end_first():
                 break
         return self.done
@@ -139,72 +147,66 @@ class _Attempt:
     def _next(self) -> float:
         return min(ringing.until for ringing in self.active)
 
-    def _start(self, leg: Leg) -> None:
-        way, says = _way(self.scene, leg)
-        assumed = says is None
+    def _start(self, leg: Leg, way: Way) -> None:
+        says = way.says
         longest = min(self.until, self.at + (leg.options.ring_seconds or RING_SECONDS))
         ends = self.at + says.after if says else longest
         if ends > longest:
             says, ends = None, longest
-        self.active.append(_Ringing(leg, says, way, assumed, self.at, ends))
+        self.active.append(_Ringing(leg, says, way, self.at, ends))
 
     def _end_first(self) -> bool:
         """The leg that ends first; whether that ends the attempt."""
         first = min(self.active, key=lambda ringing: ringing.until)
         self.active.remove(first)
         self.at = first.until
-        says = first.says
-        self.done.append(_rung(first, says, self.at))
-        if says is None or says.status < 300:
-            over = says is not None or self.at >= self.until
+        says, followed = first.says, False
+        if says is None:
+            over = self.timed_out = self.at >= self.until
         else:
-            over = says.status >= 600
+            over = says.status < 300 or says.status >= 600
             if 300 <= says.status <= 399 and first.leg.options.redirect == "a":
-                self._follow(first.leg, says)
+                followed = self._follow(first.leg, says)
+        self.done.append(_rung(first, says, self.at, followed))
         if over:
             for other in self.active:
                 self.done.append(_rung(other, None, self.at))
             self.active.clear()
         return over
 
-    def _follow(self, leg: Leg, says: LegSays) -> None:
+    def _follow(self, leg: Leg, says: LegSays) -> bool:
+        """Ring where it points to; whether that is anybody."""
+        followed = False
         for contact in says.contacts[:5]:
             try:
                 found = parse(contact).legs[0]
             except DialStringError:
                 continue
-            self._start(replace(found, options=replace(leg.options, delay=0)))
+            way = self.find(found)
+            if way.kind != NOWHERE:
+                self._start(replace(found, options=replace(leg.options, delay=0)), way)
+                followed = True
+        return followed
 
 
-def _rung(ringing: _Ringing, says: LegSays | None, now: float) -> RungLeg:
+def _rung(ringing: _Ringing, says: LegSays | None, now: float, followed: bool = False) -> RungLeg:
     leg = ringing.leg
     return RungLeg(
         target=leg.name,
         uri=str(leg.uri),
-        way=ringing.way,
+        way=ringing.way.kind,
         began=round(ringing.began, 3),
         ended=round(now, 3),
         status=says.status if says else 0,
         reason=says.reason if says else "",
         contacts=says.contacts if says else (),
-        assumed=ringing.assumed,
+        assumed=ringing.way.says is None,
         max_seconds=leg.options.max_seconds,
+        followed=followed,
     )
 
 
-def _way(scene: Scene, leg: Leg) -> tuple[str, LegSays | None]:
-    """Where a leg leads, and what it says; None: it rings and nobody answers."""
-    uri = leg.uri
-    says = next((known for known in scene.legs if known.fits(leg.name, str(uri))), None)
-    host = uri.host.lower()
-    providers = {name.lower() for name in scene.providers}
-    if host in scene.domains and uri.user:
-        found = account(scene, uri.user, host)
-        if found is None or not found.phones:
-            return "account", says or NO_PHONE
-        return "account", says
-    if host in providers:
-        return "provider", says
-    if "." not in host and ":" not in host and uri.is_sip and says is None:
-        return "nowhere", NOWHERE
-    return "outside", says
+def _nowhere(leg: Leg, way: Way, now: float) -> RungLeg:
+    says = way.says
+    assert says is not None
+    return RungLeg(leg.name, "", NOWHERE, now, now, says.status, says.reason, (), False, 0)

@@ -183,15 +183,23 @@ async def _scene(work: Work, now: float) -> Scene:
         phones[binding.aor.lower()] = phones.get(binding.aor.lower(), 0) + 1
     served = (await work.domains.page(0, MANY)).items
     domains = {LOCAL: served[0].name} if served else {}
+    providers = (await work.providers.page(0, MANY)).items
     for domain in served:
         domains |= dict.fromkeys((domain.name, *domain.aliases), domain.name)
     return Scene(
         at=now,
         accounts=tuple(
-            AccountIs(user=a.username, domain=a.domain, phones=phones.get(a.aor, 0))
+            AccountIs(
+                user=a.username,
+                domain=a.domain,
+                phones=phones.get(a.aor.lower(), 0),
+                enabled=a.enabled,
+                dialplan=a.in_dialplan or "",
+            )
             for a in accounts
         ),
         domains=domains,
-        providers=tuple(p.name for p in (await work.providers.page(0, MANY)).items if p.enabled),
+        providers=tuple(p.name for p in providers if p.enabled),
+        disabled=tuple(p.name for p in providers if not p.enabled),
         values={v.key: v.value for v in (await work.values.page(0, MANY)).items},
     )

@@ -191,3 +191,25 @@ async def test_past_calls_run_again_on_another_version(
     assert (other["differs"], other["status_before"], other["status_now"]) == (True, 404, 486)
     assert (await bob.post(where, json={"calls": [call]})).status_code == 404
     assert (await alice.post(where, json={"calls": [7]})).status_code == 422
+
+
+async def test_legs_lead_where_accounts_and_providers_are_as_they_are_now(
+    rig: Rig, alice: httpx.AsyncClient
+) -> None:
+    await furnish(rig, alice, "alice")
+    own = {"name": "in", "language": "python", "source": "pass"}
+    assert (await alice.post(PATH, json=own)).status_code == 201
+    for more in ({"username": "off", "enabled": False}, {"username": "own", "in_dialplan": "in"},
+                 {"username": "idle"}):  # fmt: skip
+        answer = await alice.post("/api/v1/sip-accounts", json={"password": "rosebud", **more})
+        assert answer.status_code == 201
+    provider = {"name": "gone", "server": "sip.example.com", "username": "1", "enabled": False}
+    assert (await alice.post("/api/v1/providers", json=provider)).status_code == 201
+    statuses = {}
+    for leg in ("off@local", "idle@local", "eve@local", "1@gone", "1@typo", "own@local"):
+        found = await run(alice, language="python", source=f"sys.dial('{leg}')")
+        statuses[leg] = (found["status"], len(found["dialled"]))
+    assert statuses == {
+        "off@local": (403, 0), "idle@local": (480, 0), "eve@local": (404, 0),
+        "1@gone": (403, 0), "1@typo": (404, 0), "own@local": (480, 1),
+    }  # fmt: skip

@@ -67,7 +67,7 @@ async def test_nobody_there_is_no_end(runner: MontyRunner) -> None:
     found = await run(runner, ANSWERS, LegSays(to="sales@local", status=486), digits="1")
     logs = [step.text for step in found.steps if step.what == "log"]
     assert logs
-    assert set(logs) == {"1: 486 "}
+    assert set(logs) == {"1: 486 Busy Here"}
 
 
 async def test_no_digits_end_the_call(runner: MontyRunner) -> None:
@@ -78,4 +78,4 @@ async def test_no_digits_end_the_call(runner: MontyRunner) -> None:
 
 async def test_without_the_application_the_caller_is_refused(runner: MontyRunner) -> None:
     found = await run(runner, LegSays(to="ivr@company", status=503, reason="Down"))
-    assert (found.end, found.status) == ("refused", 503)
+    assert (found.end, found.status) == ("refused", 500)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from services.appserver.domain.best_response import Failure, best, passed_status
 from services.appserver.domain.plan import Fork
 from services.appserver.handlers.dialplans.dress import Dress
 from services.appserver.handlers.dialplans.resolve import Resolved, Resolver, Run
@@ -14,14 +13,12 @@ from services.appserver.ports import LegFailure
 from tandem.bus.dialplan_events import DialplanLegFailed
 from tandem.bus.ports import Publisher, Topic
 from tandem.dialplan.dialstring import DialString, DialStringError, parse
-from tandem.dialplan.failover import TIMED_OUT, Policy
+from tandem.dialplan.failover import Policy
+from tandem.dialplan.outcome import Failed, outcome
 from tandem.dialplan.world import Dial, DialplanError, DialStatus, LegResult, Outcome
-from tandem.sip.build import reason_phrase
 
 MAX_LEGS: Final = 20
 """Legs of one run of a dialplan, over all of its dials (ORIGINAL §2)."""
-ALL_FAILED: Final = (480, "All forwards failed")
-NO_ANSWER: Final = (480, "No answer")
 TOO_MANY: Final = (480, f"More than {MAX_LEGS} legs")
 
 
@@ -65,22 +62,25 @@ class Dialer:
         providers = await self._resolver.providers(run, string.legs)
         dress = Dress(dial, run.values)
         legs: list[LegResult] = []
-        last: Rung | None = None
+        last: Failed | None = None
+        nowhere: list[LegResult] = []
         for attempt in string.attempts:
-            if last is not None and not (attempt.failover or policy).allows(_verdict(last)):
+            if last is not None and not (attempt.failover or policy).allows(last.verdict):
                 break
             found = await self._resolver.resolve(run, dress, attempt, providers)
-            legs += found.nowhere
-            self._tell(run, found.nowhere, ringer.call_id or run.call_id)
+            nowhere = found.nowhere
+            legs += nowhere
+            self._tell(run, nowhere, ringer.call_id or run.call_id)
             if not found.targets:
                 continue
             if not _count(run, found):
                 return Outcome(DialStatus.ERROR, *TOO_MANY, tuple(legs))
-            last = await ringer.ring(
+            rung = await ringer.ring(
                 Fork(tuple(found.targets), dial.ring_seconds, dial.max_seconds)
             )
-            legs += [self._result(leg) for leg in last.legs]
-        return _outcome(last, legs)
+            last = Failed(tuple(map(self._result, rung.legs)), rung.timed_out)
+            legs += last.legs
+        return outcome(last, nowhere, legs)
 
     def is_foreign(self, uri: str) -> bool:
         """See `Resolver.is_foreign`."""
@@ -119,28 +119,3 @@ def _count(run: Run, found: Resolved) -> bool:
     """Whether the run may ring these, too."""
     run.legs += len(found.targets)
     return run.legs <= MAX_LEGS
-
-
-def _verdict(rung: Rung) -> int:
-    """What failover is decided by: a 6xx is an answer for all, else that nobody answered in time,
-    else what the caller would hear."""
-    status = _best(rung).status if rung.legs else TIMED_OUT
-    return TIMED_OUT if rung.timed_out and status < 600 else status
-
-
-def _best(rung: Rung) -> LegFailure:
-    """The failure that counts (RFC 3261 §16.7)."""
-    chosen = best([Failure(leg.status, None) for leg in rung.legs])
-    return next(leg for leg in rung.legs if leg.status == chosen.status)
-
-
-def _outcome(last: Rung | None, legs: list[LegResult]) -> Outcome:
-    """What the caller gets if the script does nothing else."""
-    if last is None:
-        return Outcome(DialStatus.FAILED, *ALL_FAILED, tuple(legs))
-    if _verdict(last) in (TIMED_OUT, 408):  # the ring time of a leg ends with 408
-        return Outcome(DialStatus.NO_ANSWER, *NO_ANSWER, tuple(legs))
-    chosen = _best(last)
-    status = passed_status(chosen.status)
-    reason = chosen.reason if status == chosen.status else reason_phrase(status)
-    return Outcome(DialStatus.FAILED, status, reason, tuple(legs))

@@ -81,7 +81,16 @@ async def test_the_policy_looks_at_the_last_attempt_that_rang(desk: Desk) -> Non
 @pytest.mark.parametrize(
     ("text", "statuses", "status", "sip_status", "reason"),
     [
-        ("alice@example.com", [], DialStatus.FAILED, 480, "All forwards failed"),
+        ("alice@example.com", [], DialStatus.FAILED, 480, "Not registered"),
+        ("eve@local", [], DialStatus.FAILED, 404, "There is no account eve@example.com"),
+        ("eve@local & alice@local", [], DialStatus.FAILED, 480, "Not registered"),
+        (
+            "alice@local | 1@x",
+            [],
+            DialStatus.FAILED,
+            404,
+            "There is no provider and no domain x",
+        ),
         ("1@prov | alice@example.com", [404], DialStatus.FAILED, 404, "Reason 404"),
         (TWO, [503, 404], DialStatus.FAILED, 404, "Reason 404"),
         (TWO, [404, 503], DialStatus.FAILED, 500, "Server Internal Error"),

@@ -63,7 +63,7 @@ async def test_a_script_rings_one_after_the_other_until_somebody_answers() -> No
     ("source", "status", "reason", "ended"),
     [
         ("pass", 480, "Temporarily Unavailable", "ended"),
-        ('sys.dial("dave@example.com")', 480, "All forwards failed", "ended"),
+        ('sys.dial("dave@example.com")', 480, "Not registered", "ended"),
         ('sys.respond(486, "Engaged")', 486, "Engaged", "refused"),
         (
             'sys.respond(302, "Moved", {"Contact": "<sip:x@there.example>"})',

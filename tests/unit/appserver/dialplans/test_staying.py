@@ -128,7 +128,7 @@ async def test_nobody_there_leaves_the_call_and_the_script() -> None:
         (failed,) = tower.events(TransferFailed)
         assert (failed.call_id, failed.status) == (old, 486)
         await tower.told("nobody")
-        await tower.until(lambda: tower.logs[-1] == "failed 480")
+        await tower.until(lambda: tower.logs[-1] == "failed 404")
         await tower.told("dave")
         assert (await tower.rung()).uri.startswith("sip:dave@")
         assert old in {call.id for call in tower.site.app.calls.live()}

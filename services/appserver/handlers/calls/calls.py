@@ -20,7 +20,7 @@ from services.appserver.domain.transfers import BLIND, DUAL, Order, Refusal, Ref
 from services.appserver.handlers.calls import dialogs, records, timers
 from services.appserver.handlers.calls.acks import Outgoing, send_ack
 from services.appserver.handlers.calls.board import Board
-from services.appserver.handlers.calls.connect import Connect
+from services.appserver.handlers.calls.connect import Connect, name_of
 from services.appserver.handlers.calls.dialout import Dialout
 from services.appserver.handlers.calls.dual import open_dual
 from services.appserver.handlers.calls.ending import end_call, follow, reason_line, send_bye
@@ -147,7 +147,7 @@ class Calls:
             raise Refused(Refusal.OVERLOADED, FULL)
         if 0 < most <= board.owners[owner]:
             raise Refused(Refusal.TOO_MANY_CALLS, TOO_MANY)
-        uri = first.targets[0].uri if first.targets else ""
+        uri = name_of(first.targets[0]) if first.targets else ""
         call = LiveCall(records.new_connect(board, owner, uri))
         board.open(call, ((owner, most),))
         records.started(board, call.value)

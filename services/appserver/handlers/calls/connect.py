@@ -42,6 +42,11 @@ if TYPE_CHECKING:
     from services.appserver.handlers.calls.branch import Branch
 
 
+def name_of(target: Target) -> str:
+    """The URI that an end is known by: of an account's phones its AOR, and not their contacts."""
+    return f"sip:{target.account}" if target.account else target.uri
+
+
 class Connect(Dialout):
     """Such a call until both ends are there. Its pilot has the forks of both rung."""
 
@@ -75,9 +80,9 @@ class Connect(Dialout):
     def attempt(self, targets: list[Target], ring_seconds: float, now: float) -> Attempt:
         """Ring one end or the other."""
         if targets and self.caller is None:
-            self.call.value.caller = targets[0].uri
+            self.call.value.caller = name_of(targets[0])
         elif targets:
-            self.call.value.destination = targets[0].uri
+            self.call.value.destination = name_of(targets[0])
         return super().attempt(targets, ring_seconds, now)
 
     # -- answers -------------------------------------------------------------------------------
@@ -92,6 +97,7 @@ class Connect(Dialout):
             self._on_second(branch, party, response, now)
             return
         super().on_answer(branch, party, response, now)
+        value.caller = name_of(branch.target)
         self._offer = opened(party.leg.said(response.body))
         self.from_value = retagged(party.leg.dialog.remote, "")
         self.body = self._offer or b""

@@ -60,7 +60,7 @@ class Dialer:
     ) -> Outcome:
         """Dial what was read already."""
         providers = await self._resolver.providers(run, string.legs)
-        dress = Dress(dial, run.values)
+        dress = Dress(dial, run.values, run.caller)
         legs: list[LegResult] = []
         last: Failed | None = None
         nowhere: list[LegResult] = []

@@ -32,17 +32,19 @@ class Dress:
     dial: Dial
     values: Values
     """Who calls."""
+    caller: Address | None = None
+    """Whom the legs see calling in his place."""
 
     def plain(self, leg: Leg) -> LegOptions:
         """A leg to an account or a URI outside: From is the caller's, but for what is set."""
+        values = self.values
         caller = Address(
-            Uri(
-                "sip", in_uri(self.values.from_user) or None, None, self.values.from_host or NOBODY
-            ),
-            plain(self.values.from_name),
+            Uri("sip", in_uri(values.from_user) or None, None, values.from_host or NOBODY),
+            plain(values.from_name),
         )
-        made = _optioned(self._set(caller), leg)
-        return self._options(leg, "" if made == caller else str(made), ())
+        made = _optioned(self._set(self.caller or caller), leg)
+        inherited = self.caller is None and made == caller
+        return self._options(leg, "" if inherited else str(made), ())
 
     def provider(self, leg: Leg, provider: Provider, server: Uri) -> LegOptions:
         """A leg to a provider."""

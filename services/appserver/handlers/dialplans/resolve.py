@@ -26,6 +26,7 @@ from tandem.dialplan.substitute import Values, in_uri
 from tandem.dialplan.world import DialplanError, Incoming, LegResult
 from tandem.rpc.directory import Account, DirectoryUnavailable
 from tandem.rpc.programs import Provider
+from tandem.sip.address import Address
 from tandem.sip.errors import BadMessage
 from tandem.sip.uri import Uri, unescape
 
@@ -59,6 +60,8 @@ class Run:
     call_id: str = ""
     """The call that it runs for, for what has no call of its own yet."""
     values: Values = field(default_factory=Values)
+    caller: Address | None = None
+    """Whom its legs see calling; None: who called, as `values` has it."""
 
     @classmethod
     def of(cls, req: Incoming, dialplan: str, proxy: str) -> Run:

@@ -107,7 +107,7 @@ def test_both_ends_are_rung_and_joined() -> None:
     finish(world)
     (record,) = world.records()
     assert (record.status, record.end_reason, record.legs) == (200, "caller hung up", 2)
-    assert (record.caller, record.destination) == ("sip:alice@alice.invalid", "sip:bob@bob.invalid")
+    assert (record.caller, record.destination) == ("sip:alice@example.org", "sip:bob@example.org")
     assert record.answered_by == "sip:bob@bob.invalid"
     assert world.kinds().count("call.answered") == 1
 
@@ -204,7 +204,7 @@ def test_another_second_end_may_be_rung() -> None:
     assert carol.of("INVITE")[0].body == sdp("alice")
     made.alice.bye()
     finish(world)
-    assert world.records()[0].destination == "sip:carol@carol.invalid"
+    assert world.records()[0].destination == "sip:carol@example.org"
 
 
 def test_when_no_second_end_answers_the_first_is_hung_up() -> None:

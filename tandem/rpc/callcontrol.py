@@ -9,6 +9,8 @@ MAX_SIGNAL_BYTES: Final = 8 * 1024
 """Of one signal: what an application has collected, no files."""
 MAX_DESTINATION: Final = 255
 """Characters of a number or user that a dialplan is run for."""
+MAX_DIALPLAN: Final = 64
+"""Characters of a dialplan's name."""
 MAX_DIAL: Final = 2_000
 """Characters of a dial string: 20 legs with their options."""
 MAX_IDENTIFIER: Final = 255

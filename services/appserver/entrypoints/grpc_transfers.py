@@ -16,6 +16,7 @@ from services.appserver.ports import Calls, Signals, Transfers
 from tandem.rpc.callcontrol import (
     MAX_DESTINATION,
     MAX_DIAL,
+    MAX_DIALPLAN,
     MAX_IDENTIFIER,
     MAX_SIGNAL_BYTES,
     destination,
@@ -25,8 +26,6 @@ from tandem.rpc.caller import Context, require_principal
 from tandem.stubs.callcontrol.v1 import callcontrol_pb2 as pb
 
 Code = grpc.StatusCode
-MAX_NAME: Final = 64
-"""Characters of a dialplan's name."""
 
 _REFUSALS: Final = {
     Refusal.NO_LEG: pb.REFUSAL_NO_LEG,
@@ -58,7 +57,7 @@ class TransferMethods:
     ) -> pb.RunDialplanResponse:
         """Run a dialplan for a call without a caller."""
         await _permit(request.customer, context)
-        name = await _checked("dialplan", request.dialplan, MAX_NAME, context)
+        name = await _checked("dialplan", request.dialplan, MAX_DIALPLAN, context)
         number = await _checked("destination", request.destination, MAX_DESTINATION, context)
         run = self._transfers.run_dialplan
         return pb.RunDialplanResponse(**await _begun(lambda: run(request.customer, name, number)))
@@ -87,7 +86,7 @@ class TransferMethods:
         await _permit(request.customer, context)
         number = await _checked("destination", request.destination, MAX_DESTINATION, context)
         dialplan = request.dialplan or TRANSFER_DIALPLAN
-        name = await _checked("dialplan", dialplan, MAX_NAME, context)
+        name = await _checked("dialplan", dialplan, MAX_DIALPLAN, context)
 
         async def begin() -> str:
             leg = self._leg(request.customer, request.identifier, request.leg)

@@ -56,7 +56,8 @@ class CallRoute(ProblemRoute):
             return super().problem(fault)
         if fault.refusal in (Refusal.SILENT, Refusal.OVERLOADED):
             return unavailable(fault.detail)
-        return Problem(_STATUS[fault.refusal], fault.detail, field=_FIELD.get(fault.refusal))
+        field = fault.field or _FIELD.get(fault.refusal)
+        return Problem(_STATUS[fault.refusal], fault.detail, field=field)
 
 
 router = APIRouter(

@@ -3,7 +3,8 @@ them. Who may ask is decided where they are called, or by `OpenMethods`."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from services.provisioning.domain.callmanager import (
@@ -23,7 +24,14 @@ from services.provisioning.ports import (
     Store,
 )
 from tandem.bus.nodes import NodeAnnounced, Nodes, NodeState
-from tandem.rpc.callcontrol import MAX_DESTINATION, MAX_DIAL, MAX_IDENTIFIER, destination
+from tandem.dialplan.dialstring import DialStringError, parse
+from tandem.rpc.callcontrol import (
+    MAX_DESTINATION,
+    MAX_DIAL,
+    MAX_DIALPLAN,
+    MAX_IDENTIFIER,
+    destination,
+)
 
 MAX_TRIES: Final = 3
 """Appservers that are tried for a new call, one after the other."""
@@ -58,14 +66,17 @@ class CallManager:
     async def run_dialplan(self, customer: str, dialplan: str, number: str) -> str:
         """Run a dialplan for a call without a caller; Tandem's id of the call."""
         number = _checked("destination", number, MAX_DESTINATION)
+        dialplan = _checked("dialplan", dialplan, MAX_DIALPLAN)
         run = self._control.run_dialplan
-        return await self._somewhere(lambda at: run(at, customer, dialplan, number))
+        with _about("destination"):
+            return await self._somewhere(lambda at: run(at, customer, dialplan, number))
 
     async def connect(self, customer: str, first: str, second: str) -> str:
         """Ring a dial string, then another, and join them; Tandem's id of the call."""
-        first, second = _checked("first", first, MAX_DIAL), _checked("second", second, MAX_DIAL)
+        first, second = _dial("first", first), _dial("second", second)
         connect = self._control.connect
-        return await self._somewhere(lambda at: connect(at, customer, first, second))
+        with _about("first"):  # only what is rung at once is known to lead nowhere
+            return await self._somewhere(lambda at: connect(at, customer, first, second))
 
     def _ready(self) -> list[NodeAnnounced]:
         """The appservers that take new calls, that with the fewest for its weight first."""
@@ -102,14 +113,17 @@ class CallManager:
     async def blind(self, customer: str, leg: Place | LegRef, number: str, dialplan: str) -> str:
         """Transfer a leg's far end by a dialplan; Tandem's id of the call."""
         number = _checked("destination", number, MAX_DESTINATION)
+        dialplan = _checked("dialplan", dialplan, MAX_DIALPLAN)
         blind = self._control.blind
-        return await self._at(leg, lambda at, ref: blind(at, customer, ref, number, dialplan))
+        with _about("destination"):
+            return await self._at(leg, lambda at, ref: blind(at, customer, ref, number, dialplan))
 
     async def direct(self, customer: str, leg: Place | LegRef, dial: str) -> str:
         """Transfer a leg's far end to a dial string; Tandem's id of the call."""
-        dial = _checked("dial", dial, MAX_DIAL)
+        dial = _dial("dial", dial)
         direct = self._control.direct
-        return await self._at(leg, lambda at, ref: direct(at, customer, ref, dial))
+        with _about("dial"):
+            return await self._at(leg, lambda at, ref: direct(at, customer, ref, dial))
 
     async def dual(self, customer: str, first: Place | LegRef, second: Place | LegRef) -> None:
         """Join the far ends of two legs of two calls of one appserver."""
@@ -183,6 +197,26 @@ def _checked(field: str, text: str, most: int) -> str:
         return destination(text, most)
     except ValueError as fault:
         raise invalid(field, str(fault)) from None
+
+
+def _dial(field: str, text: str) -> str:
+    text = _checked(field, text, MAX_DIAL)
+    try:
+        parse(text)
+    except DialStringError as fault:
+        raise invalid(field, f"in the dial string: {fault}") from None
+    return text
+
+
+@contextmanager
+def _about(field: str) -> Iterator[None]:
+    """What an appserver finds wrong with a destination is wrong with this field."""
+    try:
+        yield
+    except CallRefused as fault:
+        if fault.refusal is Refusal.BAD_DESTINATION:
+            fault.field = field
+        raise
 
 
 def _ref(leg: Place | LegRef) -> LegRef:

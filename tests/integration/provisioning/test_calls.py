@@ -96,6 +96,10 @@ async def test_a_call_is_ended_by_its_customer_and_nobody_else(
         ("", {"dialplan": "x", "destination": "1\n2"}, 422, "destination"),
         ("", {"dialplan": "x", "destination": "1", "owner": "bob"}, 403, "owner"),
         ("", {"first": "x", "second": "y" * 2001}, 422, "second"),
+        ("", {"first": "bob@local[xx=1]", "second": "y@local"}, 422, "first"),
+        ("", {"first": "bob@local", "second": "["}, 422, "second"),
+        ("", {"dialplan": "x" * 65, "destination": "1"}, 422, "dialplan"),
+        ("/c1/transfer", {"leg": 1, "dial": "1@prov |"}, 422, "dial"),
         ("/c1/transfer", {"leg": 1}, 422, "body"),
         ("/c1/transfer", {"leg": 1, "dial": "x", "destination": "y"}, 422, "body"),
         ("/c1/transfer", {"leg": -1, "dial": "x"}, 422, "leg"),
@@ -136,6 +140,26 @@ async def test_what_an_appserver_refuses_is_a_problem_document(
         node.transfers.refuse = Refused(refusal, "because")
     answer = await alice.post("/api/v1/calls", json={"dialplan": "x", "destination": "1"})
     assert (answer.status_code, answer.json()["detail"]) == (status, "because")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("", {"dialplan": "x", "destination": "1"}, "destination"),
+        ("", {"first": "nobody@local", "second": "1"}, "first"),
+        ("/c1/transfer", {"leg": 1, "destination": "1"}, "destination"),
+        ("/c1/transfer", {"leg": 1, "dial": "1@nowhere"}, "dial"),
+    ],
+)
+async def test_the_field_is_named_whose_destination_an_appserver_refuses(
+    stage: Stage, alice: httpx.AsyncClient, path: str, body: dict[str, object], field: str
+) -> None:
+    stage.one.calls.all = [call("c1")]
+    for node in (stage.one, stage.two):
+        node.transfers.refuse = Refused(Refusal.BAD_DESTINATION, "because")
+    answer = await alice.post(f"/api/v1/calls{path}", json=body)
+    assert (answer.status_code, answer.json()["field"]) == (422, field)
+    assert answer.json()["errors"] == [{"field": field, "detail": "because"}]
 
 
 async def test_a_call_that_a_silent_appserver_may_have_is_not_denied(

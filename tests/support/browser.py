@@ -110,6 +110,23 @@ class Browser:
         await self._command("POST", f"{field}/clear")
         await self._command("POST", f"{field}/value", {"text": text})
 
+    async def press(self, *keys: str) -> None:
+        """Press keys, one after the other, wherever the focus is."""
+        actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        await self._act(actions)
+
+    async def paste(self, css: str) -> None:
+        """Put what was copied into a field, in place of what is in it."""
+        await self.fill(css, "")
+        await self.click(css)
+        control = {"value": "\ue009"}
+        held = [{"type": kind, "value": "v"} for kind in ("keyDown", "keyUp")]
+        await self._act([{"type": "keyDown", **control}, *held, {"type": "keyUp", **control}])
+
+    async def _act(self, actions: list[dict[str, str]]) -> None:
+        body = {"actions": [{"type": "key", "id": "keyboard", "actions": actions}]}
+        await self._command("POST", f"{self._session}/actions", body)
+
     async def _element(self, css: str) -> str:
         using = {"using": "css selector", "value": css}
         found = await self._command("POST", f"{self._session}/element", using)

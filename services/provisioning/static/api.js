@@ -5,6 +5,17 @@ const API = "/api/v1";
 const TOKEN_KEY = "tandem-token";
 const USER_KEY = "tandem-user";
 const ANSWER_MS = 10000; // a server that says nothing for so long is away
+export const LONG_MS = 40000; // for what may take the server 30 s: checks, dry runs, orders for calls
+
+// What an answer means whose server says no more of it.
+const PLAIN = {
+  403: "You may not do this.",
+  413: "This is too much at once.",
+  429: "This was asked too often.",
+  502: "A part of Tandem does not answer.",
+  503: "A part of Tandem does not answer.",
+  504: "A part of Tandem does not answer.",
+};
 
 let token = sessionStorage.getItem(TOKEN_KEY);
 let eventsBases = [""]; // calls and events may be served elsewhere, by several as good as another
@@ -32,11 +43,14 @@ export function forgetSession() {
   sessionStorage.clear();
 }
 
-function problemText(status, problem) {
+function problemText(response, problem) {
   if (problem.errors && problem.errors.length) {
     return problem.errors.map((e) => `${e.field}: ${e.detail}`).join("; ");
   }
-  return problem.detail || problem.title || `The server answered ${status}.`;
+  const { status } = response;
+  const told = problem.detail || PLAIN[status] || problem.title || `The server answered ${status}.`;
+  const wait = Number(response.headers.get("Retry-After"));
+  return wait ? `${told.replace(/ Try again\.$/, "")} Try again in ${wait} s.` : told;
 }
 
 // Where calls and events are served; to be awaited once, before anything is asked.
@@ -47,11 +61,11 @@ export async function loadConfig() {
 }
 
 // Wait for the head of an answer; the body of a stream may take as long as it likes.
-async function answered(url, options) {
+async function answered(url, { patience = ANSWER_MS, ...options }) {
   const control = new AbortController();
   const given = options.signal;
   if (given) given.addEventListener("abort", () => control.abort());
-  const timer = setTimeout(() => control.abort(), ANSWER_MS);
+  const timer = setTimeout(() => control.abort(), patience);
   try {
     return await fetch(url, { ...options, signal: control.signal, cache: "no-store" });
   } catch (error) {
@@ -73,7 +87,7 @@ async function request(path, options = {}, base = "") {
     document.dispatchEvent(new CustomEvent("session-ended"));
   }
   const problem = await response.json().catch(() => ({}));
-  throw new ApiError(response.status, problemText(response.status, problem), problem.errors);
+  throw new ApiError(response.status, problemText(response, problem), problem.errors);
 }
 
 // A request about calls or events: to the server that answered last, else to the others in turn.
@@ -94,8 +108,8 @@ export async function eventsApi(path) {
   return (await eventsRequest(path)).json();
 }
 
-export async function api(method, path, body) {
-  const options = { method };
+export async function api(method, path, body, patience) {
+  const options = { method, patience };
   if (body !== undefined) {
     options.body = JSON.stringify(body);
     options.headers = { "Content-Type": "application/json" };

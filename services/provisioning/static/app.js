@@ -7,8 +7,9 @@ import { refreshCalls } from "./calls.js";
 import {
   closeEditor, refreshDialplans, saveDialplan, useDialplan, watchDialplanControls,
 } from "./dialplans.js";
-import { $, attempt, clearError, onSubmit, showError } from "./dom.js";
+import { $, attempt, clearError, clearFaults, onSubmit, showError } from "./dom.js";
 import { stopEvents, watchEvents } from "./events.js";
+import { addKey, forgetKeys, refreshKeys, watchKeyControls } from "./keys.js";
 import { forgetNodes, refreshNodes } from "./nodes.js";
 import { closeProvider, refreshProviders, saveProvider, watchProviderControls } from "./providers.js";
 
@@ -25,6 +26,7 @@ let providersLookTimer = null;
 async function refreshAll() {
   await Promise.all([
     refreshAccounts(), refreshCalls(), refreshNodes(), refreshProviders(), refreshDialplans(),
+    refreshKeys(),
   ]);
 }
 
@@ -84,7 +86,9 @@ function signOut(text) {
   hideSettings();
   closeProvider();
   closeEditor();
+  forgetKeys();
   forgetNodes();
+  clearFaults($("console"));
   show(false);
   showError(text);
 }
@@ -116,6 +120,8 @@ onSubmit("dialplan-form", saveDialplan);
 onSubmit("use-dialplan", useDialplan);
 watchProviderControls();
 watchDialplanControls();
+onSubmit("add-key", addKey);
+watchKeyControls();
 onSubmit("filter", () => watchEvents(refreshSoon));
 $("logout").addEventListener("click", () => attempt(logOut, $("logout")));
 $("clear-events").addEventListener("click", () => $("events").replaceChildren());

@@ -2,7 +2,7 @@
 "use strict";
 
 import { api } from "./api.js";
-import { $, ask, attempt, button, dateAndTime, el, fillTable } from "./dom.js";
+import { $, ask, attempt, button, dateAndTime, el, fillTable, option } from "./dom.js";
 
 const LIST_COUNT = 100;
 const LANGUAGES = { python: "Python", lines: "extension lines", ruby: "Ruby" };
@@ -125,10 +125,9 @@ async function showVersions() {
     const note = v.version === edited.version ? ", in use" : "";
     const comment = v.comment ? `: ${v.comment}` : "";
     const text = `${v.version}${note}, ${dateAndTime(v.created_at)} by ${v.author}${comment}`;
-    const option = el("option", text);
-    option.value = v.version;
-    option.selected = v.version === edited.version;
-    return option;
+    const choice = option(text, v.version);
+    choice.selected = v.version === edited.version;
+    return choice;
   }));
   $("version-row").hidden = false;
 }
@@ -164,12 +163,6 @@ function fillUse(dialplans, accounts) {
     select.replaceChildren(option("none", ""), ...dialplans.map((d) => option(d.name, d.name)));
   }
   showUse();
-}
-
-function option(text, value) {
-  const node = el("option", text);
-  node.value = value;
-  return node;
 }
 
 export function showUse() {

@@ -74,11 +74,12 @@ class ConsolePage:
         await self.browser.open(address)
 
     async def log_in(self, name: str, password: str = PASSWORD) -> None:
-        """Fill in the form and wait for what is behind it."""
+        """Fill in the form and wait for all that is behind it: the event stream comes last."""
         await self.browser.fill("#login [name=username]", name)
         await self.browser.fill("#login [name=password]", password)
         await self.browser.click("#login button")
         await self.browser.shows("#username", name)
+        await self.browser.shows("#stream-state", "live")
 
     async def button_in(self, table: str, row: str, text: str) -> None:
         """Click a button of the first row of a table that has this in it."""

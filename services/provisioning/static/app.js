@@ -12,6 +12,7 @@ import { stopEvents, watchEvents } from "./events.js";
 import { addKey, forgetKeys, refreshKeys, watchKeyControls } from "./keys.js";
 import { forgetNodes, refreshNodes } from "./nodes.js";
 import { closeProvider, refreshProviders, saveProvider, watchProviderControls } from "./providers.js";
+import { forgetCall, replayCall } from "./replay.js";
 
 const REFRESH_MS = 15000; // what no event tells of: accounts that another page changed
 const SETTLE_MS = 300; // one refresh for a burst of events
@@ -82,6 +83,7 @@ function signOut(text) {
   }
   $("events").replaceChildren();
   $("steps").replaceChildren();
+  forgetCall();
   $("add-account").reset();
   hideSettings();
   closeProvider();
@@ -122,6 +124,7 @@ watchProviderControls();
 watchDialplanControls();
 onSubmit("add-key", addKey);
 watchKeyControls();
+onSubmit("replay-call", replayCall);
 onSubmit("filter", () => watchEvents(refreshSoon));
 $("logout").addEventListener("click", () => attempt(logOut, $("logout")));
 $("clear-events").addEventListener("click", () => $("events").replaceChildren());

@@ -2,8 +2,10 @@
 "use strict";
 
 import { eventsApi } from "./api.js";
-import { $, bare, button, clock, dateAndTime, el, fillTable, seconds } from "./dom.js";
+import { inEditor } from "./dialplans.js";
+import { $, bare, button, clock, dateAndTime, el, fillTable, seconds, tell } from "./dom.js";
 import { eventLine } from "./events.js";
+import { forgetCall, offerReplay } from "./replay.js";
 
 const LIST_COUNT = 100;
 const RECORD_COUNT = 25;
@@ -32,8 +34,13 @@ function steps(call) {
 }
 
 async function showSteps(call) {
-  const { events } = await eventsApi(`/calls/${encodeURIComponent(call.id)}`);
+  const found = await eventsApi(`/calls/${encodeURIComponent(call.id)}`);
+  forgetCall();
   $("steps-title").textContent = `${bare(call.caller)} → ${bare(call.destination)}`;
-  $("steps").replaceChildren(...events.map(eventLine));
+  $("steps").replaceChildren(...found.events.map(eventLine));
+  tell($("steps-fault"), "");
   $("steps-dialog").showModal();
+  await offerReplay(found, inEditor()).catch((error) => {
+    if (error.status !== 401) tell($("steps-fault"), error.message);
+  });
 }

@@ -1,8 +1,12 @@
 // Dialplans: an editor that shows faults at their lines, versions, and which accounts use them.
 "use strict";
 
-import { api } from "./api.js";
-import { $, ask, attempt, button, dateAndTime, el, fillTable, option } from "./dom.js";
+import { api, LONG_MS } from "./api.js";
+import {
+  $, ask, attempt, button, dateAndTime, el, fillTable, onSubmit, option,
+} from "./dom.js";
+import { closeDryRun, forgetRun, runDry, watchDryRunControls } from "./dryrun.js";
+import { forgetReplays, replayLast } from "./replay.js";
 
 const LIST_COUNT = 100;
 const LANGUAGES = { python: "Python", lines: "extension lines", ruby: "Ruby" };
@@ -61,6 +65,9 @@ function openEditor(dialplan, title) {
   comment.value = "";
   $("dialplan-title").textContent = title;
   showFaults([]);
+  forgetRun(callerOf(dialplan));
+  forgetReplays();
+  $("replays").hidden = edited === null;
   $("dialplan-editor").hidden = false;
   $("dialplan-editor").scrollIntoView({ block: "nearest" });
 }
@@ -69,6 +76,9 @@ export function closeEditor() {
   edited = null;
   $("dialplan-form").reset();
   showFaults([]);
+  closeDryRun();
+  forgetReplays();
+  $("replays").open = false;
   $("dialplan-editor").hidden = true;
 }
 
@@ -79,15 +89,28 @@ export async function saveDialplan() {
   showFaults([]);
   try {
     if (edited) body.expected_version = edited.version;
-    edited = await (edited ? api("PATCH", pathOf(edited.id), body) : api("POST", "/dialplans", body));
+    edited = await (edited
+      ? api("PATCH", pathOf(edited.id), body, LONG_MS) : api("POST", "/dialplans", body, LONG_MS));
   } catch (error) {
-    const faults = error.errors.filter((e) => e.field === "source");
+    const faults = (error.errors || []).filter((e) => e.field === "source");
     if (!faults.length) throw error;
     showFaults(faults);
     return;
   }
   openEditor(edited, `Dialplan ${edited.name}, saved as version ${edited.version}`);
   await Promise.all([showVersions(), refreshDialplans()]);
+}
+
+// What stands in the editor, and the dialplan that it is a program of; null: a new one.
+export function inEditor() {
+  const { language, source } = $("dialplan-form").elements;
+  return { dialplan: edited, program: { language: language.value, source: source.value }, goTo };
+}
+
+// Somebody to call in a dry run, until the user says who.
+function callerOf({ owner }) {
+  const own = accountsShown.find((a) => !owner || a.owner === owner);
+  return own && addressOf(own);
 }
 
 // Each fault with the line that it is in; a click goes there.
@@ -149,6 +172,8 @@ export async function rollBack() {
 
 let accountsShown = [];
 
+const addressOf = (account) => `${account.username}@${account.domain}`;
+
 // Leave alone what the user is choosing just now.
 function fillUse(dialplans, accounts) {
   const form = $("use-dialplan");
@@ -157,7 +182,8 @@ function fillUse(dialplans, accounts) {
   const { account, out, in: incoming } = form.elements;
   const chosen = account.value;
   accountsShown = accounts;
-  account.replaceChildren(...accounts.map((a) => option(`${a.username}@${a.domain}`, a.id)));
+  account.replaceChildren(...accounts.map((a) => option(addressOf(a), a.id)));
+  $("callers").replaceChildren(...accounts.map((a) => option("", addressOf(a))));
   if (accounts.some((a) => a.id === chosen)) account.value = chosen;
   for (const select of [out, incoming]) {
     select.replaceChildren(option("none", ""), ...dialplans.map((d) => option(d.name, d.name)));
@@ -188,11 +214,14 @@ export async function useDialplan() {
 }
 
 export function watchDialplanControls() {
+  watchDryRunControls();
+  onSubmit("dry-run-form", () => runDry(inEditor()));
   const form = $("use-dialplan");
   form.elements.account.addEventListener("change", showUse);
   form.addEventListener("input", () => { $("use-done").textContent = ""; });
   for (const [id, action] of [["new-dialplan", newDialplan], ["close-dialplan", closeEditor],
-    ["view-version", viewVersion], ["roll-back", rollBack]]) {
+    ["view-version", viewVersion], ["roll-back", rollBack],
+    ["replay-last", () => replayLast(inEditor())]]) {
     $(id).addEventListener("click", () => attempt(action, $(id)));
   }
 }

@@ -48,7 +48,7 @@ function placeOf(control) {
   return null;
 }
 
-function tell(place, text) {
+export function tell(place, text) {
   if (!place) {
     showError(text);
     return;

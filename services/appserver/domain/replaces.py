@@ -3,9 +3,15 @@ other end knows it by other names."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
 from tandem.sip.dialog import Dialog
+
+_BREAK_RE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""In a header line they may not be, but escaped in a Refer-To they may come: a CRLF in front of a
+header, or of a whole body, that somebody would have us send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +26,9 @@ class Replaces:
 
     @classmethod
     def parse(cls, text: str) -> Replaces | None:
-        """Parse a value; None for one that names no dialog."""
+        """Parse a value; None for one that names no dialog, or is no header's."""
+        if _BREAK_RE.search(text):
+            return None
         call_id, *params = (part.strip() for part in text.split(";"))
         tags: dict[str, str] = {}
         rest = ""

@@ -176,7 +176,11 @@ def test_probes_can_not_follow_each_other_without_a_pause() -> None:
         AppServerConfig(probe_seconds=0)
 
 
-@pytest.mark.parametrize("value", ["", "a@b", "a@b;to-tag=1", ";to-tag=1;from-tag=2"])
+@pytest.mark.parametrize(
+    "value",
+    ["", "a@b", "a@b;to-tag=1", ";to-tag=1;from-tag=2", "a\r\nX: 1;to-tag=1;from-tag=2",
+     "a@b;to-tag=1;from-tag=2\n", "a@b;to-tag=1;from-tag=2;x\r\n\r\nv=0"],
+)  # fmt: skip
 def test_a_replaces_that_names_no_dialog_is_none(value: str) -> None:
     assert Replaces.parse(value) is None
 

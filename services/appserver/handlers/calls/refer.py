@@ -41,7 +41,8 @@ STATUS: Final = {Refusal.OVERLOADED: 503, Refusal.TOO_MANY_CALLS: 480}
 
 def taken(board: Board, party: Party, tx: ServerTransaction, now: float) -> bool:
     """Whether this REFER is ours to answer."""
-    called = party.call.b
+    # while it rings the call knows nobody who was called, each early dialog does
+    called = party.call.b or (party if party.leg.number else party.other)
     mode = called.leg.transfer if called is not None else Transfer.PASS
     if mode is Transfer.PASS:
         return False

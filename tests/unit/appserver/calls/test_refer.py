@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from services.appserver.domain.plan import Credentials
+from services.appserver.domain.plan import Credentials, Fork
+from tandem.sip.dialog import Dialog
 from tandem.sip.digest import Challenge
 from tandem.sip.message import Request
 from tandem.sip.transaction import ServerTransaction
+from tests.support.pilots import dial, leg, steered
 from tests.support.sipphone import Phone
 from tests.support.sipworld import World, refuse, ring, silent
 from tests.support.transfers import (
@@ -71,6 +73,25 @@ def test_who_calls_from_outside_may_if_the_mode_says_so(
         assert bool(made.referrals) == (status == 202)
         made.carol.bye() if status == 202 else made.alice.bye()
         made.finish()
+
+
+@pytest.mark.parametrize(("mode", "status"), [(Transfer.REFUSE, 603), (Transfer.SERVE, 491)])
+def test_the_mode_holds_while_it_rings(mode: Transfer, status: int) -> None:
+    """Else whoever is rung could have the caller's phone call somebody."""
+    world = World()
+    world.calls._board.refer = lambda referral: None
+    alice, captain = steered(world, Fork((leg("ivr", transfer=mode),)))
+    ivr = world.phone("ivr", behaviour=ring)
+    dial(world, alice, captain)
+    assert ivr.incoming is not None
+    early = Dialog.from_request(ivr.incoming.request, ivr.incoming.tag or "")
+    ivr.send("REFER", headers=("Refer-To: <sip:carol@example.org>",), dialog=early)
+    world.run(1)
+    assert ivr.statuses("REFER") == [status]
+    assert alice.of("REFER") == []
+    alice.cancel()
+    world.run(100)
+    assert world.clean()
 
 
 def test_without_a_mode_it_passes_to_the_other_end() -> None:
@@ -261,6 +282,7 @@ def test_the_target_hears_who_referred(who: str, said: str, passed: str) -> None
         ("<http://example.org/>", 416),
         ("nonsense <", 400),
         ("<sip:carol@example.org?Replaces=nothing>", 400),
+        ("<sip:carol@example.org?Replaces=a%3Bto-tag%3D1%3Bfrom-tag%3D2%0D%0ARoute:x>", 400),
     ],
 )
 def test_what_is_no_call_is_refused(to: str, status: int) -> None:

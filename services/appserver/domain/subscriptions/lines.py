@@ -257,12 +257,12 @@ class CallLines:
         number = STAYS - sum(n < 0 for n in new.legs)
         if event.leg == 0:  # who was called stays
             for each, leg in old.legs.items():
-                if each != 1 or not old.ours:
+                if each != STAYS and (each != 1 or not old.ours):
                     new.legs[number] = leg.stays(leg.account)
+        elif STAYS in old.legs:  # nobody called there: who stays came by a transfer himself
+            new.legs[number] = old.legs[STAYS].stays(old.legs[STAYS].account)
         else:
-            new.legs[number] = _Leg(("", "")).stays(
-                self._account_of(old.caller) if old.outgoing else ""
-            )
+            new.legs[number] = _Leg(("", "")).stays(self._caller_of(old))
         self._leave(event.new_call_id, new, before)
         for name in new.accounts():
             self._add(name, event.new_call_id)
@@ -294,8 +294,13 @@ class CallLines:
 
     def _find_caller(self, call_id: str, call: _Call) -> None:
         if call.account is None:
-            call.account = self._account_of(call.caller) if call.outgoing else ""
+            call.account = self._caller_of(call)
         self._add(call.account, call_id)
+
+    def _caller_of(self, call: _Call) -> str:
+        if call.account is not None:
+            return call.account
+        return self._account_of(call.caller) if call.outgoing else ""
 
     def _find_callee(self, call_id: str, call: _Call, number: int) -> None:
         """An account that calls itself has one line in it: that of the caller."""

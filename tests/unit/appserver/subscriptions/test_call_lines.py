@@ -312,6 +312,37 @@ def test_who_stays_in_a_transfer_has_a_line_in_the_new_call(direction: str) -> N
     assert desk.state(BOB) == []
 
 
+def test_who_stays_in_one_transfer_after_the_other_keeps_its_line() -> None:
+    desk = Desk(BOB)
+    desk.see(started(direction="in", caller="sip:far@away"), rings(), answered())
+    desk.see(opened("sip:as-called@away", "in"), moves(0), rings(call="c2", at=("sip:c", "udp:c")))
+    desk.see(answered(call="c2"), ended())
+    desk.see(opened("sip:as-called@away", "in", "c3"), moves(1, "c2", "c3"))
+    desk.see(rings(call="c3", at=("sip:d", "udp:d")), answered(call="c3"), ended("c2"))
+    assert [(line.call_id, line.state) for line in desk.lines.of(BOB)] == [("c3", "confirmed")]
+    desk.see(ended("c3"))
+    assert desk.state(BOB) == []
+
+
+def test_who_was_put_through_leaves_its_line_when_it_goes() -> None:
+    desk = Desk(ALICE, BOB)
+    desk.see(started(), rings(at=("sip:ivr", "udp:ivr")), answered())
+    desk.see(opened(f"sip:{ALICE}"), moves(1), rings(call="c2"), answered(call="c2"), ended())
+    desk.see(opened(f"sip:{BOB}", call="c3"), moves(0, "c2", "c3"), ended("c2"))
+    assert (desk.state(ALICE), desk.state(BOB)) == ([], ["confirmed"])
+
+
+def test_who_was_rung_first_in_a_call_of_ours_stays_with_its_line() -> None:
+    desk = Desk(BOB)
+    call = CallStarted(
+        call_id="c1", direction="out", caller="sip:bob@192.0.2.8", destination="", source="",
+        sip_call_id="",
+    )  # fmt: skip
+    desk.see(call, rings(), rings(2, ("sip:ivr", "udp:ivr")), answered(2))
+    desk.see(opened("sip:bob@192.0.2.8"), moves(2), ended())
+    assert [(line.call_id, line.state) for line in desk.lines.of(BOB)] == [("c2", "confirmed")]
+
+
 def test_a_caller_that_stays_has_its_line_too_and_the_target_its_own() -> None:
     desk = Desk(ALICE, BOB)
     desk.see(started(), rings(at=("sip:ivr", "udp:ivr")), answered())

@@ -34,6 +34,10 @@ another is under way: somebody waits in silence."""
 BUSY_SECONDS: Final = 0.5
 """Before it is looked again whether the INVITE that was under way is over."""
 
+OFFER_SECONDS: Final = 30.0
+"""Longest that an end which is told of another may take to say yes or no. Nobody rings for it: what
+only says that it does may be a phone that asks its user, and two wait in silence meanwhile."""
+
 RING_AGAIN_SECONDS: Final = 60.0
 """Between two 180s to a caller who waits for a callback."""
 

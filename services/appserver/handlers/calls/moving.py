@@ -154,7 +154,7 @@ class Moving(Side):
     def _refused(self, move: Move, status: int, now: float) -> None:
         """A stayer does not take the new party's sound."""
         if status not in timers.GONE:
-            status = 480 if status == 491 else status
+            status = 480 if status in (487, 491) else status
             self.finish(status, now, f"the other end refused: {status}")
         elif move.moved:
             self._board.leave(move.stayer)

@@ -5,6 +5,9 @@ in that dialog, and is made again after a glare.
 follows: 1. If the UAC is the owner of the Call-ID of the dialog ID, T has a randomly chosen value
 between 2.1 and 4 seconds in units of 10 ms. 2. If the UAC is not the owner ..., between 0 and 2
 seconds in units of 10 ms" (RFC 3261 §14.1).
+
+An INVITE that has a provisional answer may wait for its final one for ever (§17.1.1.2), so it is
+cancelled after OFFER_SECONDS.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from services.appserver.handlers.calls.board import Board
-from services.appserver.handlers.calls.limits import BUSY_SECONDS, GLARE_TRIES
+from services.appserver.handlers.calls.limits import BUSY_SECONDS, GLARE_TRIES, OFFER_SECONDS
 from services.appserver.handlers.calls.live import Party
 from services.appserver.handlers.calls.offering import Offering, Then
 
@@ -25,7 +28,7 @@ class Reoffer:
     """`then(status, answer, now)` is called once, unless the party's call ends before that or this
     is stopped while it waits."""
 
-    __slots__ = ("_again", "_board", "_body", "_party", "_then", "_tries", "under_way")
+    __slots__ = ("_again", "_board", "_body", "_limit", "_party", "_then", "_tries", "under_way")
 
     def __init__(self, board: Board, party: Party, body: bytes, then: Then) -> None:
         self._board = board
@@ -34,6 +37,7 @@ class Reoffer:
         self._then = then
         self._tries = 0
         self._again: Deadline | None = None
+        self._limit: Deadline | None = None
         self.under_way = False
         """Whether the INVITE was sent, and has no final answer yet."""
 
@@ -46,6 +50,7 @@ class Reoffer:
             self._later(BUSY_SECONDS, now)
         else:
             self.under_way = True
+            self._limit = self._board.deadlines.at(now + OFFER_SECONDS, self._too_long)
             Offering(self._board, self._party, self._body, self._on_answer).send(now)
 
     def stop(self, now: float) -> None:
@@ -55,11 +60,23 @@ class Reoffer:
         if self._again is not None:
             self._again.cancel()
             self._again = None
-        elif self.under_way and self._party.inviting is not None:
+        else:
+            self._cancel(now)
+
+    def _too_long(self, now: float) -> None:
+        """A phone that asks its user, maybe, who is not there: it is answered 487."""
+        self._limit = None
+        self._cancel(now)
+
+    def _cancel(self, now: float) -> None:
+        if self.under_way and self._party.inviting is not None:
             self._board.layer.cancel(self._party.inviting, now)
 
     def _on_answer(self, status: int, answer: bytes, now: float) -> None:
         self.under_way = False
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
         if status == 491 and self._tries < GLARE_TRIES:
             self._later(self._glare_seconds(), now)
         else:

@@ -6,7 +6,7 @@ from typing import Any
 
 from services.appserver.domain.plan import Fork
 from tests.support.pilots import leg
-from tests.support.sipworld import World, refuse, silent
+from tests.support.sipworld import World, refuse, ring, silent
 from tests.support.transfers import (
     ALICE,
     IVR,
@@ -144,6 +144,35 @@ def test_two_left_alone_that_can_not_be_joined_are_hung_up() -> None:
     made.alice.answer(488)
     world.run(1)
     assert (len(made.alice.of("BYE")), len(made.dave.of("BYE"))) == (1, 1)
+    made.finish()
+
+
+def test_an_end_that_only_rings_is_waited_for_no_longer() -> None:
+    world = World()
+    made = Attended(world, **SERVED)
+    made.alice.methods["INVITE"] = ring
+    made.ask(made.replaces())
+    world.run(40)
+    assert len(made.alice.of("CANCEL")) == 1
+    assert sipfrags(made.ivr)[-1][0].startswith("480")
+    assert len(world.calls) == 2
+    made.alice.bye()
+    made.dave.bye()
+    made.finish()
+
+
+def test_two_left_alone_whose_phone_is_dead_are_let_go() -> None:
+    """It rang, and then it lost its power: nobody would ever hang up."""
+    world = World()
+    made = Attended(world, **SERVED)
+    made.dave.methods["INVITE"] = ring
+    made.ask(made.replaces())
+    made.ivr.send("BYE", dialog=made.first)
+    made.ivr.send("BYE", dialog=made.second)
+    world.run(0.2)
+    world.dead.add("dave")
+    world.run(200)
+    assert len(made.alice.of("BYE")) == 1
     made.finish()
 
 

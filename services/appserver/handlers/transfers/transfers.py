@@ -71,8 +71,10 @@ class DialplanTransfers:
         work = originate(self._services, run, first, second, departure=departure)
         task = self._engine.spawn(work)
         opened = asyncio.ensure_future(departure.opened.wait())
-        await asyncio.wait((task, opened), return_when=asyncio.FIRST_COMPLETED)
-        opened.cancel()
+        try:
+            await asyncio.wait((task, opened), return_when=asyncio.FIRST_COMPLETED)
+        finally:  # who asks may have given up
+            opened.cancel()
         if departure.refused is not None:
             raise departure.refused
         if not departure.call_id:
@@ -154,7 +156,7 @@ class DialplanTransfers:
             flight.refuse(outcome.sip_status, outcome.reason)
 
     def _start(self, flight: Flight, work: Coroutine[Any, Any, None]) -> None:
-        flight.task = self._engine.spawn(work)
+        flight.task = self._engine.spawn(_steered(flight, work))
 
     @property
     def _flying(self) -> tuple[Any, Any, Any]:
@@ -180,6 +182,15 @@ class DialplanTransfers:
             raise Refused(Refusal.NO_DIALPLAN, f"there is no dialplan {name}")
         if not self._engine.admits(dialplan):
             raise Refused(Refusal.TOO_MANY_RUNS, "as many dialplans run as may")
+
+
+async def _steered(flight: Flight, work: Coroutine[Any, Any, None]) -> None:
+    """Nobody else would give up a transfer whose steering has failed."""
+    try:
+        await work
+    except Exception:
+        flight.refuse(500, "Transfer failed")
+        raise
 
 
 def _check(text: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from services.appserver.domain.legs import LegRef
 from services.appserver.domain.transfers import Refusal, Refused
+from services.appserver.handlers.dialplans.lookups import Lookups
 from services.appserver.handlers.transfers import DialplanTransfers, facts
 from services.appserver.ports import Referral
 from tandem.bus.call_events import CallRecord
@@ -306,6 +308,40 @@ async def test_a_target_that_leads_nowhere_is_told(to: str, said: str) -> None:
         await tower.refer(to)
         assert (await tower.told()).startswith(said)
         assert len(tower.site.app.calls) == 1
+
+
+async def test_a_fault_of_ours_ends_the_transfer_and_not_the_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(*given: Any) -> None:
+        raise RuntimeError("a fault")
+
+    async with Referring() as tower:
+        await tower.up()
+        monkeypatch.setattr(Lookups, "account", fail)
+        await tower.refer("<sip:alice@example.com>")
+        assert (await tower.told()).startswith("SIP/2.0 500")
+        assert len(tower.site.app.calls) == 1
+        assert tower.site.app.counters.errors == 1
+        tower.site.app.counters.errors = 0
+
+
+async def test_who_asks_for_a_call_and_gives_up_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = asyncio.Event()
+
+    async def slow(*given: Any) -> None:
+        await known.wait()
+
+    async with Tall() as tower:
+        before = asyncio.all_tasks()
+        monkeypatch.setattr(Lookups, "account", slow)
+        asked = asyncio.ensure_future(tower.transfers.connect(JOE, "nobody@local", "alice@local"))
+        await tower.until(lambda: len(asyncio.all_tasks() - before) == 3)
+        asked.cancel()
+        known.set()
+        await tower.until(lambda: not asyncio.all_tasks() - before)
 
 
 async def test_the_referrers_outgoing_dialplan_says_who_is_rung() -> None:

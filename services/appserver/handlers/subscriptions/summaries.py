@@ -29,6 +29,8 @@ from tandem.sip.transaction import ServerTransaction, TransactionLayer
 MAX_SUMMARIES: Final = 50_000
 """Accounts whose mailbox is remembered, under 1 kB each; the one that was told of longest ago gives
 way."""
+TICK: Final = 0.001
+"""Seconds by which an indication is dated after the one that it follows."""
 PASS_SECONDS: Final = 1.0
 """Between two indications that are passed to the phones of one account: the last one goes."""
 
@@ -99,23 +101,28 @@ class Summaries:
             return
         self._layer.reply(tx, 200, now)
         if summary is not None:
-            box = Box(callee.aor, summary, self._tools.wall())
-            if self._keep(box):
-                self._tell(box)
+            box = Box(callee.aor, summary, self._dated(callee.aor))
+            self._keep(box)
+            self._tell(box)
         self._pass(tx, caller, callee, now)
 
-    def _keep(self, box: Box) -> bool:
-        """Whether this is the latest."""
+    def _dated(self, account: str) -> float:
+        """When what comes now has come: after all that is known, though by a clock that is behind
+        that of the node which heard of it."""
+        old = self._boxes.get(account)
+        return max(self._tools.wall(), old.at + TICK if old is not None else 0.0)
+
+    def _keep(self, box: Box) -> None:
+        """Unless a later one is known."""
         old = self._boxes.get(box.account)
         if old is not None and old.at > box.at:
-            return False
+            return
         self._boxes[box.account] = box
         self._boxes.move_to_end(box.account)
         if len(self._boxes) > MAX_SUMMARIES:
             self._boxes.popitem(last=False)
         if old is None or old.summary != box.summary:
             self._changed(box.account)
-        return True
 
     # -- to the phones -------------------------------------------------------------------------
 

@@ -185,3 +185,14 @@ async def test_what_is_older_or_makes_no_sense_changes_nothing(site: Site) -> No
         SummaryKnown(bob, "\ud800", site.wall + 1),
     )
     assert site.app.subscriptions.summaries.of(bob).waiting
+
+
+async def test_what_comes_later_counts_though_the_clock_is_behind(site: Site) -> None:
+    """Another node's clock is five seconds ahead."""
+    bob = "bob@example.com"
+    await site.bus.deliver(Topic.LINES, SummaryKnown(bob, NEW.decode(), site.wall + 5))
+    site.bus.published.clear()
+    await tell(site, NONE)
+    assert not site.app.subscriptions.summaries.of(bob).waiting
+    (said,) = site.bus.take(SummaryKnown)
+    assert (said.summary, said.at > site.wall + 5) == (NONE.decode(), True)

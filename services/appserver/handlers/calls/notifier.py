@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from services.appserver.domain.leg import Way
 from services.appserver.handlers.calls.board import Board
 from services.appserver.handlers.calls.challenges import sent_again
-from services.appserver.handlers.calls.limits import NOTIFY_SECONDS, TOLD_SECONDS
+from services.appserver.handlers.calls.limits import NOTIFY_SECONDS, STEERED_SECONDS, TOLD_SECONDS
 from services.appserver.handlers.calls.live import Party
 from tandem.sip.build import clean
 from tandem.sip.message import Response
@@ -41,9 +41,12 @@ class Notifier:
         self._over = False
         self._then: list[Callable[[float], None]] = []
         self._limit: Deadline | None = None
+        self._ends_at = 0.0
 
     def start(self, now: float) -> None:
-        """The 202 has left."""
+        """The 202 has left. By then it has come to something: a subscription that ended before
+        would leave the referrer without the outcome."""
+        self._ends_at = now + STEERED_SECONDS
         self._board.deadlines.at(now + NOTIFY_SECONDS, self._go_on)
 
     def progress(self, status: int, reason: str, now: float) -> None:
@@ -86,7 +89,8 @@ class Notifier:
             self._told(now)
             return
         line, self._last = self._queue.pop(0)
-        state = "terminated;reason=noresource" if self._last else "active;expires=180"
+        left = max(1, round(self._ends_at - now))
+        state = "terminated;reason=noresource" if self._last else f"active;expires={left}"
         notify = self._party.leg.request("NOTIFY", way)
         notify.lines += [
             self._board.contact,

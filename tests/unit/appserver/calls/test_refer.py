@@ -186,6 +186,19 @@ def test_a_notify_waits_for_the_answer_to_the_one_before() -> None:
     made.finish()
 
 
+def test_a_referrer_is_told_how_long_its_subscription_lasts() -> None:
+    """As long as somebody may be rung: phones give up waiting for the outcome when it ends."""
+    world = World()
+    made = Transferring(world, carol=ring, **SERVED)
+    made.captain.forks *= 2  # the second is rung when the first has rung for 180 s
+    made.refer(made.ivr)
+    world.run(200)
+    states = [notify.first("subscription-state") for notify in made.ivr.of("NOTIFY")]
+    assert states == ["active;expires=900", "active;expires=900", "active;expires=720"]
+    made.alice.bye()
+    made.finish()
+
+
 @pytest.mark.parametrize("status", [486, 603])
 def test_a_failure_is_told_and_the_call_goes_on(status: int) -> None:
     world = World()

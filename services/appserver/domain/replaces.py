@@ -42,6 +42,12 @@ class Replaces:
             return None
         return cls(call_id, tags["to-tag"], tags["from-tag"], rest)
 
+    @property
+    def early_only(self) -> bool:
+        """Whether the dialog is to be left alone once it is answered."""
+        flags = (flag.strip().lower() for flag in self.rest.split(";"))
+        return "early-only" in flags
+
     def across(self, other: Dialog) -> Replaces:
         """The same for the far end of `other`, our dialog with the end that is meant."""
         return Replaces(other.call_id, other.remote_tag, other.local_tag, self.rest)

@@ -82,6 +82,8 @@ def _replaced(board: Board, party: Party, wish: Wish) -> Party | None:
         raise NotReferable(481, "The call to be replaced is not answered")
     if not set(mine.value.owners) & set(theirs.value.owners):
         raise NotReferable(403, "The call to be replaced is not yours")
+    if named.early_only:  # it was answered meanwhile (RFC 3891 §3)
+        raise NotReferable(486, "The call to be replaced is answered")
     check(board, other)
     return other
 

@@ -189,6 +189,17 @@ def test_a_call_of_its_own_can_not_be_replaced_by_itself() -> None:
     made.finish()
 
 
+def test_a_call_that_is_to_be_replaced_while_it_rings_only_is_let_be() -> None:
+    world = World()
+    made = Attended(world, **SERVED)
+    made.ask(made.replaces().replace(">", "%3Bearly-only>"))
+    assert made.ivr.statuses("REFER") == [486]
+    assert len(world.calls) == 2
+    made.alice.bye()
+    made.dave.bye()
+    made.finish()
+
+
 def test_a_call_of_other_customers_is_not_replaced() -> None:
     world = World()
     made = Attended(world, **SERVED)

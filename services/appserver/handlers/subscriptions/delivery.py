@@ -157,7 +157,7 @@ class Delivery:
         subscriber.version = version + 1
         subscriber.told, subscriber.urgent, subscriber.busy = state, False, True
         self._counters.notified += 1
-        self._layer.request(request, way.hop, now, Notification(self, subscriber))
+        self._layer.request(request, way.hop, now, Notification(self, subscriber, told))
 
     def _way(self, leg: Leg, now: float) -> Way | None:
         """By its proxy, or by another if that is away and the flow outlives it."""
@@ -169,19 +169,16 @@ class Delivery:
     # -- answers -------------------------------------------------------------------------------
 
     def answered(self, subscriber: Subscriber, response: Response, now: float) -> None:
-        """A NOTIFY was answered."""
-        if response.status < 200 or subscriber.over:
-            return
-        if response.status >= 300:
-            self.failed(subscriber, response.status, now)
+        """A NOTIFY was taken."""
+        if subscriber.over:
             return
         with suppress(RemoteFault):
             subscriber.leg.dialog.refresh_target(response)
         subscriber.busy, subscriber.failures = False, 0
         self.poke(subscriber, now)
 
-    def failed(self, subscriber: Subscriber, status: int, now: float) -> None:
-        """It failed, by its answer or for want of one (408)."""
+    def failed(self, subscriber: Subscriber, status: int, now: float, told: State | None) -> None:
+        """It failed, by its answer or for want of one (408). `told`: what it was told before."""
         self._counters.failed += 1
         if subscriber.over:
             return
@@ -191,6 +188,7 @@ class Delivery:
             self._lost(subscriber, why, now)
             return
         subscriber.busy, subscriber.urgent = False, True
+        subscriber.told = told  # so that what has ended since is in the next document, too
         subscriber.next_at = now + RETRY_SECONDS
         self.poke(subscriber, now)
 
@@ -198,16 +196,21 @@ class Delivery:
 class Notification:
     """The context of a NOTIFY's client transaction."""
 
-    __slots__ = ("_delivery", "_subscriber")
+    __slots__ = ("_delivery", "_subscriber", "_told")
 
-    def __init__(self, delivery: Delivery, subscriber: Subscriber) -> None:
+    def __init__(self, delivery: Delivery, subscriber: Subscriber, told: State | None) -> None:
         self._delivery = delivery
         self._subscriber = subscriber
+        self._told = told
+        """What the subscriber was told before."""
 
     def on_response(self, response: Response, now: float) -> None:
         """It was answered."""
-        self._delivery.answered(self._subscriber, response, now)
+        if response.status >= 300:
+            self.on_failure(response.status, now)
+        elif response.status >= 200:
+            self._delivery.answered(self._subscriber, response, now)
 
     def on_failure(self, status: int, now: float) -> None:
-        """It was not: 408, or 503 where it did not leave."""
-        self._delivery.failed(self._subscriber, status, now)
+        """It was refused, or not answered: 408, or 503 where it did not leave."""
+        self._delivery.failed(self._subscriber, status, now, self._told)

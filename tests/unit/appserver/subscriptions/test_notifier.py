@@ -405,6 +405,17 @@ async def test_another_failure_is_followed_by_another_try_and_three_are_enough(
     assert ended(watch.site) == ["NOTIFY answered 503"]
 
 
+async def test_what_a_refused_notify_told_is_told_by_the_next(watch: Subscriber) -> None:
+    call(watch.site, "trying")
+    watch.hear(0.1)
+    await watch.answer()
+    call(watch.site, "ended")
+    watch.hear(1.1)
+    await watch.answer(500)
+    assert len(watch.hear(5.2)) == 1
+    assert watch.dialogs == [("initiator", "terminated")]
+
+
 async def test_a_connection_that_closes_ends_what_came_over_it(site: Site) -> None:
     over_tcp = await Subscriber(Phone(site, transport="tcp", port=40000)).subscribed()
     await Subscriber(Phone(site, "dave")).subscribed()

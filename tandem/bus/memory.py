@@ -15,13 +15,13 @@ from typing import Any, Final
 
 from tandem.bus.counters import TopicCounts
 from tandem.bus.ports import Envelope, Handler, Keep, Topic
-from tandem.bus.subscription import QUEUE_LIMIT, Subscription
+from tandem.bus.subscription import AT_ONCE, QUEUE_LIMIT, Pace, Subscription
 
 CLOSE_SECONDS: Final = 5.0
 """How long `close` lets handlers work on what is queued."""
-LINGER: Final[Mapping[Topic, float]] = {Topic.EVENTS: 0.05}
-"""Seconds from the first envelope of a batch to its delivery, for topics whose handlers have a
-high cost per batch (a database transaction) and whose readers are people."""
+PACE: Final[Mapping[Topic, Pace]] = {Topic.EVENTS: Pace(linger=0.05, apart=0.25)}
+"""Of topics whose handlers have a high cost per batch (a database transaction, as dear as the
+storing of fifty events) and whose readers are people."""
 
 
 class _Audience:
@@ -99,7 +99,7 @@ class MemoryBus:
             name,
             handler,
             limit=self._queue_limit,
-            linger=LINGER.get(topic, 0.0),
+            pace=PACE.get(topic, AT_ONCE),
             keep=keep,
         )
         self.subscriptions.append(subscription)

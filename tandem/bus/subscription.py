@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
+from dataclasses import dataclass
 from typing import Final
 
 from tandem.bus.counters import SubscriptionCounts
@@ -21,6 +23,20 @@ RETRY_SECONDS: Final = 2.0
 """Pause before a batch that nothing helped with is tried anew."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a topic's envelopes are gathered to batches, in seconds: for handlers whose cost is by
+    the batch. What is a batch and more goes on at once."""
+
+    linger: float
+    """From the first envelope of a batch to its delivery, at least."""
+    apart: float
+    """From one delivery to the next, at least."""
+
+
+AT_ONCE: Final = Pace(0.0, 0.0)
+
+
 class Subscription(SubscriptionCounts):
     """A bounded queue, its handler and the counters that metrics show."""
 
@@ -31,7 +47,7 @@ class Subscription(SubscriptionCounts):
         handler: Handler,
         *,
         limit: int = QUEUE_LIMIT,
-        linger: float = 0.0,
+        pace: Pace = AT_ONCE,
         keep: Keep = Keep.LIVE,
     ) -> None:
         super().__init__()
@@ -40,7 +56,8 @@ class Subscription(SubscriptionCounts):
         self.seen = Seen()
         """Ids that were put, for who may bring them twice."""
         self._handler = handler
-        self._linger = linger
+        self._pace = pace
+        self._delivered_at = -math.inf
         self._queue: deque[Envelope] = deque(maxlen=limit)
         self._limit = limit
         self._ready = asyncio.Event()
@@ -63,28 +80,37 @@ class Subscription(SubscriptionCounts):
 
     def _wake(self) -> None:
         self._scheduled = True
-        if self._linger and not self._closing:
-            asyncio.get_running_loop().call_later(self._linger, self._ready.set)
-        else:
+        if self._pace is AT_ONCE or self._closing or len(self._queue) >= BATCH_LIMIT:
             self._ready.set()
+            return
+        loop = asyncio.get_running_loop()
+        earliest = self._delivered_at + self._pace.apart
+        loop.call_at(max(loop.time() + self._pace.linger, earliest), self._ready.set)
 
     async def run(self) -> None:
         """Deliver until closed and empty."""
+        loop = asyncio.get_running_loop()
         while self._queue or not self._closing:
             await self._ready.wait()
             self._ready.clear()
-            self._scheduled = False
-            while self._queue:
-                if self._settler is None:
-                    await self._deliver(self._take(BATCH_LIMIT))
-                else:
-                    await self._settle(self._settler)
+            if self._queue:
+                self._delivered_at = loop.time()
+                await self._next_batch()
                 # A handler that never waits must not starve the SIP side while its queue is full.
                 await asyncio.sleep(0)
+            self._scheduled = False
+            if self._queue:
+                self._wake()
 
     def _take(self, count: int) -> list[Envelope]:
         queue = self._queue
         return [queue.popleft() for _ in range(min(len(queue), count))]
+
+    async def _next_batch(self) -> None:
+        if self._settler is None:
+            await self._deliver(self._take(BATCH_LIMIT))
+        else:
+            await self._settle(self._settler)
 
     async def _deliver(self, batch: list[Envelope]) -> None:
         try:

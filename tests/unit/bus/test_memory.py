@@ -9,6 +9,7 @@ import pytest
 from tandem.bus import memory
 from tandem.bus.memory import MemoryBus
 from tandem.bus.ports import Envelope, Topic
+from tandem.bus.subscription import BATCH_LIMIT
 
 
 async def test_a_full_queue_drops_the_oldest_and_counts_them() -> None:
@@ -115,3 +116,50 @@ async def test_a_subscriber_that_comes_after_the_start_is_served() -> None:
     bus.publish(Topic.EVENTS, "x")
     await bus.close()
     assert got == ["x"]
+
+
+async def test_what_comes_while_a_batch_is_handled_and_soon_after_is_one_batch() -> None:
+    bus = MemoryBus("a")
+    loop = asyncio.get_running_loop()
+    batches: list[list[object]] = []
+    times: list[float] = []
+    done = asyncio.Event()
+
+    async def handler(batch: Sequence[Envelope]) -> None:
+        batches.append([envelope.payload for envelope in batch])
+        times.append(loop.time())
+        if len(batches) == 1:
+            bus.publish(Topic.EVENTS, 2)
+            loop.call_later(0.02, bus.publish, Topic.EVENTS, 3)
+        if batches[-1][-1] == 3:
+            done.set()
+
+    bus.subscribe(Topic.EVENTS, handler, name="dear")
+    await bus.start()
+    bus.publish(Topic.EVENTS, 1)
+    async with asyncio.timeout(5):
+        await done.wait()
+    await bus.close()
+    assert batches == [[1], [2, 3]]
+    assert times[1] - times[0] >= memory.PACE[Topic.EVENTS].apart - 0.01
+
+
+async def test_more_than_a_batch_goes_on_at_once() -> None:
+    bus = MemoryBus("a")
+    loop = asyncio.get_running_loop()
+    times: list[float] = []
+    done = asyncio.Event()
+
+    async def handler(batch: Sequence[Envelope]) -> None:
+        times.append(loop.time())
+        if len(times) == 3:
+            done.set()
+
+    bus.subscribe(Topic.EVENTS, handler, name="dear")
+    await bus.start()
+    for number in range(3 * BATCH_LIMIT):
+        bus.publish(Topic.EVENTS, number)
+    async with asyncio.timeout(5):
+        await done.wait()
+    await bus.close()
+    assert times[2] - times[0] < memory.PACE[Topic.EVENTS].apart

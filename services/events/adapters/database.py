@@ -41,6 +41,7 @@ UPGRADE_SECONDS: Final = 600
 """How long another instance is waited for that is upgrading."""
 UPGRADE_LOCK: Final = 0x7A6D_0002
 """The number of PostgreSQL's advisory lock on upgrades of these tables."""
+_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _DRIVERS: Final = {
     "sqlite": "sqlite",
     "postgresql": "postgresql+psycopg",
@@ -59,12 +60,12 @@ def make_engine(url: str, *, statement_seconds: float = STATEMENT_SECONDS) -> En
         raise ArgumentError(str(fault)) from fault
     if parsed.dialect == "sqlite":
         file = URL.create("sqlite", database=parsed.name or None)
-        engine = create_engine(file, json_serializer=_to_json)
+        engine = create_engine(file, json_serializer=_JSON.encode)
         event.listen(engine, "connect", _prepare_sqlite)
         return engine
     engine = create_engine(
         URL.create(_DRIVERS[parsed.dialect]),
-        json_serializer=_to_json,
+        json_serializer=_JSON.encode,
         pool_pre_ping=True,
         # The same on all: what is read is what was committed before the statement.
         isolation_level="READ COMMITTED",
@@ -208,10 +209,6 @@ def _on_error(context: ExceptionContext) -> None:
     # After a fail-over the old connections may lead to what is a standby now: make them anew.
     if context.original_exception and is_read_only(context.original_exception):
         context.is_disconnect = True
-
-
-def _to_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from services.appserver.handlers.transfers import DialplanTransfers
+from tandem.bus.call_events import CallRecord, CallStarted
 from tandem.bus.dialplan_events import DialplanAsked
-from tandem.bus.events import CallRecord, CallStarted
 from tandem.rpc.programs import Provider
 from tandem.sip.message import Request
 from tests.support.flights import JOE, Tower, dialplan

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
-from fastapi import APIRouter, Query
 from pydantic import Field
 
 from services.provisioning.domain.callmanager import Access
 from services.provisioning.entrypoints.http_models import Body, View, absent
-from services.provisioning.entrypoints.http_route import Caller, Cases, ProblemRoute, owner_of
-from tandem.rpc.http import PROBLEM_RESPONSES
+from services.provisioning.entrypoints.http_route import Caller, Cases, Owner, owner_of, routes
 
-router = APIRouter(
-    prefix="/call-manager-access",
-    tags=["call manager"],
-    route_class=ProblemRoute,
-    responses={code: PROBLEM_RESPONSES[code] for code in (403, 409)},
-)
-Owner = Annotated[str | None, Query(description="For administrators: the customer.")]
+router = routes("/call-manager-access", 403, 409, tag="call manager")
 
 
 class OpenMethod(Body):

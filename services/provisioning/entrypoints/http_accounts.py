@@ -2,48 +2,31 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
-
 from services.provisioning.entrypoints.http_models import AccountChange, AccountView, NewAccount
 from services.provisioning.entrypoints.http_route import (
-    DEFAULT_COUNT,
     Caller,
     Cases,
-    Count,
     Listing,
-    Offset,
-    ProblemRoute,
-    locate,
+    Part,
+    Place,
+    listed,
+    routes,
 )
-from tandem.rpc.http import PROBLEM_RESPONSES
 
-router = APIRouter(
-    prefix="/sip-accounts",
-    tags=["sip-accounts"],
-    route_class=ProblemRoute,
-    responses={code: PROBLEM_RESPONSES[code] for code in (403, 404, 409)},
-)
+router = routes("/sip-accounts", 403, 404, 409)
 
 
 @router.get("", summary="List SIP accounts")
-async def listing(
-    caller: Caller, cases: Cases, offset: Offset = 0, count: Count = DEFAULT_COUNT
-) -> Listing[AccountView]:
+async def listing(caller: Caller, cases: Cases, part: Part) -> Listing[AccountView]:
     """By user name."""
-    page = await cases.accounts.page(caller, offset, count)
-    return Listing(
-        items=[AccountView.model_validate(item) for item in page.items], total=page.total
-    )
+    page = await cases.accounts.page(caller, part.offset, part.count)
+    return listed(page, AccountView.model_validate)
 
 
 @router.post("", summary="Add a SIP account", status_code=201)
-async def create(
-    body: NewAccount, request: Request, response: Response, caller: Caller, cases: Cases
-) -> AccountView:
+async def create(body: NewAccount, caller: Caller, cases: Cases, place: Place) -> AccountView:
     """Made in the default domain if none is named."""
-    view = AccountView.model_validate(await cases.accounts.create(caller, body.given()))
-    locate(request, response, view.id)
-    return view
+    return place.of(AccountView.model_validate(await cases.accounts.create(caller, body.given())))
 
 
 @router.get("/{id}", summary="Read a SIP account")

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
-from fastapi import APIRouter, Query
 from pydantic import Field
 
 from services.provisioning.domain.agi import AgiRule
 from services.provisioning.entrypoints.http_models import Body, View, absent
-from services.provisioning.entrypoints.http_route import Caller, Cases, ProblemRoute, owner_of
-from tandem.rpc.http import PROBLEM_RESPONSES
+from services.provisioning.entrypoints.http_route import Caller, Cases, Owner, owner_of, routes
 
-router = APIRouter(
-    prefix="/agi-rules",
-    tags=["agi-rules"],
-    route_class=ProblemRoute,
-    responses={code: PROBLEM_RESPONSES[code] for code in (403, 409)},
-)
-Owner = Annotated[str | None, Query(description="For administrators: the customer.")]
+router = routes("/agi-rules", 403, 409)
 
 
 class RuleOrder(Body):

@@ -4,47 +4,32 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from fastapi import APIRouter, Request, Response
-
 from services.provisioning.entrypoints.http_models import KeyChange, KeyView, NewKey, NewKeyView
 from services.provisioning.entrypoints.http_route import (
-    DEFAULT_COUNT,
     Caller,
     Cases,
-    Count,
     Listing,
-    Offset,
-    ProblemRoute,
-    locate,
+    Part,
+    Place,
+    listed,
+    routes,
 )
-from tandem.rpc.http import PROBLEM_RESPONSES
 
-router = APIRouter(
-    prefix="/api-keys",
-    tags=["api-keys"],
-    route_class=ProblemRoute,
-    responses={code: PROBLEM_RESPONSES[code] for code in (403, 404, 409)},
-)
+router = routes("/api-keys", 403, 404, 409)
 
 
 @router.get("", summary="List API keys")
-async def listing(
-    caller: Caller, cases: Cases, offset: Offset = 0, count: Count = DEFAULT_COUNT
-) -> Listing[KeyView]:
+async def listing(caller: Caller, cases: Cases, part: Part) -> Listing[KeyView]:
     """The oldest first."""
-    page = await cases.api_keys.page(caller, offset, count)
-    items = [KeyView.model_validate(item) for item in page.items]
-    return Listing(items=items, total=page.total)
+    page = await cases.api_keys.page(caller, part.offset, part.count)
+    return listed(page, KeyView.model_validate)
 
 
 @router.post("", summary="Add an API key", status_code=201)
-async def create(
-    body: NewKey, request: Request, response: Response, caller: Caller, cases: Cases
-) -> NewKeyView:
+async def create(body: NewKey, caller: Caller, cases: Cases, place: Place) -> NewKeyView:
     """The secret is in this answer and never again."""
     key, secret = await cases.api_keys.create(caller, body.given())
-    locate(request, response, key.id)
-    return NewKeyView.model_validate(asdict(key) | {"secret": secret})
+    return place.of(NewKeyView.model_validate(asdict(key) | {"secret": secret}))
 
 
 @router.get("/{id}", summary="Read an API key")

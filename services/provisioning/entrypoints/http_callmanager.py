@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 from xml.sax.saxutils import escape
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from services.provisioning.domain.callmanager import (
     CALLBACK_DIALPLAN,
@@ -24,15 +24,10 @@ from services.provisioning.domain.callmanager_texts import SUCCESS, blank, refus
 from services.provisioning.domain.errors import Forbidden, Invalid, WrongCredentials
 from services.provisioning.domain.rules import customer_username
 from services.provisioning.domain.secrets import KEY_PREFIX
-from services.provisioning.entrypoints.http_route import (
-    Cases,
-    ProblemRoute,
-    UseCases,
-    source_of,
-)
+from services.provisioning.entrypoints.http_route import Cases, UseCases, routes, source_of
 from services.provisioning.handlers.orders import Order
 from tandem.rpc.directory import DirectoryUnavailable
-from tandem.rpc.http import PROBLEM_RESPONSES, bearer_token
+from tandem.rpc.http import bearer_token
 from tandem.rpc.sessions import MAX_TOKEN_LENGTH
 
 NAMESPACE: Final = "http://schemas.microsoft.com/2003/10/Serialization/"
@@ -41,12 +36,7 @@ NAMESPACE: Final = "http://schemas.microsoft.com/2003/10/Serialization/"
 Act = Callable[[str], Awaitable[str]]
 """Does it for this customer; Tandem's id of the call."""
 
-router = APIRouter(
-    prefix="/callmanager.svc",
-    tags=["call manager"],
-    route_class=ProblemRoute,
-    responses={code: PROBLEM_RESPONSES[code] for code in (401, 403, 429)},
-)
+router = routes("/callmanager.svc", 401, 403, 429, tag="call manager")
 
 
 @router.get("/isalive", summary="Whether calls are taken")

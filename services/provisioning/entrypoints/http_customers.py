@@ -2,48 +2,31 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
-
 from services.provisioning.entrypoints.http_models import CustomerChange, CustomerView, NewCustomer
 from services.provisioning.entrypoints.http_route import (
-    DEFAULT_COUNT,
     Caller,
     Cases,
-    Count,
     Listing,
-    Offset,
-    ProblemRoute,
-    locate,
+    Part,
+    Place,
+    listed,
+    routes,
 )
-from tandem.rpc.http import PROBLEM_RESPONSES
 
-router = APIRouter(
-    prefix="/customers",
-    tags=["customers"],
-    route_class=ProblemRoute,
-    responses={code: PROBLEM_RESPONSES[code] for code in (403, 404, 409)},
-)
+router = routes("/customers", 403, 404, 409)
 
 
 @router.get("", summary="List customers")
-async def listing(
-    caller: Caller, cases: Cases, offset: Offset = 0, count: Count = DEFAULT_COUNT
-) -> Listing[CustomerView]:
+async def listing(caller: Caller, cases: Cases, part: Part) -> Listing[CustomerView]:
     """By user name; administrators only."""
-    page = await cases.customers.page(caller, offset, count)
-    return Listing(
-        items=[CustomerView.model_validate(item) for item in page.items], total=page.total
-    )
+    page = await cases.customers.page(caller, part.offset, part.count)
+    return listed(page, CustomerView.model_validate)
 
 
 @router.post("", summary="Add a customer", status_code=201)
-async def create(
-    body: NewCustomer, request: Request, response: Response, caller: Caller, cases: Cases
-) -> CustomerView:
+async def create(body: NewCustomer, caller: Caller, cases: Cases, place: Place) -> CustomerView:
     """Administrators only."""
-    view = CustomerView.model_validate(await cases.customers.create(caller, body.given()))
-    locate(request, response, view.id)
-    return view
+    return place.of(CustomerView.model_validate(await cases.customers.create(caller, body.given())))
 
 
 @router.get("/{id}", summary="Read a customer")

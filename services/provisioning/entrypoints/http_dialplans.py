@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import Path
 
 from services.provisioning.entrypoints.http_program_models import (
     DialplanChange,
@@ -16,44 +16,30 @@ from services.provisioning.entrypoints.http_program_models import (
     VersionView,
 )
 from services.provisioning.entrypoints.http_route import (
-    DEFAULT_COUNT,
     Caller,
     Cases,
-    Count,
     Listing,
-    Offset,
-    ProblemRoute,
-    locate,
+    Part,
+    Place,
+    listed,
+    routes,
 )
-from tandem.rpc.http import PROBLEM_RESPONSES
 
-router = APIRouter(
-    prefix="/dialplans",
-    tags=["dialplans"],
-    route_class=ProblemRoute,
-    responses={code: PROBLEM_RESPONSES[code] for code in (403, 404, 409)},
-)
+router = routes("/dialplans", 403, 404, 409)
 Number = Annotated[int, Path(ge=1, le=2**31 - 1, description="The number of a version.")]
 
 
 @router.get("", summary="List dialplans")
-async def listing(
-    caller: Caller, cases: Cases, offset: Offset = 0, count: Count = DEFAULT_COUNT
-) -> Listing[DialplanSummary]:
+async def listing(caller: Caller, cases: Cases, part: Part) -> Listing[DialplanSummary]:
     """By name, without their sources."""
-    page = await cases.dialplans.page(caller, offset, count)
-    items = [DialplanSummary.model_validate(item) for item in page.items]
-    return Listing(items=items, total=page.total)
+    page = await cases.dialplans.page(caller, part.offset, part.count)
+    return listed(page, DialplanSummary.model_validate)
 
 
 @router.post("", summary="Add a dialplan", status_code=201)
-async def create(
-    body: NewDialplan, request: Request, response: Response, caller: Caller, cases: Cases
-) -> DialplanView:
+async def create(body: NewDialplan, caller: Caller, cases: Cases, place: Place) -> DialplanView:
     """It is checked first: the errors of a 422 name line and column."""
-    view = DialplanView.of(await cases.dialplans.create(caller, body.given()))
-    locate(request, response, view.id)
-    return view
+    return place.of(DialplanView.of(await cases.dialplans.create(caller, body.given())))
 
 
 @router.get("/{id}", summary="Read a dialplan")
@@ -76,13 +62,10 @@ async def remove(id: str, caller: Caller, cases: Cases) -> None:
 
 
 @router.get("/{id}/versions", summary="List the versions of a dialplan")
-async def versions(
-    id: str, caller: Caller, cases: Cases, offset: Offset = 0, count: Count = DEFAULT_COUNT
-) -> Listing[VersionSummary]:
+async def versions(id: str, caller: Caller, cases: Cases, part: Part) -> Listing[VersionSummary]:
     """The newest first; the newest 50 are kept, and the one that is published."""
-    page = await cases.dialplans.versions(caller, id, offset, count)
-    items = [VersionSummary.model_validate(item) for item in page.items]
-    return Listing(items=items, total=page.total)
+    page = await cases.dialplans.versions(caller, id, part.offset, part.count)
+    return listed(page, VersionSummary.model_validate)
 
 
 @router.get("/{id}/versions/{version}", summary="Read a version of a dialplan")

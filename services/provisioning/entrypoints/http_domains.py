@@ -2,47 +2,31 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
-
 from services.provisioning.entrypoints.http_models import DomainChange, DomainView, NewDomain
 from services.provisioning.entrypoints.http_route import (
-    DEFAULT_COUNT,
     Caller,
     Cases,
-    Count,
     Listing,
-    Offset,
-    ProblemRoute,
-    locate,
+    Part,
+    Place,
+    listed,
+    routes,
 )
-from tandem.rpc.http import PROBLEM_RESPONSES
 
-router = APIRouter(
-    prefix="/domains",
-    tags=["domains"],
-    route_class=ProblemRoute,
-    responses={code: PROBLEM_RESPONSES[code] for code in (403, 404, 409)},
-)
+router = routes("/domains", 403, 404, 409)
 
 
 @router.get("", summary="List domains")
-async def listing(
-    caller: Caller, cases: Cases, offset: Offset = 0, count: Count = DEFAULT_COUNT
-) -> Listing[DomainView]:
+async def listing(caller: Caller, cases: Cases, part: Part) -> Listing[DomainView]:
     """Those that you may use, the default one first."""
-    page = await cases.domains.page(caller, offset, count)
-    items = [DomainView.model_validate(item) for item in page.items]
-    return Listing(items=items, total=page.total)
+    page = await cases.domains.page(caller, part.offset, part.count)
+    return listed(page, DomainView.model_validate)
 
 
 @router.post("", summary="Add a domain", status_code=201)
-async def create(
-    body: NewDomain, request: Request, response: Response, caller: Caller, cases: Cases
-) -> DomainView:
+async def create(body: NewDomain, caller: Caller, cases: Cases, place: Place) -> DomainView:
     """Administrators only."""
-    view = DomainView.model_validate(await cases.domains.create(caller, body.given()))
-    locate(request, response, view.id)
-    return view
+    return place.of(DomainView.model_validate(await cases.domains.create(caller, body.given())))
 
 
 @router.get("/{id}", summary="Read a domain")

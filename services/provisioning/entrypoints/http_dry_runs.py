@@ -7,26 +7,19 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter
 from pydantic import Field
 
 from services.provisioning.entrypoints.http_models import Body, View, absent
-from services.provisioning.entrypoints.http_route import Caller, Cases, ProblemRoute
+from services.provisioning.entrypoints.http_route import Caller, Cases, routes
 from tandem.dialplan.dryrun import DryRun, Replayed
 from tandem.dialplan.scene import CallbackComes, LegSays, SignalComes, WebSays
-from tandem.rpc.http import PROBLEM_RESPONSES
 
 MAX_ANSWERS: Final = 100
 """Entries of each kind in a scene."""
 MAX_TEXT: Final = 4_096
 MAX_SECONDS: Final = 86_400.0
 
-router = APIRouter(
-    prefix="/dialplans",
-    tags=["dialplans"],
-    route_class=ProblemRoute,
-    responses={code: PROBLEM_RESPONSES[code] for code in (404, 409)},
-)
+router = routes("/dialplans", 404, 409)
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Seconds = Annotated[float, Field(ge=0.0, le=MAX_SECONDS)]
 

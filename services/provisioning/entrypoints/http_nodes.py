@@ -4,38 +4,24 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fastapi import APIRouter
-
 from services.provisioning.entrypoints.http_models import NodeView
-from services.provisioning.entrypoints.http_route import (
-    DEFAULT_COUNT,
-    Caller,
-    Cases,
-    Count,
-    Listing,
-    Offset,
-    ProblemRoute,
-)
+from services.provisioning.entrypoints.http_route import Caller, Cases, Listing, Part, routes
 from services.provisioning.handlers.customers import only_administrators
 from tandem.rpc.http import PROBLEM_RESPONSES
 
-router = APIRouter(
-    prefix="/nodes",
-    tags=["nodes"],
-    route_class=ProblemRoute,
-    responses={403: PROBLEM_RESPONSES[403]},
-)
+router = routes("/nodes", 403)
 _NOT_FOUND: Final[dict[int | str, dict[str, Any]]] = {404: PROBLEM_RESPONSES[404]}
 
 
 @router.get("", summary="List the servers")
-async def listing(
-    caller: Caller, cases: Cases, offset: Offset = 0, count: Count = DEFAULT_COUNT
-) -> Listing[NodeView]:
+async def listing(caller: Caller, cases: Cases, part: Part) -> Listing[NodeView]:
     """By kind and id; those that stopped or were lost within the last hour too."""
     only_administrators(caller)
     nodes = cases.operations.nodes()
-    items = [NodeView.of(seen.said, seen.silent_seconds) for seen in nodes[offset : offset + count]]
+    items = [
+        NodeView.of(seen.said, seen.silent_seconds)
+        for seen in nodes[part.offset : part.offset + part.count]
+    ]
     return Listing(items=items, total=len(nodes))
 
 

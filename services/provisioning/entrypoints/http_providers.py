@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter
 
 from services.provisioning.entrypoints.http_program_models import (
     NewProvider,
@@ -13,43 +11,31 @@ from services.provisioning.entrypoints.http_program_models import (
     ProviderView,
 )
 from services.provisioning.entrypoints.http_route import (
-    DEFAULT_COUNT,
     Caller,
     Cases,
-    Count,
     Listing,
-    Offset,
+    Part,
+    Place,
     ProblemRoute,
-    locate,
+    listed,
+    routes,
 )
-from tandem.rpc.http import PROBLEM_RESPONSES
 
-_REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
-    code: PROBLEM_RESPONSES[code] for code in (403, 404, 409)
-}
 router = APIRouter(route_class=ProblemRoute)
-_providers = APIRouter(
-    prefix="/providers", tags=["providers"], route_class=ProblemRoute, responses=_REFUSALS
-)
+_providers = routes("/providers", 403, 404, 409)
 
 
 @_providers.get("", summary="List providers")
-async def listing(
-    caller: Caller, cases: Cases, offset: Offset = 0, count: Count = DEFAULT_COUNT
-) -> Listing[ProviderView]:
+async def listing(caller: Caller, cases: Cases, part: Part) -> Listing[ProviderView]:
     """By name."""
-    page = await cases.providers.page(caller, offset, count)
-    return Listing(items=[ProviderView.of(item) for item in page.items], total=page.total)
+    page = await cases.providers.page(caller, part.offset, part.count)
+    return listed(page, ProviderView.of)
 
 
 @_providers.post("", summary="Add a provider", status_code=201)
-async def create(
-    body: NewProvider, request: Request, response: Response, caller: Caller, cases: Cases
-) -> ProviderView:
+async def create(body: NewProvider, caller: Caller, cases: Cases, place: Place) -> ProviderView:
     """Its secrets are encrypted, and never shown again."""
-    view = ProviderView.of(await cases.providers.create(caller, body.given()))
-    locate(request, response, view.id)
-    return view
+    return place.of(ProviderView.of(await cases.providers.create(caller, body.given())))
 
 
 @_providers.get("/{id}", summary="Read a provider")
@@ -71,12 +57,10 @@ async def remove(id: str, caller: Caller, cases: Cases) -> None:
 
 
 @router.get("/provider-bindings", summary="List registrations at providers", tags=["providers"])
-async def bindings(
-    caller: Caller, cases: Cases, offset: Offset = 0, count: Count = DEFAULT_COUNT
-) -> Listing[ProviderBindingView]:
+async def bindings(caller: Caller, cases: Cases, part: Part) -> Listing[ProviderBindingView]:
     """How each stands, why, and which server sees to it; by the provider's name."""
-    page = await cases.providers.bindings(caller, offset, count)
-    return Listing(items=[ProviderBindingView.of(item) for item in page.items], total=page.total)
+    page = await cases.providers.bindings(caller, part.offset, part.count)
+    return listed(page, ProviderBindingView.of)
 
 
 router.include_router(_providers)

@@ -6,9 +6,9 @@ import math
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, Protocol, TypeVar
 
-from fastapi import Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 
@@ -42,7 +42,8 @@ from services.provisioning.handlers.providers import Providers
 from services.provisioning.handlers.sessions import StoredSessions
 from services.provisioning.handlers.signals import Signals
 from services.provisioning.handlers.values import Values
-from tandem.rpc.http import Problem, authenticate, bearer_token, unavailable
+from services.provisioning.ports import Page
+from tandem.rpc.http import PROBLEM_RESPONSES, Problem, authenticate, bearer_token, unavailable
 from tandem.rpc.sessions import Principal
 
 MAX_COUNT: Final = 1000
@@ -61,6 +62,7 @@ _STATUS: Final = {
 }
 
 Item = TypeVar("Item")
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True)
@@ -182,8 +184,20 @@ def owner_of(caller: Principal, owner: str | None) -> str:
         raise invalid("owner", str(fault)) from None
 
 
-Offset = Annotated[int, Query(ge=0, le=MAX_OFFSET, description="How many to leave out.")]
-Count = Annotated[int, Query(ge=0, le=MAX_COUNT, description="How many to return at most.")]
+Owner = Annotated[str | None, Query(description="For administrators: the customer.")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Which part of a list is wanted."""
+
+    offset: Annotated[int, Query(ge=0, le=MAX_OFFSET, description="How many to leave out.")] = 0
+    count: Annotated[int, Query(ge=0, le=MAX_COUNT, description="How many to return at most.")] = (
+        DEFAULT_COUNT
+    )
+
+
+Part = Annotated[_Part, Depends()]
 
 
 class Listing(BaseModel, Generic[Item]):
@@ -193,9 +207,45 @@ class Listing(BaseModel, Generic[Item]):
     total: int = Field(description="How long the whole list is.", examples=[1])
 
 
-def locate(request: Request, response: Response, key: str) -> None:
-    """Set Location to the new thing's address."""
-    response.headers["Location"] = f"{request.url.path.rstrip('/')}/{key}"
+def listed(page: Page[Row], view: Callable[[Row], Item]) -> Listing[Item]:
+    """A part of a list as clients see it."""
+    return Listing(items=[view(row) for row in page.items], total=page.total)
+
+
+class Identified(Protocol):
+    """Something with an address of its own."""
+
+    id: str
+
+
+Made = TypeVar("Made", bound=Identified)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where what a POST makes is found."""
+
+    request: Request
+    response: Response
+
+    def of(self, made: Made) -> Made:
+        """It, with its address in the answer's Location."""
+        path = self.request.url.path.rstrip("/")
+        self.response.headers["Location"] = f"{path}/{made.id}"
+        return made
+
+
+Place = Annotated[_Place, Depends()]
+
+
+def routes(prefix: str, *refusals: int, tag: str = "") -> APIRouter:
+    """A router for what is below a path, which may be refused with these statuses."""
+    return APIRouter(
+        prefix=prefix,
+        tags=[tag or prefix.removeprefix("/")],
+        route_class=ProblemRoute,
+        responses={code: PROBLEM_RESPONSES[code] for code in refusals},
+    )
 
 
 def whole_seconds(unix: float) -> int:

@@ -6,25 +6,20 @@ import json
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 from pydantic import Field
 
 from services.provisioning.domain.errors import invalid
 from services.provisioning.entrypoints.http_models import View
-from services.provisioning.entrypoints.http_route import Caller, Cases, ProblemRoute, owner_of
+from services.provisioning.entrypoints.http_route import Caller, Cases, owner_of, routes
 from tandem.rpc.callcontrol import MAX_SIGNAL_BYTES
-from tandem.rpc.http import PROBLEM_RESPONSES, Problem
+from tandem.rpc.http import Problem
 
 MAX_FIELDS: Final = 100
 """Fields of a form."""
 FORM: Final = "application/x-www-form-urlencoded"
 
-router = APIRouter(
-    prefix="/signals",
-    tags=["signals"],
-    route_class=ProblemRoute,
-    responses={code: PROBLEM_RESPONSES[code] for code in (403, 409)},
-)
+router = routes("/signals", 403, 409)
 
 
 class SignalView(View):

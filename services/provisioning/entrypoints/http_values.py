@@ -4,36 +4,27 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from services.provisioning.entrypoints.http_program_models import NewValue, ValueView
 from services.provisioning.entrypoints.http_route import (
-    DEFAULT_COUNT,
     Caller,
     Cases,
-    Count,
     Listing,
-    Offset,
-    ProblemRoute,
+    Part,
+    listed,
+    routes,
 )
-from tandem.rpc.http import PROBLEM_RESPONSES
 
-router = APIRouter(
-    prefix="/values",
-    tags=["values"],
-    route_class=ProblemRoute,
-    responses={code: PROBLEM_RESPONSES[code] for code in (403, 404, 409)},
-)
+router = routes("/values", 403, 404, 409)
 Owner = Annotated[str | None, Query(description="Whose, for administrators; else the caller's.")]
 
 
 @router.get("", summary="List values")
-async def listing(
-    caller: Caller, cases: Cases, offset: Offset = 0, count: Count = DEFAULT_COUNT
-) -> Listing[ValueView]:
+async def listing(caller: Caller, cases: Cases, part: Part) -> Listing[ValueView]:
     """By key; administrators see everybody's."""
-    page = await cases.values.page(caller, offset, count)
-    return Listing(items=[ValueView.model_validate(item) for item in page.items], total=page.total)
+    page = await cases.values.page(caller, part.offset, part.count)
+    return listed(page, ValueView.model_validate)
 
 
 @router.get("/{key:path}", summary="Read a value")

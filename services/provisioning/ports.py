@@ -19,7 +19,7 @@ from services.provisioning.domain.entities import (
     SipAccount,
     Token,
 )
-from services.provisioning.domain.leases import Held, Orphan
+from services.provisioning.domain.leases import Held, Orphan, State
 from services.provisioning.domain.programs import (
     DialplanVersion,
     ProviderBinding,
@@ -235,8 +235,11 @@ class LeaseRows(Protocol):
     async def nodes(self, now: float) -> Sequence[str]:
         """Those that live."""
 
-    async def held_by(self, node: str) -> Sequence[Held]:
-        """All that this node was given."""
+    async def held_by(self, node: str, only: Sequence[str] | None = None) -> Sequence[Held]:
+        """What this node was given: all of it, or only of these providers."""
+
+    async def states(self, node: str) -> Sequence[State]:
+        """The same in short, in any order."""
 
     async def orphans(self, now: float) -> Sequence[Orphan]:
         """Those that no live node holds, and that are to be registered, or to be unregistered."""

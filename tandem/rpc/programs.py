@@ -115,6 +115,18 @@ class Lease:
     registration that holds for long yet need not be made anew for a change of hands."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """What a node holds."""
+
+    leases: Sequence[Lease] = ()
+    """All of it, unless `unchanged`."""
+    version: str = ""
+    """Names the list, to be told with the next question; empty: it has no name."""
+    unchanged: bool = False
+    """The list is still the one that the node knows, and does not come again."""
+
+
 class Programs(Protocol):
     """Served by provisioning. Raises `directory.DirectoryUnavailable` when it can't be asked."""
 
@@ -128,11 +140,18 @@ class Programs(Protocol):
         """A customer's providers."""
 
     async def lease(
-        self, node: str, reports: Sequence[RegistrationReport], *, leaving: bool = False
-    ) -> list[Lease]:
+        self,
+        node: str,
+        reports: Sequence[RegistrationReport],
+        *,
+        leaving: bool = False,
+        known: str = "",
+    ) -> Holding:
         """Renew this node's leases, tell how its registrations stand (those that changed since
         the last call that was answered), and get the whole list of those that it holds. One that
         is missing from it was lost to another: drop it and send nothing. To be called every 2 s.
+
+        `known` is the `version` of the list that the node got last, if it has obeyed all of it.
 
         `leaving`: the node drains or stops, and has ceased to register: all that it held is
         another's from now on, and the answer is empty."""
@@ -165,10 +184,15 @@ class NoPrograms:
         return []
 
     async def lease(
-        self, node: str, reports: Sequence[RegistrationReport], *, leaving: bool = False
-    ) -> list[Lease]:
+        self,
+        node: str,
+        reports: Sequence[RegistrationReport],
+        *,
+        leaving: bool = False,
+        known: str = "",
+    ) -> Holding:
         """None."""
-        return []
+        return Holding()
 
     async def read_value(self, owner: str, key: str) -> str | None:
         """None."""

@@ -28,7 +28,7 @@ from tandem.rpc.programmessages import (
     providers_in,
     reports_out,
 )
-from tandem.rpc.programs import Customer, Lease, Provider, RegistrationReport
+from tandem.rpc.programs import Customer, Holding, Provider, RegistrationReport
 from tandem.rpc.sessions import Principal
 from tandem.stubs.directory.v1 import directory_pb2 as pb
 from tandem.stubs.directory.v1.directory_pb2_grpc import DirectoryStub
@@ -144,12 +144,23 @@ class RemotePrograms:
         return answer
 
     async def lease(
-        self, node: str, reports: Sequence[RegistrationReport], *, leaving: bool = False
-    ) -> list[Lease]:
+        self,
+        node: str,
+        reports: Sequence[RegistrationReport],
+        *,
+        leaving: bool = False,
+        known: str = "",
+    ) -> Holding:
         """Renew leases, tell how registrations stand. Done twice it does the same."""
-        request = pb.LeaseRequest(node=node, reports=reports_out(reports), leaving=leaving)
+        request = pb.LeaseRequest(
+            node=node, reports=reports_out(reports), leaving=leaving, known=known
+        )
         answer = await _asked("Lease", lambda: self._stub.Lease(request, timeout=LEASE_SECONDS))
-        return leases_in(answer.leases)
+        return Holding(
+            leases=tuple(leases_in(answer.leases)),
+            version=answer.version,
+            unchanged=answer.unchanged,
+        )
 
     async def read_value(self, owner: str, key: str) -> str | None:
         """A value of the customer's store."""

@@ -7,7 +7,14 @@ from dataclasses import replace
 
 from tandem.dialplan.script import Dialplan
 from tandem.rpc.directory import DirectoryUnavailable
-from tandem.rpc.programs import Customer, Lease, Programs, Provider, RegistrationReport
+from tandem.rpc.programs import (
+    Customer,
+    Holding,
+    Lease,
+    Programs,
+    Provider,
+    RegistrationReport,
+)
 
 LEASE_SECONDS = 6.0
 
@@ -28,6 +35,8 @@ class FakePrograms(Programs):
         self.max_keys = 100
         self.away = False
         self.asked = 0
+        self.unchanged = 0
+        """Questions for leases that were answered with nothing new."""
         self.left = False
         """Whether the last question for leases was a good-bye."""
 
@@ -50,8 +59,13 @@ class FakePrograms(Programs):
         return [provider for provider in self.known if provider.owner == owner]
 
     async def lease(
-        self, node: str, reports: Sequence[RegistrationReport], *, leaving: bool = False
-    ) -> list[Lease]:
+        self,
+        node: str,
+        reports: Sequence[RegistrationReport],
+        *,
+        leaving: bool = False,
+        known: str = "",
+    ) -> Holding:
         self._ask()
         self.reports += reports
         self.left = leaving
@@ -61,14 +75,19 @@ class FakePrograms(Programs):
             if report.disable:
                 self._disable(report.provider)
         if leaving:
-            return []
+            return Holding()
         held = [
             Lease(provider=provider, seconds=LEASE_SECONDS, last=self._last(provider.id))
             for provider in self.known
             if provider.register and provider.enabled and provider.owner_enabled
             if provider.id not in self.giving_up
         ]
-        return held + list(self.giving_up.values())
+        held += self.giving_up.values()
+        version = str(hash(tuple((one.provider, one.seconds, one.moved) for one in held)))
+        if version == known:
+            self.unchanged += 1
+            return Holding(version=version, unchanged=True)
+        return Holding(leases=held, version=version)
 
     async def read_value(self, owner: str, key: str) -> str | None:
         self._ask()

@@ -31,7 +31,7 @@ from sqlalchemy import (
 from services.provisioning.adapters import tables
 from services.provisioning.adapters.providers import provider_of
 from services.provisioning.adapters.rows import ScopedRows
-from services.provisioning.domain.leases import Held, Orphan
+from services.provisioning.domain.leases import Held, Orphan, State
 from services.provisioning.domain.programs import ProviderBinding, ShownBinding
 from services.provisioning.ports import Page
 
@@ -108,8 +108,8 @@ class SqlLeases(ScopedRows[ShownBinding]):
 
     # -- providers -----------------------------------------------------------------------------
 
-    async def held_by(self, node: str) -> list[Held]:
-        """All that this node was given."""
+    async def held_by(self, node: str, only: Sequence[str] | None = None) -> list[Held]:
+        """What this node was given: all of it, or only of these providers."""
         joined = self.table.join(_bindings).join(_customers)
         statement = (
             select(self.table, *_labelled(), _customers.c.suspended)
@@ -117,8 +117,30 @@ class SqlLeases(ScopedRows[ShownBinding]):
             .where(_bindings.c.node == node)
             .order_by(self.key)
         )
-        rows = (await self.connection.execute(statement)).all()
+        parts = [statement]
+        if only is not None:
+            chunks = [only[start : start + CHUNK] for start in range(0, len(only), CHUNK)]
+            parts = [statement.where(self.key.in_(chunk)) for chunk in chunks]
+        rows = [row for part in parts for row in (await self.connection.execute(part)).all()]
         return [Held(provider_of(row), _binding(row), not row.suspended) for row in rows]
+
+    async def states(self, node: str) -> list[State]:
+        """The same in short."""
+        columns = self.table.c
+        statement = (
+            select(
+                self.key,
+                columns.updated_at,
+                columns.register,
+                columns.enabled,
+                columns.removed_at.is_not(None),
+                _customers.c.suspended,
+            )
+            .select_from(self.table.join(_bindings).join(_customers))
+            .where(_bindings.c.node == node)
+        )
+        rows = (await self.connection.execute(statement)).all()
+        return [(row[0], row[1], *map(bool, row[2:])) for row in rows]
 
     async def orphans(self, now: float) -> list[Orphan]:
         """Those that no live node holds, and that are to be registered, or to be unregistered."""

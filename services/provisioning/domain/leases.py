@@ -24,6 +24,11 @@ MAX_NODE: Final = 128
 """Characters that are stored of what appservers report."""
 
 
+State = tuple[str, float, bool, bool, bool, bool]
+"""What a lease depends on: the provider's id and when it was changed; whether it is to be
+registered, is enabled, was removed, and whether its owner is suspended."""
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A provider that a node was given."""
@@ -77,6 +82,12 @@ def chosen(provider: str, nodes: Sequence[str]) -> str:
 
 def _weight(node: str, provider: str) -> bytes:
     return blake2b(f"{node} {provider}".encode("utf-8", "replace"), digest_size=8).digest()
+
+
+def version_of(states: Sequence[State], nodes: Sequence[str]) -> str:
+    """Names what a node holds: all that its leases say, and so what they are worked out from."""
+    text = repr((sorted(states), sorted(nodes)))
+    return blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 def report_of(binding: ProviderBinding) -> RegistrationReport | None:

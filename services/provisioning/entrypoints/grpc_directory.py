@@ -107,8 +107,12 @@ class GrpcDirectory(DirectoryServicer):
         """Renew leases, take reports."""
         await require_service(context)
         reports = reports_in(request.reports)
-        held = await self._programs.lease(request.node, reports, leaving=request.leaving)
-        return pb.LeaseResponse(leases=leases_out(held))
+        held = await self._programs.lease(
+            request.node, reports, leaving=request.leaving, known=request.known
+        )
+        return pb.LeaseResponse(
+            leases=leases_out(held.leases), version=held.version, unchanged=held.unchanged
+        )
 
     async def ReadValue(
         self, request: pb.ReadValueRequest, context: Context

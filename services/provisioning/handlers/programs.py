@@ -13,7 +13,7 @@ from services.provisioning.handlers.sealing import Sealing
 from services.provisioning.handlers.values import MAX_KEYS
 from services.provisioning.ports import Clock, Store
 from tandem.dialplan.script import Dialplan
-from tandem.rpc.programs import Customer, Lease, Provider, RegistrationReport
+from tandem.rpc.programs import Customer, Holding, Provider, RegistrationReport
 
 
 class StoredPrograms:
@@ -47,10 +47,15 @@ class StoredPrograms:
         return [self._sealing.provider(one, owner_enabled=enabled)[0] for one in found]
 
     async def lease(
-        self, node: str, reports: Sequence[RegistrationReport], *, leaving: bool = False
-    ) -> list[Lease]:
+        self,
+        node: str,
+        reports: Sequence[RegistrationReport],
+        *,
+        leaving: bool = False,
+        known: str = "",
+    ) -> Holding:
         """Renew leases, tell how registrations stand."""
-        return await self._leases.lease(node, reports, leaving=leaving)
+        return await self._leases.lease(node, reports, leaving=leaving, known=known)
 
     async def read_value(self, owner: str, key: str) -> str | None:
         """A value of the customer's store."""

@@ -27,6 +27,18 @@ FAR = 4_000_000_000.0
 
 
 @dataclass
+class Asked:
+    """An instance that is asked by nodes which know no list yet."""
+
+    programs: Programs
+
+    async def lease(
+        self, node: str, reports: Sequence[RegistrationReport], *, leaving: bool = False
+    ) -> list[Lease]:
+        return list((await self.programs.lease(node, reports, leaving=leaving)).leases)
+
+
+@dataclass
 class Site:
     """Two instances, whose clocks are an hour apart, on one database."""
 
@@ -34,12 +46,12 @@ class Site:
     engine: AsyncEngine
 
     @property
-    def one(self) -> Programs:
-        return self.rigs[0].service.programs
+    def one(self) -> Asked:
+        return Asked(self.rigs[0].service.programs)
 
     @property
-    def two(self) -> Programs:
-        return self.rigs[1].service.programs
+    def two(self) -> Asked:
+        return Asked(self.rigs[1].service.programs)
 
     async def make(self, count: int, *, prefix: str = "p", **more: Any) -> list[str]:
         """Providers to register at; their ids."""
@@ -328,6 +340,69 @@ async def test_a_call_takes_as_many_statements_for_many_providers_as_for_one(sit
         event.remove(engine, "after_cursor_execute", count)
         counted.append(seen)
     assert counted[0] == counted[1]
+
+
+async def test_what_is_known_already_does_not_come_again(site: Site) -> None:
+    keys = await site.make(3)
+    await site.make(1, prefix="off", enabled=False)
+    known = ""
+
+    async def news(*told: RegistrationReport) -> set[str] | None:
+        """What is held now, asked of either instance in turn; None: what is known."""
+        nonlocal known
+        site.rigs = site.rigs[::-1]
+        programs = site.one.programs
+        holding = await programs.lease("a", told, known=known)
+        known = holding.version
+        assert known
+        if holding.unchanged:
+            assert holding.leases == ()
+            return None
+        return held(holding.leases)
+
+    assert await news() == set(keys)
+    assert [await news() for _ in range(3)] == [None] * 3
+    assert await news(*(report(key) for key in keys)) is None  # it is the node that tells so
+    assert {one["contact"] for one in await site.shown()} == {"sip:me@192.0.2.1"}
+    site.rigs[1].clock.now += 1
+    site.rigs[0].clock.now += 1
+    await site.change(keys[0], server="other.example")
+    assert await news() == set(keys)
+    await site.change(keys[0], enabled=False)
+    assert await news() == set(keys[1:])
+    assert await news() is None
+    await site.one.lease("a", [released(keys[0], registered=False)])
+    assert await news() == set(keys[1:])
+    await site.delete(keys[1])
+    assert await news() == {keys[2]}
+    refused = report(keys[2], registered=False, status=403, disable=True)
+    assert await news(refused) == set()
+
+
+async def test_who_comes_and_goes_is_news_to_who_knows_its_list(site: Site) -> None:
+    keys = set(await site.make(20))
+    programs = site.one.programs
+    first = await programs.lease("a", [])
+    assert held(first.leases) == keys
+    await site.two.lease("b", [])
+    second = await programs.lease("a", [], known=first.version)
+    moving = given_up(second.leases)
+    assert moving
+    third = await programs.lease("a", [], known=second.version)
+    assert third.unchanged
+    await site.pass_time(LEASE_SECONDS + 1, "b")
+    fourth = await programs.lease("a", [], known=third.version)
+    assert held(fourth.leases) == keys
+    # and time goes on for who is told that nothing changed
+    await site.pass_time(LEASE_SECONDS - 1, "a")
+    assert (await programs.lease("a", [], known=fourth.version)).unchanged
+    await site.pass_time(LEASE_SECONDS - 1, "a")
+    assert await site.two.lease("b", []) == []
+    await site.pass_time(2, "a")
+    assert held(await site.two.lease("b", [])) == keys
+    lost = await programs.lease("a", [], known=fourth.version)
+    assert not lost.unchanged
+    assert held(lost.leases) == set()
 
 
 async def test_where_nobody_has_providers_nothing_is_written(site: Site) -> None:

@@ -19,7 +19,7 @@ from tandem.rpc.caller import Context, require_service
 from tandem.rpc.channel import open_channel
 from tandem.rpc.directory import DirectoryUnavailable, OutcomeUnknown
 from tandem.rpc.messages import hints_out
-from tandem.rpc.programs import Customer, RegistrationReport
+from tandem.rpc.programs import Customer, Holding, RegistrationReport
 from tandem.rpc.remote import RemoteDirectory, RemotePrograms, RemoteSessions
 from tandem.rpc.security import Security
 from tandem.rpc.server import GrpcServer
@@ -297,12 +297,16 @@ async def test_an_appserver_finds_dialplans_providers_and_values(world: World) -
     (known,) = await programs.providers("admin")
     assert known.password == "pässword"
     assert [known] == await own.providers("admin")
-    (lease,) = await programs.lease("a", [])
+    holding = await programs.lease("a", [])
+    (lease,) = holding.leases
     assert (lease.provider, lease.last) == (known, None)
     told = RegistrationReport(provider=known.id, registered=True, expires_at=4e9, tried_at=1.5)
-    (lease,) = await programs.lease("a", [told])
+    (lease,) = (await programs.lease("a", [told])).leases
     assert lease.last == told
-    assert await programs.lease("a", [], leaving=True) == []
+    assert await programs.lease("a", [], known=holding.version) == Holding(
+        version=holding.version, unchanged=True
+    )
+    assert await programs.lease("a", [], leaving=True) == Holding()
     contact = await RemoteDirectory(world.channel()).account("ME", "office.example")
     assert contact is not None
     assert (contact.contact_only, contact.in_dialplan, contact.ha1) == (True, "out", {})

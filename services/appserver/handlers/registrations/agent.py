@@ -4,7 +4,8 @@ node's to register at, tells how they stand, and makes and ends registrations as
     tick ─► lease(reports) ─┬─ new ──────► Registration
                             ├─ known ────► update
                             ├─ missing ──► drop; what moved, with the next answer
-                            └─ no answer ► all goes on as it is
+                            ├─ unchanged ► all goes on as it is
+                            └─ no answer ► the same
     drain, stop ─► rest ─► the last attempts end ─► lease(leaving)
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from random import random
 from typing import Any, Final
@@ -25,7 +26,7 @@ from services.appserver.handlers.registrations.registration import Registration
 from services.appserver.handlers.tools import Tools
 from services.appserver.handlers.traces import Traces
 from tandem.rpc.directory import DirectoryUnavailable
-from tandem.rpc.programs import Lease, Programs, RegistrationReport
+from tandem.rpc.programs import Holding, Lease, Programs, RegistrationReport
 from tandem.runtime.metrics import Metrics
 from tandem.sip.deadlines import Deadline
 from tandem.sip.transaction import TransactionLayer
@@ -41,6 +42,8 @@ MAX_REPORTS: Final = 2_000
 """Reports in one question, some 300 bytes each; the rest follow with the next one."""
 MAX_TAKEN: Final = 200
 """Leases that are looked at in one turn of the loop: new ones cost some 0.1 ms each."""
+KNOWN_SECONDS: Final = 60.0
+"""How long a list of leases is believed to be known, before all of it is asked for again."""
 STATES: Final = ("registered", "failing", "new", "ending")
 
 logger = logging.getLogger(__name__)
@@ -71,6 +74,9 @@ class Registrations:
         self._held: dict[str, Registration] = {}
         self._to_tell: dict[str, None] = {}
         """Providers of which there is something to report, in the order in which it came up."""
+        self._known = ""
+        """The version of the list of leases that is obeyed."""
+        self._known_until = 0.0
         self._tick_at: Deadline | None = None
         self._calling = asyncio.Lock()
         self._asking = False
@@ -150,9 +156,9 @@ class Registrations:
     async def _ask(self) -> None:
         try:
             async with self._calling:
-                leases = await self._lease(leaving=False)
-                if leases is not None and not self._leaving:
-                    await self._take(leases)
+                held = await self._lease(leaving=False)
+                if held is not None and not held.unchanged and not self._leaving:
+                    await self._take(held)
         finally:
             self._asking = False
 
@@ -167,7 +173,7 @@ class Registrations:
         finally:
             self._asking = False
 
-    async def _lease(self, *, leaving: bool) -> Sequence[Lease] | None:
+    async def _lease(self, *, leaving: bool) -> Holding | None:
         """What this node holds; None if nobody can say. What was reported is done with when there
         is an answer, unless it changed meanwhile."""
         keys = list(self._to_tell)[:MAX_REPORTS]
@@ -179,9 +185,10 @@ class Registrations:
                 reports.append(self._held[key].report(now))
         assert self._programs is not None
         node = self._tools.config.node_id
+        known = self._known if now < self._known_until else ""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                return await self._programs.lease(node, reports, leaving=leaving)
+                return await self._programs.lease(node, reports, leaving=leaving, known=known)
         except (DirectoryUnavailable, TimeoutError):
             pass
         except Exception:
@@ -190,10 +197,13 @@ class Registrations:
         self._to_tell = dict.fromkeys(keys) | self._to_tell
         return None
 
-    async def _take(self, leases: Sequence[Lease]) -> None:
+    async def _take(self, held: Holding) -> None:
+        leases, version = held.leases, held.version
+        self._known = ""  # until all of it is taken
         named = {lease.provider.id for lease in leases}
         for key in [key for key in self._held if key not in named]:
             if self._held[key].lingers():
+                version = ""  # so that the next answer names them all again
                 continue
             registration = self._held.pop(key)
             self.counters.lost += not registration.released
@@ -207,6 +217,9 @@ class Registrations:
                 self._take_one(lease, self._tools.clock())
             except Exception:  # one provider that can't be dealt with must not cost the others
                 logger.exception("the lease of a provider could not be taken")
+                version = ""  # and is tried again
+        self._known = version
+        self._known_until = self._tools.clock() + KNOWN_SECONDS
 
     def _take_one(self, lease: Lease, now: float) -> None:
         key = lease.provider.id
@@ -223,6 +236,7 @@ class Registrations:
             registration.drop()
         self._held.clear()
         self._to_tell.clear()
+        self._known = ""
 
     # -- from the registrations ----------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import pytest
 from services.appserver.domain.registrations.settings import Settings
 from services.appserver.handlers.registrations.pace import PER_SECOND
 from tandem.bus.provider_events import ProviderRegistered, ProviderUnregistered
-from tandem.rpc.programs import Provider, RegistrationReport
+from tandem.rpc.programs import Lease, Provider, RegistrationReport
 from tests.support.registrar import Bench, expires_of, provider, says
 
 
@@ -104,6 +104,51 @@ async def test_an_answer_that_never_comes_is_given_up(
     monkeypatch.undo()
     await bench.run(500)
     assert bench.take()
+
+
+# -- what is known already -------------------------------------------------------------------------
+
+
+async def test_while_nothing_changes_the_list_does_not_come_again(bench: Bench) -> None:
+    await started(bench)
+    asked = bench.programs.asked
+    await bench.run(300)
+    asked, unchanged = bench.programs.asked - asked, bench.programs.unchanged
+    assert asked == 150
+    assert 140 <= unchanged < asked  # all of it is asked for now and then
+    bench.programs.put(provider(register_expires=900))
+    await bench.run(3)
+    assert [expires_of(request) for request in bench.take()[-1:]] == [900]
+
+
+async def test_a_list_of_which_one_could_not_be_taken_comes_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = bench.site.app.registrations
+    taken: list[str] = []
+    take = agent._take_one
+
+    def fails_once(lease: Lease, now: float) -> None:
+        taken.append(lease.provider.id)
+        if len(taken) == 1:
+            raise RuntimeError("a fault of ours")
+        take(lease, now)
+
+    monkeypatch.setattr(agent, "_take_one", fails_once)
+    await bench.run(9)
+    assert taken == ["p1", "p1"]
+    assert bench.report().registered
+
+
+async def test_who_drained_and_takes_part_again_asks_for_all_of_it(bench: Bench) -> None:
+    await started(bench)
+    bench.site.app.drain(True)
+    await bench.run(5)
+    assert bench.programs.left
+    assert len(bench.site.app.registrations) == 0
+    bench.site.app.drain(False)
+    await bench.run(5)
+    assert len(bench.site.app.registrations) == 1
 
 
 # -- moving ----------------------------------------------------------------------------------------

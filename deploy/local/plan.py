@@ -129,6 +129,7 @@ class Shared:
         return {
             "TANDEM_INTERNAL_LISTEN": self.inside(name, "internal"),
             "TANDEM_HTTP_LISTEN": self.inside(name, "http"),
+            "TANDEM_PRIVATE_TARGETS": "allow",  # this computer, and the network at home
             "TANDEM_DRAIN_SECONDS": "5",  # calls may end in peace, but nobody likes to wait
             "TANDEM_CONTACT_HOST": self.outside("proxy1", "sip"),
             # phones that were given a proxy's address for a domain

@@ -16,6 +16,7 @@ from services.appserver.adapters.web import HttpxWeb
 from services.appserver.config import AppServerConfig
 from services.appserver.dialplans import Parts, Used, make_engine, make_transfers
 from services.appserver.domain.domains import Domains
+from services.appserver.domain.fence import Fence
 from services.appserver.domain.location import LocationTable
 from services.appserver.domain.loops import Loops
 from services.appserver.domain.ownership import Ownership
@@ -149,7 +150,8 @@ class AppServer:
             new_token=self._new_token,
             sent=self.traces.sent,
         )
-        ways = Outside(resolver, self._work.spawn, clock, self.tools.proxies)
+        fence = Fence(config.private_targets, config.barred_providers)
+        ways = Outside(resolver, self._work.spawn, clock, self.tools.proxies, fence)
         self.calls: Calls = calls(self._call_host(wall, ways))
         self.callbacks = self._make_callbacks(http)
         self.signals = Signals(self.deadlines, clock, self._work.arm)

@@ -8,6 +8,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
+from services.appserver.domain.fence import DENY, Fence
 from services.appserver.domain.smtp import SmtpServer
 from tandem.rpc.security import MIN_KEY
 from tandem.runtime.address import HostPort
@@ -148,6 +149,15 @@ class AppServerConfig:
     write dialplans could then reach what is inside the network: for providers inside of it, and
     for tests."""
 
+    private_targets: tuple[str, ...] = (DENY,)
+    """TANDEM_PRIVATE_TARGETS: whether calls, and registrations at providers, may go to SIP servers
+    at private, loopback and link-local addresses: `deny`, `allow`, or the networks that are open
+    (`10.1.0.0/16,192.168.7.9`). Who may write dial strings could then reach what is inside the
+    network; phones that are registered are called wherever they are."""
+    barred_providers: str = ""
+    """TANDEM_BARRED_PROVIDERS: a regular expression, as provisioning's; hosts that it matches
+    anywhere are not called, by the URI in a dial string or by a provider that was there before."""
+
     max_dialplans: int = 2_000
     """TANDEM_MAX_DIALPLANS: dialplans that run at once; more calls get 480. About 30 kB each while
     they wait. Each customer has a limit of his own, too."""
@@ -209,10 +219,23 @@ def _check(config: AppServerConfig) -> None:
         raise ValueError("TANDEM_KEEPALIVE_SECONDS: must be at least 1")
     if config.probe_seconds < 1:
         raise ValueError("TANDEM_PROBE_SECONDS: must be at least 1")
+    check_fence(config.private_targets, config.barred_providers)
     check_mail(config.smtp_url, config.smtp_from)
     unknown = set(config.digest_algorithms) - set(ALGORITHMS)
     if unknown or not config.digest_algorithms:
         raise ValueError(f"TANDEM_DIGEST_ALGORITHMS: must be some of {', '.join(ALGORITHMS)}")
+
+
+def check_fence(private: tuple[str, ...], barred: str = "") -> None:
+    """Raises ValueError for networks that are none, and what is no regular expression."""
+    try:
+        Fence(private)
+    except ValueError as error:
+        raise ValueError(f"TANDEM_PRIVATE_TARGETS: {error}") from None
+    try:
+        Fence(barred=barred)
+    except ValueError as error:
+        raise ValueError(f"TANDEM_BARRED_PROVIDERS: {error}") from None
 
 
 def check_mail(url: str, sender: str) -> None:

@@ -206,6 +206,7 @@ class Local:
                 nonce_secret=key,
                 digest_algorithms=config.digest_algorithms,
                 trigger_private=config.trigger_private,
+                private_targets=config.private_targets,
                 smtp_url=config.smtp_url,
                 smtp_from=config.smtp_from,
             ),

@@ -35,6 +35,7 @@ environment:
   TANDEM_DATA_DIR         as --data-dir
   TANDEM_RATE_LIMIT       messages per second taken from one address (1000; 0: no limit)
   TANDEM_TRIGGER_PRIVATE  1: providers of this network may be asked to call back, too
+  TANDEM_PRIVATE_TARGETS  deny: no SIP servers of this network are called (allow); or networks
   TANDEM_CONTACT_HOST     address[:port] of this PC as telephone providers reach it
   TANDEM_DIGEST_ALGORITHMS  what phones are challenged with (MD5; or MD5,SHA-256,SHA-512-256)
   TANDEM_SMTP_URL         server for mails of dialplans, smtp://[USER:PASSWORD@]HOST[:PORT]
@@ -116,6 +117,9 @@ def _config(options: argparse.Namespace, environ: Mapping[str, str]) -> LocalCon
     domains = tuple(dict.fromkeys(_domain(text) for text in options.domain or ()))
     if domains:
         given["domains"] = domains
+    private = environ.get("TANDEM_PRIVATE_TARGETS", "")
+    if private:
+        given["private_targets"] = tuple(each.strip() for each in private.split(","))
     algorithms = environ.get("TANDEM_DIGEST_ALGORITHMS", "")
     if algorithms:
         given["digest_algorithms"] = tuple(name.strip() for name in algorithms.split(","))

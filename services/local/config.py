@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from services.appserver.config import check_mail
+from services.appserver.config import check_fence, check_mail
+from services.appserver.domain.fence import ALLOW
 from tandem.runtime.address import HostPort
 from tandem.runtime.certificates import check_certificate
 from tandem.sip.digest import ALGORITHMS
@@ -53,6 +54,9 @@ class LocalConfig:
     trigger_private: bool = False
     """Whether providers may be asked to call back, and dialplans ask servers, at private and
     loopback addresses."""
+    private_targets: tuple[str, ...] = (ALLOW,)
+    """Which SIP servers at private addresses may be called: all, unless somebody else than the
+    household writes dial strings."""
     smtp_url: str = field(default="", repr=False)
     """Where mails of dialplans go; empty: none are sent."""
     smtp_from: str = "dialplan@localhost"
@@ -74,6 +78,7 @@ class LocalConfig:
             raise ValueError("nothing to listen on: give --sip, --tls, --ws or --wss")
         if self.contact_host and not is_host_port(self.contact_host):
             raise ValueError(f"TANDEM_CONTACT_HOST: {self.contact_host!r} is no host or host:port")
+        check_fence(self.private_targets)
         check_mail(self.smtp_url, self.smtp_from)
         if not self.digest_algorithms or set(self.digest_algorithms) - set(ALGORITHMS):
             raise ValueError(f"TANDEM_DIGEST_ALGORITHMS: must be some of {', '.join(ALGORITHMS)}")

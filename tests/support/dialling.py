@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from services.appserver.domain.fence import Fence
 from services.appserver.domain.plan import Fork, NextHop, Target
 from services.appserver.handlers.dialplans.dialer import Dialer, Rung
 from services.appserver.handlers.dialplans.lookups import Lookups
@@ -54,13 +55,20 @@ class FakeRinger:
 class Desk:
     """alice's dialplan `main` runs, and dials."""
 
-    def __init__(self, *accounts: Account, to_self: ToSelf | None = lambda: SELF) -> None:
+    def __init__(
+        self,
+        *accounts: Account,
+        to_self: ToSelf | None = lambda: SELF,
+        fence: Fence | None = None,
+    ) -> None:
         self.site = Site(*(accounts or (account("alice"), account("bob"))))
         self.providers: list[Provider] | None = [provider()]
         self.asked: list[str] = []
         self.tasks: set[asyncio.Task[None]] = set()
         tools = self.site.app.tools
-        self.ways = Outside(self.site.resolver, self._spawn, tools.clock, tools.proxies)
+        self.ways = Outside(
+            self.site.resolver, self._spawn, tools.clock, tools.proxies, fence or Fence()
+        )
         lookups = Lookups(tools.accounts, self.ways, self._providers, tools.clock)
         self.dialer = Dialer(Resolver(tools, lookups, to_self), tools.publisher)
         self.ringer = FakeRinger()

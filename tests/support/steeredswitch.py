@@ -108,7 +108,9 @@ class SteeredSwitch:
         await bus.start()
         self._bus = bus
         self.app = AppServer(
-            AppServerConfig(node_id="local", domains=(DOMAIN,), nonce_secret=KEY),
+            AppServerConfig(
+                node_id="local", domains=(DOMAIN,), nonce_secret=KEY, private_targets=("allow",)
+            ),
             bus,
             FakeDirectory(*(account(user) for user in self.users)),
             MemoryLink(LINK_APPSERVER, hub),

@@ -308,7 +308,7 @@ class Planner:
             self._refuse(inquiry, NOT_OURS, now)
             return
         uri = inquiry.tx.request.request_uri
-        hops = self._ways.known(uri)
+        hops = () if self._ways.objection(uri) else self._ways.known(uri)
         if hops is not None:
             self._to_outside(inquiry, hops, now)
         elif self._ways.look_up(uri, partial(self._resolved, inquiry)):
@@ -321,10 +321,11 @@ class Planner:
             self._to_outside(inquiry, hops, self._tools.clock())
 
     def _to_outside(self, inquiry: Inquiry, hops: Sequence[OutsideHop], now: float) -> None:
-        if not hops:
-            self._refuse(inquiry, NOT_RESOLVED, now)
-            return
         tx = inquiry.tx
+        if not hops:
+            closed = self._ways.objection(tx.request.request_uri)
+            self._refuse(inquiry, Refusal(403, closed) if closed else NOT_RESOLVED, now)
+            return
         proxy = self._tools.proxies.through(tx.hop.peer, now, tx.request.call_id)
         target = outside(tx.request.request_uri, hops, proxy)
         self._finish(inquiry, plan(inquiry.caller, None, (target,)), now)

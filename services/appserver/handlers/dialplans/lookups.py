@@ -57,6 +57,10 @@ class Lookups:
                 return found
         return None
 
+    def objection(self, uri: Uri) -> str:
+        """Why nobody is called there; "" if somebody may be: `Outside.objection`."""
+        return self._ways.objection(uri)
+
     async def hops(self, uri: Uri) -> Sequence[OutsideHop]:
         """Where a URI leads by RFC 3263, best first; nowhere if too many wait for DNS."""
         known = self._ways.known(uri)

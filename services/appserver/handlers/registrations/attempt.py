@@ -72,8 +72,9 @@ class Attempt:
         if self._done is None:
             return
         if not hops:
-            host = self._session.settings.way.host
-            self._end(Outcome(End.NOWHERE, reason=f"{host} cannot be resolved"), now)
+            way = self._session.settings.way
+            reason = self._means.ways.objection(way) or f"{way.host} cannot be resolved"
+            self._end(Outcome(End.NOWHERE, reason=reason), now)
             return
         self._hops = hops[:MAX_HOPS]
         self._send_anew(now)

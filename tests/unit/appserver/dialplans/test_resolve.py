@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from services.appserver.domain.fence import Fence
 from services.appserver.domain.plan import NextHop
 from services.appserver.handlers import outside
 from services.appserver.handlers.dialplans.resolve import MAX_DEPTH, Run
+from services.appserver.handlers.outside import BARRED, PRIVATE
 from tandem.dialplan.world import DialplanError, DialStatus
 from tandem.rpc.programs import CallbackForm
 from tests.support.appserver import PROXY, Address, Phone, account
@@ -159,6 +161,29 @@ async def test_dialplans_inside_of_dialplans_have_an_end() -> None:
 
 def test_a_request_without_a_proper_uri_has_run_nothing() -> None:
     assert Run.of(Desk.incoming(uri="sip:@@"), "main", PROXY).ran == ()
+
+
+# -- where nobody is called --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["x@10.0.0.7", "x@prov", "user,pw,x@10.0.0.7"])
+async def test_no_leg_goes_to_a_private_network_that_is_closed(text: str) -> None:
+    near = Address("udp", "10.0.0.7", 5060)
+    for private, status in (("deny", 403), ("10.0.0.0/24", None)):
+        async with Desk(fence=Fence([private])) as desk:
+            desk.site.resolver.known |= {"10.0.0.7": [near], "sip.prov.example": [near]}
+            if status is None:
+                assert len(await desk.targets(text)) == 1
+            else:
+                assert await desk.nowhere(text) == (403, PRIVATE)
+
+
+@pytest.mark.parametrize(
+    "text", ["x@sip.prov.example", "x@prov", "x@1.example;maddr=sip.prov.example"]
+)
+async def test_no_leg_goes_to_a_host_that_the_operator_bars(text: str) -> None:
+    async with Desk(fence=Fence(barred=r"PROV\.example$")) as desk:
+        assert await desk.nowhere(text) == (403, BARRED)
 
 
 # -- providers ---------------------------------------------------------------------------------

@@ -215,6 +215,7 @@ class Callbacks:
             expires_at=tools.wall() + wanted.seconds + ACKNOWLEDGE_SECONDS + MARGIN_SECONDS,
         )
         self.waits.add(wait)
+        self._look_up(hint)
         waiting = CallbackWaiting(
             owners=wait.owners,
             call_id=wait.call_id,
@@ -250,6 +251,16 @@ class Callbacks:
             users = [account.username for account in ends if account.owner == customer]
             users += (aor.rpartition("@")[0] for aor in self._tools.table.of_owner(customer))
         return tuple(dict.fromkeys(user.lower() for user in users))[:MAX_USERS]
+
+    def _look_up(self, hint: Hint) -> None:
+        """Have at hand whose these users are, or that they are nobody's: the directory may be away
+        when the callback comes."""
+        tools, now = self._tools, self._tools.clock()
+        named = [tools.domains.serviced(name) for name in hint.domains]
+        for domain in filter(None, named or [tools.domains.default]):
+            for user in hint.users:
+                if tools.accounts.get(user, domain, now) is Miss.UNKNOWN:
+                    tools.accounts.wait(user, domain, lambda: None)
 
     async def _ask(self, wait: Wait, asked: asyncio.Queue[int]) -> None:
         """Ask the provider. It goes on when the callback comes before the answer."""

@@ -237,7 +237,9 @@ class Planner:
             account = self._tools.accounts.get(name, domain, now)
             if isinstance(account, Miss):
                 if self._waiting and account is Miss.UNAVAILABLE:
-                    if self._called_back(inquiry, self._registrant(name, domain), now):
+                    owner = self._registrant(name, domain)
+                    # one of whom nothing is known may be anybody's, whoever waits for him
+                    if owner is not None and self._called_back(inquiry, owner, now):
                         return
                 self._missing(inquiry, account, name, domain, now)
                 return

@@ -324,6 +324,16 @@ async def test_while_the_directory_is_away_callbacks_are_still_known() -> None:
         assert isinstance(running.last, Matched)
 
 
+async def test_while_the_directory_is_away_nobody_takes_a_call_that_may_be_anothers() -> None:
+    async with _site() as site:
+        call_id, _ = await _calling(site)
+        site.directory.away = True
+        running = await _waiting(site, call_id, users=("eve",))
+        (refused,) = await _calls_back(site, "eve")
+        assert refused.status == 503
+        assert len(running.steps) == 1
+
+
 # -- ends without a callback -----------------------------------------------------------------------
 
 

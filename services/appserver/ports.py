@@ -331,8 +331,8 @@ class Asked:
 class HttpTrigger(Protocol):
     """Asks providers to call back. Never raises, never follows a redirection, bounded in time."""
 
-    async def ask(self, trigger: Trigger) -> Asked:
-        """Send the request."""
+    async def ask(self, trigger: Trigger, customer: str) -> Asked:
+        """Send the request of this customer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,8 +354,8 @@ class Web(Protocol):
     """Sends HTTP requests for customers, never to private addresses. Never raises, never follows a
     redirection."""
 
-    async def fetch(self, trigger: Trigger, seconds: float) -> Page:
-        """Send this one; all of it takes so long at most."""
+    async def fetch(self, trigger: Trigger, seconds: float, customer: str) -> Page:
+        """Send this one of this customer; all of it takes so long at most."""
 
 
 class Mailer(Protocol):

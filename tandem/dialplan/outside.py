@@ -14,7 +14,7 @@ from tandem.dialplan.script import Dialplan
 from tandem.dialplan.world import DialplanError, HttpAnswer, HttpQuestion, World
 
 MAX_QUESTIONS: Final = 20
-"""Requests to web servers in one run, triggers of callbacks included."""
+"""Requests to web servers in one run, triggers of callbacks included; and as many ENUM look-ups."""
 MAX_WEB_SECONDS: Final = 60
 MAX_WEB_CHARS: Final = 8_192
 """Of what is sent and of what is given to the script."""
@@ -36,13 +36,14 @@ class Outside:
     def __init__(self, world: World, dialplan: Dialplan) -> None:
         self.world = world
         self.dialplan = dialplan
-        self._questions = self._mails = self._writes = 0
+        self._questions = self._mails = self._writes = self._enums = 0
 
     # -- the world outside ---------------------------------------------------------------------
 
     async def enum(self, number: str, zone: str = "e164.arpa") -> str:
         """The URI that ENUM has for a number, "" for none."""
         digits = checks.line(number, "the number", 64, least=1)
+        self._enums = count(self._enums, MAX_QUESTIONS, "ENUM look-ups")
         return one_leg(await self.world.enum(digits, checks.host(zone, "the zone")))
 
     async def web_get(

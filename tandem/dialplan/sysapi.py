@@ -40,6 +40,8 @@ MAX_LOGS: Final = 200
 MAX_TRANSFERS: Final = 20
 """Transfers that a run begins: each is a call with a record."""
 MAX_CALLBACKS: Final = 3
+MAX_LISTS: Final = 50
+"""Times that a run may ask for the calls under way: all of a node are gone through for it."""
 MAX_CALLBACK_DELAY: Final = 15
 MAX_CALLBACK_SECONDS: Final = 60
 MAX_BODY: Final = 8_192
@@ -89,7 +91,7 @@ class Sys(Outside):
         self.req = req
         self._set = Dial("")
         self._last: Outcome | None = None
-        self._logs = self._callbacks = self._transfers = 0
+        self._logs = self._callbacks = self._transfers = self._lists = 0
         self._up = False
         """Whether somebody has answered, and the script goes on beside the call."""
 
@@ -305,6 +307,7 @@ class Sys(Outside):
 
     async def current_calls(self) -> list[RunningCall]:
         """The customer's calls under way."""
+        self._lists = count(self._lists, MAX_LISTS, "lists of calls")
         return await self.world.current_calls()
 
     # -- what the next dials carry -------------------------------------------------------------

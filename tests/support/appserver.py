@@ -168,7 +168,7 @@ class FakeHttp:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def ask(self, trigger: Trigger) -> Asked:
+    async def ask(self, trigger: Trigger, customer: str) -> Asked:
         self.asked.append(trigger)
         await self.gate.wait()
         return self.answer

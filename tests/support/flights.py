@@ -32,7 +32,7 @@ class FakeWeb:
         self.asked: list[Trigger] = []
         self.pages: dict[str, Page] = {}
 
-    async def fetch(self, trigger: Trigger, seconds: float) -> Page:
+    async def fetch(self, trigger: Trigger, seconds: float, customer: str) -> Page:
         self.asked.append(trigger)
         path = "/" + trigger.url.partition("://")[2].partition("/")[2].partition("?")[0]
         return self.pages.get(path, Page(404))

@@ -17,7 +17,7 @@ class HttpxTrigger:
     def __init__(self, web: Web) -> None:
         self._web = web
 
-    async def ask(self, trigger: Trigger) -> Asked:
+    async def ask(self, trigger: Trigger, customer: str) -> Asked:
         """Send the request. Never raises."""
-        page = await self._web.fetch(trigger, TRIGGER_SECONDS)
+        page = await self._web.fetch(trigger, TRIGGER_SECONDS, customer)
         return Asked(page.status, page.problem)

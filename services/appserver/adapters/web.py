@@ -10,7 +10,6 @@ import asyncio
 import logging
 import socket
 import ssl
-import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,6 +20,7 @@ from urllib.parse import urlencode
 import httpx
 
 from services.appserver.domain.callbacks import Trigger
+from services.appserver.domain.shares import Shares
 from services.appserver.ports import Page
 
 logger = logging.getLogger(__name__)
@@ -32,11 +32,13 @@ MAX_ADDRESSES: Final = 4
 """Addresses of one name that are tried."""
 MAX_LOOK_UPS: Final = 32
 """Names that are looked up at once, each by a thread."""
+MAX_CUSTOMER_LOOK_UPS: Final = 4
+"""Of them, those of one customer: names whose servers are silent keep their threads for long."""
 NAT64: Final = IPv6Network("64:ff9b::/96")
 AGENT: Final = "Tandem"
 
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""From a host and a port to its addresses. Raises OSError."""
+Resolve = Callable[[str, int, str], Awaitable[Sequence[str]]]
+"""From a host and a port to its addresses, for this customer. Raises OSError."""
 
 
 class HttpxWeb:
@@ -54,11 +56,11 @@ class HttpxWeb:
         self._context = context
         self._resolve = resolve or _Names()
 
-    async def fetch(self, trigger: Trigger, seconds: float) -> Page:
+    async def fetch(self, trigger: Trigger, seconds: float, customer: str) -> Page:
         """Send the request. Never raises; nothing but the host and the status is told to others."""
         try:
             async with asyncio.timeout(seconds):
-                return await self._fetch(trigger)
+                return await self._fetch(trigger, customer)
         except TimeoutError:
             return Page(0, problem="no answer in time")
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
@@ -66,10 +68,11 @@ class HttpxWeb:
             logger.info("request to %s failed: %s", trigger.host, type(error).__name__)
             return Page(0, problem="can't be reached")
 
-    async def _fetch(self, trigger: Trigger) -> Page:
+    async def _fetch(self, trigger: Trigger, customer: str) -> Page:
         url = httpx.URL(trigger.url)
         port = url.port or (443 if url.scheme == "https" else 80)
-        addresses = (await self._resolve(url.raw_host.decode("ascii"), port))[:MAX_ADDRESSES]
+        host = url.raw_host.decode("ascii")
+        addresses = (await self._resolve(host, port, customer))[:MAX_ADDRESSES]
         if not addresses:
             return Page(0, problem="its name leads nowhere")
         if not self._private and not all(is_public(address) for address in addresses):
@@ -168,19 +171,17 @@ class _Names:
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(MAX_LOOK_UPS, "web-names")
-        self._room = threading.BoundedSemaphore(MAX_LOOK_UPS)
+        self._room = Shares(MAX_LOOK_UPS, MAX_CUSTOMER_LOOK_UPS)
 
-    async def __call__(self, host: str, port: int) -> Sequence[str]:
-        if not self._room.acquire(blocking=False):
+    async def __call__(self, host: str, port: int, customer: str) -> Sequence[str]:
+        if not self._room.take(customer):
             raise OSError("too many names are looked up")
-        # shielded: what has a place gives it back itself
-        return await asyncio.shield(
-            asyncio.get_running_loop().run_in_executor(self._threads, self._look_up, host, port)
-        )
+        loop = asyncio.get_running_loop()
+        found = loop.run_in_executor(self._threads, _look_up, host, port)
+        found.add_done_callback(lambda _: self._room.give_back(customer))
+        return await asyncio.shield(found)  # the thread goes on when nobody waits any more
 
-    def _look_up(self, host: str, port: int) -> Sequence[str]:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        finally:
-            self._room.release()
-        return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+
+def _look_up(host: str, port: int) -> Sequence[str]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))

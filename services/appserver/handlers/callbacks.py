@@ -267,7 +267,7 @@ class Callbacks:
         trigger = wait.wanted.trigger
         assert trigger is not None
         self.counters.triggered += 1
-        found = await self._http.ask(trigger)
+        found = await self._http.ask(trigger, wait.wanted.customer)
         asked.put_nowait(found.status)
         event = CallbackTriggered(
             owners=wait.owners,

@@ -39,7 +39,7 @@ async def test_a_page_is_read_as_far_as_it_is_of_use() -> None:
         "Set-Cookie: a=1",
         "Set-Cookie: b=2",
     )
-    page = await HttpxWeb(private=True).fetch(Trigger(provider.url), 10)
+    page = await HttpxWeb(private=True).fetch(Trigger(provider.url), 10, "acme")
     assert (page.status, page.body) == (200, b"x" * MAX_ANSWER)
     assert page.content_type == "text/html; charset=utf-8"
     assert page.cookies == ("a=1", "b=2")

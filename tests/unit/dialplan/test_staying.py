@@ -117,6 +117,18 @@ async def test_transfers_are_counted(runner: MontyRunner) -> None:
     assert world.logs[-1] == "too many transfers in one run: 20 at most"
 
 
+@pytest.mark.parametrize(
+    ("use", "most", "what"),
+    [("sys.enum('1')", 20, "ENUM look-ups"), ("sys.current_calls()", 50, "lists of calls")],
+)
+async def test_what_costs_others_is_counted(
+    runner: MontyRunner, use: str, most: int, what: str
+) -> None:
+    source = TRIED + f"for n in range({most}): {use}\ntried(lambda: {use})"
+    world = await run(runner, source, NotingWorld())
+    assert world.logs == [f"too many {what} in one run: {most} at most"]
+
+
 async def test_waiting_beside_a_call_is_not_the_scripts_time(runner: MontyRunner) -> None:
     scene = Scene(
         at=0.0,

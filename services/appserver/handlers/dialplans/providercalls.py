@@ -137,7 +137,7 @@ async def _asking(
     """The request that makes the provider call."""
     if form.kind == "google-voice":
         base = (form.url or services.tools.config.google_voice_url).rstrip("/")
-        return await _SignIn(services, base).trigger(provider, form, destination)
+        return await _SignIn(services, base, provider.owner).trigger(provider, form, destination)
     values = {
         "destination": destination,
         "username": provider.username,
@@ -166,6 +166,7 @@ class _SignIn:
 
     services: Services
     base: str
+    customer: str
     cookies: dict[str, str] = field(default_factory=dict)
 
     async def trigger(self, provider: Provider, form: CallbackForm, destination: str) -> Trigger:
@@ -200,7 +201,7 @@ class _SignIn:
             request.check()
         except InvalidCallback as fault:
             raise _Refused(str(fault).removeprefix("trigger.")) from None
-        page = await self.services.web.fetch(request, STEP_SECONDS)
+        page = await self.services.web.fetch(request, STEP_SECONDS, self.customer)
         if not 200 <= page.status < 400:
             said = f"answered {page.status}" if page.status else page.problem
             raise _Refused(f"{request.host}: {said}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from services.appserver.domain.shares import Shares
 from services.appserver.handlers.callbacks import Callbacks
 from services.appserver.handlers.dialplans.dialer import Dialer
 from services.appserver.handlers.dialplans.lookups import Lookups
@@ -16,6 +17,10 @@ from services.appserver.ports import Calls, Mailer, Moves, Resolver, Signals, St
 
 MAILS_AN_HOUR: Final = 60
 """Mails of one customer's dialplans, from one appserver."""
+MAX_ENUMS: Final = 200
+"""ENUM look-ups at once: each is a task that waits for DNS."""
+MAX_CUSTOMER_ENUMS: Final = 20
+"""Of them, those of one customer."""
 HOUR: Final = 3_600.0
 
 
@@ -61,6 +66,8 @@ class Services:
     mailer: Mailer | None = None
     """None: no mails are sent."""
     quota: MailQuota | None = None
+    enums: Shares = field(default_factory=lambda: Shares(MAX_ENUMS, MAX_CUSTOMER_ENUMS))
+    """ENUM look-ups under way; one more finds nothing."""
 
     def may_mail(self, customer: str) -> bool:
         """Whether a customer may send one more."""

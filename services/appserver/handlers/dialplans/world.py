@@ -208,8 +208,14 @@ class LiveWorld:
     async def enum(self, number: str, zone: str) -> str:
         """See `World`."""
         self.uses += 1
-        found = await self._services.resolver.enum(number, zone)
-        if not self._services.dialer.is_foreign(found):
+        services, customer = self._services, self._req.customer
+        found = ""
+        if services.enums.take(customer):
+            try:
+                found = await services.resolver.enum(number, zone)
+            finally:
+                services.enums.give_back(customer)
+        if not services.dialer.is_foreign(found):
             found = ""
         self.publish(DialplanAsked, what="enum", target=number, result=found or "nothing")
         return found
@@ -218,7 +224,7 @@ class LiveWorld:
         """See `World`."""
         self.uses += 1
         trigger = trigger_of(question)
-        page = await self._services.web.fetch(trigger, question.seconds)
+        page = await self._services.web.fetch(trigger, question.seconds, self._req.customer)
         said = str(page.status) if page.status else page.problem
         self.publish(DialplanAsked, what="web", target=trigger.host, result=said)
         body = page.body.decode("utf-8", "replace")

@@ -53,7 +53,7 @@ class Replay:
 
 
 class DryRuns:
-    """The use cases. Each customer has one at a time."""
+    """The use cases. Each customer has one at a time, and what he has is read for that one."""
 
     def __init__(self, store: Store, runners: Runners, clock: Clock) -> None:
         self._store = store
@@ -69,10 +69,6 @@ class DryRuns:
         program = clean(DIALPLAN_RULES, program)
         async with self._store.read(Scope.of(caller)) as work:
             dialplan = await _dialplan(work, caller, key, values.get("version"), program)
-        # whoever asks, a run sees what is its owner's
-        async with self._store.read(Scope(dialplan.owner)) as work:
-            scene = await _scene(work, self._clock())
-        scene = replace(scene, **{k: v for k, v in values.items() if k in _SCENE})
         call = incoming_call(
             values["caller"],
             values["destination"],
@@ -84,6 +80,10 @@ class DryRuns:
         if runner is None:
             raise invalid("language", "dialplans of this language can't be run dry")
         async with self._turn(dialplan.owner):
+            # whoever asks, a run sees what is its owner's
+            async with self._store.read(Scope(dialplan.owner)) as work:
+                scene = await _scene(work, self._clock())
+            scene = replace(scene, **{k: v for k, v in values.items() if k in _SCENE})
             return await dryrun.dry_run(runner, dialplan, call, scene)
 
     async def replay(
@@ -98,14 +98,14 @@ class DryRuns:
         program = clean(DIALPLAN_RULES, {n: values[n] for n in _PROGRAM if n in values})
         async with self._store.read(Scope.of(caller)) as work:
             dialplan = await _dialplan(work, caller, key, values.get("version"), program)
-        async with self._store.read(Scope(dialplan.owner)) as work:
-            scene = await _scene(work, self._clock())
-            known = await _known(work, self._clock())
         runner = await self._runners(dialplan.language)
         if runner is None:
             raise invalid("language", "dialplans of this language can't be run dry")
-        past, skipped = _past(calls, dialplan, scene, known)
         async with self._turn(dialplan.owner):
+            async with self._store.read(Scope(dialplan.owner)) as work:
+                scene = await _scene(work, self._clock())
+                known = await _known(work, self._clock())
+            past, skipped = _past(calls, dialplan, scene, known)
             return Replay(await dryrun.replay(runner, dialplan, past), skipped)
 
     @asynccontextmanager

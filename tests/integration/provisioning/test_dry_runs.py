@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from services.provisioning.handlers import dryruns
 from tandem.bus.location import BindingStored
 from tandem.bus.ports import Topic
 from tandem.dialplan import dryrun
@@ -150,6 +151,33 @@ async def test_each_customer_has_one_at_a_time(
     gate.set()
     assert (await first).status_code == (await other).status_code == 200
     assert (await alice.post(f"{PATH}/dry-run", json=body)).status_code == 200
+
+
+async def test_what_a_customer_has_is_read_for_the_one_whose_turn_it_is(
+    alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, reads = asyncio.Event(), asyncio.Event()
+    real = dryruns._scene
+    read: list[Any] = []
+
+    async def slow(*args: Any) -> Any:
+        read.append(args)
+        reads.set()
+        await gate.wait()
+        return await real(*args)
+
+    monkeypatch.setattr(dryruns, "_scene", slow)
+    body = CALL | {"language": "lines", "source": ""}
+    first = asyncio.create_task(alice.post(f"{PATH}/dry-run", json=body))
+    await reads.wait()
+    async with asyncio.timeout(10):
+        refused = await asyncio.gather(
+            *(alice.post(f"{PATH}/dry-run", json=body) for _ in range(3))
+        )
+    assert [answer.status_code for answer in refused] == [409] * 3
+    assert len(read) == 1
+    gate.set()
+    assert (await first).status_code == 200
 
 
 async def test_past_calls_run_again_on_another_version(

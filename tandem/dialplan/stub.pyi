@@ -186,7 +186,7 @@ class Sys:
         """The canonical name of a domain of the switch or an alias of it, "" for others."""
 
     def current_calls(self) -> list[Call]:
-        """Your calls under way, this one among them."""
+        """Your calls under way on this application server, this one among them."""
 
     def set_from(
         self, name: str | None = None, user: str | None = None, host: str | None = None

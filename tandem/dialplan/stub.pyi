@@ -143,7 +143,8 @@ class Sys:
 
     def callback(self, first: str, second: str, delay_seconds: float = 0) -> None:
         """Ring `first`, then `second`, and join them, while the script goes on; begins after
-        `delay_seconds` (at most 15)."""
+        `delay_seconds` (at most 15). `first` sees the other party calling, `second` sees
+        `first`."""
 
     def provider_callback(
         self, provider: str, destination: str, pattern: str = "", seconds: int = 60

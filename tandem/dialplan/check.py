@@ -1,16 +1,15 @@
 """What is wrong with a Python dialplan before it is run: syntax, what the interpreter does not
-know, names, types against `stub.pyi`, and dial strings that stand in it as they are."""
+know, names, types against `stub.pyi`, and arguments of `sys` that are certain to be refused."""
 
 from __future__ import annotations
 
 import json
-import re
+from itertools import islice
 from typing import Any, Final
 
 import pydantic_monty as monty
 
-from tandem.dialplan import faults, sysapi
-from tandem.dialplan.dialstring import DialStringError, parse
+from tandem.dialplan import certain, faults, sysapi
 from tandem.dialplan.script import Problem
 
 SCRIPT_NAME: Final = "dialplan.py"
@@ -19,13 +18,6 @@ INPUTS: Final[dict[str, Any]] = {"only_checked_": True}
 
 _GUARD: Final = "if only_checked_: raise ValueError\n"
 """The checker runs what it has found to be right: this line ends that at once."""
-
-# A text without escapes or line ends, of one line, that is the first argument. Not read as Python,
-# for it is anybody's: what is no dial string is looked at when it is dialled.
-_DIAL_RE: Final = re.compile(
-    r"""^[^#\n]*?\bsys\.dial\(\s*(?P<quote>["'])(?P<text>[^"'\\\n]+)(?P=quote)\s*[,)]""",
-    re.MULTILINE,
-)
 
 
 def stub() -> str:
@@ -43,18 +35,9 @@ def too_long(most: int) -> Problem:
     return Problem(f"a dialplan has {most} characters at most")
 
 
-def dial_strings(source: str) -> list[Problem]:
-    """Faults of dial strings that are written out, each at its character."""
-    found = []
-    for match in _DIAL_RE.finditer(source):
-        try:
-            parse(match["text"])
-        except DialStringError as error:
-            start = match.start("text")
-            column = start - (source.rfind("\n", 0, start) + 1) + error.position + 1
-            line = source.count("\n", 0, start) + 1
-            found.append(Problem(f"in the dial string: {error.message}", line, column))
-    return found[:MAX_PROBLEMS]
+def literals(source: str) -> list[Problem]:
+    """Arguments of `sys` that are written out and certain to be refused."""
+    return list(islice(certain.faults(source), MAX_PROBLEMS))
 
 
 def problems(error: monty.MontyError) -> list[Problem]:

@@ -85,7 +85,7 @@ class MontyRunner:
         except Full as full:
             return [Problem(str(full))]
         try:
-            return await self._check(source) or check.dial_strings(source)
+            return await self._check(source) or await asyncio.to_thread(check.literals, source)
         finally:
             self.seats.leave(seat)
 

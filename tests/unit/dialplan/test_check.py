@@ -78,6 +78,29 @@ async def test_a_right_one_has_no_problems(runner: MontyRunner) -> None:
         ("\u00e9 = 'é' + 3", 1, 5, "+"),
         ("x = 1\nsys.dial('bob@local[xx=1]')", 2, 21, "there is no option 'xx'"),
         ('if sys.dial("a@b & ", 20) == "failed": pass', 1, 20, "in the dial string"),
+        ("sys.dial(destination='bob@local[xx=1]')", 1, 33, "there is no option 'xx'"),
+        ("sys.dial(ring_seconds=5, destination='b[')", 1, 41, "in the dial string"),
+        ("sys.callback('bob@local', second='a & ')", 1, 39, "in the dial string"),
+        ("sys.callback('a@local | ', 'b')", 1, 25, "in the dial string"),
+        ("sys.dial('a@local', stay=True)\nsys.transfer('[')", 2, 15, "in the dial string"),
+        ("TO = 'bob@local[xx=1]'\nif req.user: sys.dial(TO, 20)", 1, 17, "no option 'xx'"),
+        ("SECONDS = 500\nsys.dial('a', ring_seconds=SECONDS)", 1, 11, "0 to 180, not 500"),
+        ("sys.dial('a' '@local[xx=1]')", 1, 10, "there is no option 'xx'"),
+        ("sys.dial(f'{req.user}@local[xx=1]')", 1, 29, "there is no option 'xx'"),
+        ("sys.dial('a', failover='bussy')", 1, 25, "in failover"),
+        ("sys.dial('a', 181)", 1, 15, "ring_seconds must be 0 to 180, not 181"),
+        ("sys.dial('a', max_seconds=-1)", 1, 27, "max_seconds must be 0 to 86400"),
+        ("sys.wait_for_signal('pin', seconds=601)", 1, 36, "seconds must be 0 to 600"),
+        ("sys.callback('a', 'b', 16)", 1, 24, "delay_seconds must be 0 to 15"),
+        ("sys.respond(200)", 1, 13, "a 2xx answer"),
+        ("sys.respond(700, 'x')", 1, 13, "the status must be 101 to 699"),
+        ("sys.respond(486, 'a\\r\\nX: y')", 1, 18, "the reason may not hold line ends"),
+        ("sys.respond(486, headers={'Contact': '<sip:a@b.example>'})", 1, 1, "Contact"),
+        ("sys.set_header('X-A', 'b\\r\\nVia: c')", 1, 23, "may not hold line ends"),
+        ("sys.set_header(value='b', name='Via')", 1, 33, "the switch's own"),
+        ("sys.set_from(host='a b')", 1, 20, "is no host name"),
+        ("sys.web_get('ftp://a.example')", 1, 14, "must begin with http"),
+        ("sys.e164('1', 'UK')", 1, 16, "is no region"),
     ],
 )
 async def test_a_wrong_one_is_refused_with_the_place(
@@ -104,11 +127,27 @@ async def test_all_problems_are_told_and_not_more_than_fifty(runner: MontyRunner
         "x = 'y'\nsys.dial(f'{x}@local')",
         "sys.dial('a' + '@local[' + 'rt=5]')",
         "sys.dial('bob@local',\n  20)",
+        "x = '['\nx = 'bob@local'\nsys.dial(x)",
+        "x = '['\ndef f(x: str) -> None:\n    sys.dial(x)\nf('bob@local')",
+        "x = '['\nfor x in ['a', 'b']:\n    sys.dial(x)",
+        "x = '['\n(x, y) = ('a', 'b')\nsys.dial(x)",
+        "if req.user:\n    x = '['\nelse:\n    x = 'a'\nsys.dial(x)",
+        "x = 'a'\nx += '@local[rt=5'\nsys.dial(x + ']')",
+        "x = 'xx=1'\nsys.dial(f'{req.user}@local[{x}]'.replace('xx', 'rt'))",
+        "x = 'rt'\nsys.dial(f'{req.user}@local[{x}=5,rt=5{req.user}]')",
+        "sys.dial(f'{req.user}@[2001:db8::1]')",
+        "sys.dial(str('bob@local[xx=1]').replace('xx', 'rt'))",
+        "sys.dial('bob@local', 60 * 3)",
+        "sys.respond(302, 'Moved', {'Contact': '<sip:a@b.example>'})",
+        "sys.respond(300 + 2, headers={'Contact': '<sip:a@b.example>'})",
+        "sys.respond(183)\nsys.respond(480, 'Schöne Grüße')",
+        "sys.hang_up()\nsys.dial('bob@local[fd=\"a]b\"]')",
+        "sys.is_available('')\nsys.email('x', 'y', 'z')",
+        "sys.set_from()\nsys.set_from(None, host='a.example')\nsys.web_get(url='http://a')",
+        "x = sys\nprint(\"sys.dial('[')\")",
     ],
 )
-async def test_what_is_no_dial_string_by_itself_is_left_alone(
-    runner: MontyRunner, source: str
-) -> None:
+async def test_what_may_be_right_is_left_alone(runner: MontyRunner, source: str) -> None:
     assert await runner.check(source) == []
 
 

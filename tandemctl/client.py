@@ -100,7 +100,8 @@ class Client:
         if again and self._feed is not None and not self._access.events:
             with suppress(Problem):  # who knew them may be away as well
                 targets = await self._events_targets()
-                if targets != self._feed[0]:
+                # provisioning's own address is the guess for when it knows of none (yet)
+                if targets not in (self._feed[0], self._access.server):
                     await self._feed[1].close()
                     self._feed = None
         if self._feed is None:
@@ -122,13 +123,11 @@ class Client:
             if problem.status != NOT_ALLOWED:
                 raise
             nodes = []  # nodes are for administrators, calls and events for everybody
-        found = [
-            node.said.grpc
-            for node in nodes
-            if node.said.kind == "events"
-            and node.said.grpc
-            and node.said.state in (NodeState.ACTIVE, NodeState.DRAINING)
-        ]
+        known = [node.said for node in nodes if node.said.kind == "events" and node.said.grpc]
+        up = (NodeState.ACTIVE, NodeState.DRAINING)
+        found = [said.grpc for said in known if said.state in up]
+        if known and not found:
+            raise Problem("no events node is up: see tandemctl nodes")
         # where all services are one process, its one server serves all
         return ",".join(sorted(found)) or self._access.server
 

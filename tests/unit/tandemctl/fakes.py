@@ -42,9 +42,12 @@ class FakeOps(OpsServicer):
     nodes: list[ops.Node] = field(default_factory=list)
     bindings: list[Binding] = field(default_factory=list)
     asked: list[Any] = field(default_factory=list)
+    listed: int = 0
+    """How often somebody looked."""
 
     async def ListNodes(self, request: ops.ListNodesRequest, context: Context) -> Any:
         """All."""
+        self.listed += 1
         return ops.ListNodesResponse(nodes=self.nodes)
 
     async def DrainNode(self, request: ops.DrainNodeRequest, context: Context) -> Any:
@@ -93,6 +96,14 @@ class FakeFeed(EventFeedServicer):
                 yield answer
         else:
             await asyncio.Event().wait()
+
+
+async def serve_ops(fake_ops: FakeOps) -> GrpcServer:
+    """Provisioning alone, which knows nothing of events."""
+    server = GrpcServer(HostPort("127.0.0.1", 0), Security(cluster_key="k" * 32), OneToken())
+    server.add(add_OpsServicer_to_server, fake_ops, "tandem.ops.v1.Ops")
+    await server.start()
+    return server
 
 
 async def serve(fake_ops: FakeOps, fake_feed: FakeFeed) -> GrpcServer:

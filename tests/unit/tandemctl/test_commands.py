@@ -18,7 +18,7 @@ from tandemctl.client import Access, Client
 from tandemctl.errors import Problem
 from tandemctl.options import make_parser
 from tests.support.waiting import eventually
-from tests.unit.tandemctl.fakes import TOKEN, FakeFeed, FakeOps, event, node, serve
+from tests.unit.tandemctl.fakes import TOKEN, FakeFeed, FakeOps, event, node, serve, serve_ops
 
 Servers = tuple[FakeOps, FakeFeed, GrpcServer]
 
@@ -214,6 +214,49 @@ async def test_a_cursor_without_events_is_where_it_goes_on(
     await run(server, "events", "tail", "--count", "1")
     assert [request.cursor for request in events.asked if request.HasField("cursor")] == [7]
     assert "the server stops" in capsys.readouterr().err
+
+
+async def test_tail_waits_for_an_events_node_when_the_whole_cluster_has_stopped(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ops, events = FakeOps(), FakeFeed()
+    server, first = await serve_ops(ops), await serve(FakeOps(), events)
+    ops.nodes = [node("e1", "events", grpc=str(first.address))]
+    events.streams = [lambda request: one(1)]
+    tail = asyncio.create_task(run(server, "events", "tail", "--cursor", "0", "--count", "2"))
+
+    async def lost() -> bool:
+        return "trying again" in capsys.readouterr().err
+
+    await eventually(lost, "the end of the stream")
+    await first.stop()
+    ops.asked.clear()
+    for state in ("stopped", None):  # as provisioning knows it, and after a restart of its own
+        del ops.nodes[:]
+        ops.nodes += [node("e1", "events", grpc="127.0.0.1:1", state=state)] if state else []
+        seen = ops.listed
+
+        async def asked(seen: int = seen) -> bool:
+            return ops.listed > seen + 1
+
+        await eventually(asked, "another look")
+        assert not tail.done()
+    again = FakeFeed(streams=[lambda request: one(2)])
+    second = await serve(FakeOps(), again)
+    ops.nodes = [node("e2", "events", grpc=str(second.address))]
+    async with asyncio.timeout(20):
+        await tail
+    assert again.asked[0].cursor == 1
+    for each in (server, second):
+        await each.stop()
+
+
+async def test_where_no_events_node_is_up_that_is_said() -> None:
+    ops = FakeOps(nodes=[node("e1", "events", grpc="127.0.0.1:1", state="stopped")])
+    server = await serve_ops(ops)
+    with pytest.raises(Problem, match="no events node is up: see tandemctl nodes"):
+        await run(server, "events", "tail")
+    await server.stop()
 
 
 async def one(number: int) -> AsyncIterator[feed.FollowResponse]:

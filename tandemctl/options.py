@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from tandem import __version__
 from tandemctl.errors import USAGE
@@ -45,7 +45,14 @@ examples:
 
 
 class Parser(argparse.ArgumentParser):
-    """Complains in one line."""
+    """Complains in one line, and names the help of the command that was given."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As always; what is too much is told by the command that does not know it."""
+        options, rest = self.parse_known_args(args, namespace)
+        if rest:
+            getattr(options, "parser", self).error(f"unrecognized arguments: {' '.join(rest)}")
+        return options
 
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE, f"tandemctl: {message} (see {self.prog} --help)\n")
@@ -114,7 +121,7 @@ def _command(commands: Commands[Parser], name: str, run: str, text: str, **more:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=more.get("epilog"),
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
     # also after the command; where it is absent the general one counts
     parser.add_argument(
         "--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS

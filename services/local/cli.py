@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from services.local.config import LocalConfig, default_data_dir
 from tandem import __version__
@@ -168,7 +168,14 @@ def _listen(text: str) -> HostPort:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Complains in one line."""
+    """Complains in one line, and names the help of the command that was given."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As always; what is too much is told by the command that does not know it."""
+        options, rest = self.parse_known_args(args, namespace)
+        if rest:
+            getattr(options, "parser", self).error(f"unrecognized arguments: {' '.join(rest)}")
+        return options
 
     def error(self, message: str) -> NoReturn:
         self.exit(WRONG_SETTING, f"tandem: {message} (see {self.prog} --help)\n")
@@ -222,4 +229,6 @@ def _parser() -> argparse.ArgumentParser:
     database.add_argument("--database-url", metavar="URL", help="(TANDEM_DATABASE_URL)")
     for name in SERVICES:
         commands.add_parser(name, help=f"run the {name} service alone, set by TANDEM_* variables")
+    for command in commands.choices.values():
+        command.set_defaults(parser=command)
     return parser

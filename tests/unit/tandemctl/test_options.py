@@ -111,6 +111,25 @@ def test_help_names_every_command_and_variable() -> None:
         assert variable in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["nodes", "--nosuch"], "tandemctl nodes"),
+        (["events", "tail", "--nosuch", "x"], "tandemctl events tail"),
+        (["calls", "show", "a", "b"], "tandemctl calls show"),
+    ],
+)
+def test_the_help_of_the_command_is_named_that_does_not_know_an_option(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], command: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert f"(see {command} --help)" in said
+    assert "unrecognized arguments" in said
+
+
 def test_texts_for_people() -> None:
     assert printable("a\tb\x1b\u202ec") == "a\ufffdb\ufffd\ufffdc"
     assert (clock(0), clock(None)) == ("", "")

@@ -21,12 +21,17 @@ from tandem.dialplan.world import Incoming
 from tandem.sip.errors import RemoteFault
 from tandem.sip.uri import Uri
 
+NOT_SHOWN: Final = "this is no call as GET /api/v1/calls/{id} shows it"
 CALLER_GONE: Final = 487
 """The status of a call whose caller hung up before it was answered (RFC 3261 §9.2)."""
 
 
 class NotReplayable(Exception):
     """This call can't be replayed; the text says why."""
+
+
+class Malformed(NotReplayable):
+    """This is no call as the events API shows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +122,13 @@ class _Story:
 
 
 def past_call(shown: Mapping[str, Any], customer: str, scene: Scene, known: Known) -> PastCall:
-    """The call that the API shows. Raises NotReplayable."""
+    """The call that the API shows. Raises NotReplayable, and Malformed for what is no call."""
     try:
         return _past_call(shown, customer, scene, known)
-    except (KeyError, TypeError, ValueError, AttributeError, RemoteFault) as fault:
-        raise NotReplayable(f"it is not as the events API shows it: {fault!r}"[:200]) from None
+    except KeyError as fault:
+        raise Malformed(f"{NOT_SHOWN}: {fault.args[0]} is missing in it") from None
+    except (TypeError, ValueError, AttributeError, RemoteFault):
+        raise Malformed(NOT_SHOWN) from None
 
 
 def _past_call(shown: Mapping[str, Any], customer: str, scene: Scene, known: Known) -> PastCall:
@@ -152,9 +159,11 @@ def _past_call(shown: Mapping[str, Any], customer: str, scene: Scene, known: Kno
 
 def dialplan_of(shown: Mapping[str, Any]) -> str:
     """The name of the dialplan that ran for a call; "" for none."""
-    for event in shown.get("events") or ():
+    events = shown.get("events")
+    for event in events if isinstance(events, list) else ():
         if isinstance(event, Mapping) and event.get("type") == "dialplan.started":
-            return str((event.get("data") or {}).get("dialplan", ""))
+            data = event.get("data")
+            return str(data.get("dialplan", "")) if isinstance(data, Mapping) else ""
     return ""
 
 

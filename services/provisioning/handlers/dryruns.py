@@ -17,6 +17,7 @@ from typing import Any, Final
 from services.provisioning.domain.errors import Conflict, Invalid, NotFound, invalid
 from services.provisioning.domain.pastcalls import (
     Known,
+    Malformed,
     NotReplayable,
     dialplan_of,
     past_call,
@@ -157,12 +158,14 @@ def _past(
 ) -> tuple[list[PastCall], list[tuple[str, str]]]:
     past: list[PastCall] = []
     skipped: list[tuple[str, str]] = []
-    for shown in calls:
+    for number, shown in enumerate(calls):
         try:
             ran = dialplan_of(shown)
             if ran and ran.lower() != dialplan.name.lower():
                 raise NotReplayable(f"the dialplan {ran} ran for it")
             past.append(past_call(shown, dialplan.owner, scene, known))
+        except Malformed as fault:
+            raise invalid(f"calls.{number}", str(fault)) from None
         except NotReplayable as fault:
             skipped.append((str(shown.get("id", "")), str(fault)))
     return past, skipped

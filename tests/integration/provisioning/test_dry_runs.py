@@ -219,6 +219,12 @@ async def test_past_calls_run_again_on_another_version(
     assert (other["differs"], other["status_before"], other["status_now"]) == (True, 404, 486)
     assert (await bob.post(where, json={"calls": [call]})).status_code == 404
     assert (await alice.post(where, json={"calls": [7]})).status_code == 422
+    shown = "this is no call as GET /api/v1/calls/{id} shows it"
+    for nonsense, said in (({}, f"{shown}: record is missing in it"), (call | {"events": 7}, shown),
+                           ({"events": [7]}, f"{shown}: record is missing in it")):  # fmt: skip
+        refused = await alice.post(where, json={"calls": [call, nonsense]})
+        assert (refused.status_code, refused.json()["field"]) == (422, "calls.1"), refused.text
+        assert refused.json()["errors"][0]["detail"] == said
 
 
 async def test_legs_lead_where_accounts_and_providers_are_as_they_are_now(

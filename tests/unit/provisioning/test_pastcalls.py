@@ -9,6 +9,7 @@ import pytest
 
 from services.provisioning.domain.pastcalls import (
     Known,
+    Malformed,
     NotReplayable,
     dialplan_of,
     past_call,
@@ -138,6 +139,17 @@ def test_which_dialplan_ran_is_told() -> None:
     assert dialplan_of({"events": [event(0, "call.started")]}) == ""
     assert dialplan_of({}) == ""
     assert dialplan_of({"events": [7, {"type": "dialplan.started", "data": None}]}) == ""
+
+
+def test_what_is_missing_is_named() -> None:
+    call = shown()
+    del call["record"]["created_at"]
+    with pytest.raises(Malformed, match="created_at is missing"):
+        past_call(call, "alice", SCENE, KNOWN)
+    with pytest.raises(NotReplayable, match="under way") as caught:
+        past_call({"record": None, "events": []}, "alice", SCENE, KNOWN)
+    assert not isinstance(caught.value, Malformed)
+    assert dialplan_of({"events": 7}) == ""
 
 
 @pytest.mark.parametrize(

@@ -64,14 +64,14 @@ async def remove(id: str, caller: Caller, cases: Cases) -> None:
 @router.get("/{id}/versions", summary="List the versions of a dialplan")
 async def versions(id: str, caller: Caller, cases: Cases, part: Part) -> Listing[VersionSummary]:
     """The newest first; the newest 50 are kept, and the one that is published."""
-    page = await cases.dialplans.versions(caller, id, part.offset, part.count)
-    return listed(page, VersionSummary.model_validate)
+    page, published = await cases.dialplans.versions(caller, id, part.offset, part.count)
+    return listed(page, lambda item: VersionSummary.of(item, published))
 
 
 @router.get("/{id}/versions/{version}", summary="Read a version of a dialplan")
 async def version(id: str, version: Number, caller: Caller, cases: Cases) -> VersionView:
     """With its source."""
-    return VersionView.model_validate(await cases.dialplans.version(caller, id, version))
+    return VersionView.of(*await cases.dialplans.version(caller, id, version))
 
 
 @router.post("/{id}/rollback", summary="Publish another version of a dialplan")

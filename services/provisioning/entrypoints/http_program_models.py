@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, field_validator
 
-from services.provisioning.domain.programs import ShownBinding, StoredDialplan, StoredProvider
+from services.provisioning.domain.programs import (
+    DialplanVersion,
+    ShownBinding,
+    StoredDialplan,
+    StoredProvider,
+)
 from services.provisioning.entrypoints.http_models import UNSTORABLE, Body, Time, View, absent
 
 
@@ -61,6 +66,13 @@ class VersionSummary(View):
     author: str
     comment: str
     created_at: Time
+    published: bool = Field(False, description="Whether it is the one that calls run.")
+
+    @classmethod
+    def of(cls, version: DialplanVersion, published: int) -> Self:
+        """A version, where this one is published."""
+        view = cls.model_validate(version)
+        return view.model_copy(update={"published": version.version == published})
 
 
 class VersionView(VersionSummary):

@@ -114,16 +114,20 @@ class Dialplans:
 
     async def versions(
         self, caller: Principal, key: str, offset: int, count: int
-    ) -> Page[DialplanVersion]:
-        """A piece of its versions, the newest first. Raises NotFound."""
+    ) -> tuple[Page[DialplanVersion], int]:
+        """A piece of its versions, the newest first, and which one is published. Raises
+        NotFound."""
         async with self._store.read(Scope.of(caller)) as work:
-            await _existing(work, key)
-            return await work.dialplans.versions(key, offset, count)
+            published = (await _existing(work, key)).version
+            return await work.dialplans.versions(key, offset, count), published
 
-    async def version(self, caller: Principal, key: str, number: int) -> DialplanVersion:
-        """One, with its source. Raises NotFound."""
+    async def version(
+        self, caller: Principal, key: str, number: int
+    ) -> tuple[DialplanVersion, int]:
+        """One, with its source, and which one is published. Raises NotFound."""
         async with self._store.read(Scope.of(caller)) as work:
-            return await _version(work, key, number)
+            published = (await _existing(work, key)).version
+            return await _version(work, key, number), published
 
     async def roll_back(self, caller: Principal, key: str, number: int) -> StoredDialplan:
         """Publish an older version, or a newer one again. Raises NotFound."""

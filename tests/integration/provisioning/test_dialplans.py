@@ -191,8 +191,13 @@ async def test_each_save_is_a_version_and_any_can_be_published_again(
         (3, "alice", ""), (2, "admin", "by the admin"), (1, "alice", "first"),
     ]  # fmt: skip
     assert "source" not in versions["items"][0]
+    assert [v["published"] for v in versions["items"]] == [True, False, False]
     one = (await alice.get(f"{PATH}/{made['id']}/versions/2")).json()
-    assert (one["source"], one["language"]) == ("two", "python")
+    assert (one["source"], one["language"], one["published"]) == ("two", "python", False)
+    await alice.post(f"{PATH}/{made['id']}/rollback", json={"version": 2})
+    versions = (await alice.get(f"{PATH}/{made['id']}/versions")).json()
+    assert [v["published"] for v in versions["items"]] == [False, True, False]
+    assert (await alice.get(f"{PATH}/{made['id']}/versions/2")).json()["published"]
     for missing in (4, 0):
         answer = await alice.get(f"{PATH}/{made['id']}/versions/{missing}")
         assert answer.status_code in (404, 422)

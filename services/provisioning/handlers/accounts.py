@@ -12,7 +12,12 @@ from services.provisioning.domain.rules import ACCOUNT_RULES, check_not_the_name
 from services.provisioning.domain.scope import Scope
 from services.provisioning.domain.secrets import digest_hashes, new_id
 from services.provisioning.handlers.notices import Notices
-from services.provisioning.handlers.owning import domain_of, owner_of, refuse_capture
+from services.provisioning.handlers.owning import (
+    check_dialplans,
+    domain_of,
+    owner_of,
+    refuse_capture,
+)
 from services.provisioning.ports import Clock, Page, Store, Work
 from tandem.rpc.sessions import Principal
 
@@ -46,6 +51,7 @@ class Accounts:
             values["owner"] = await owner_of(work, caller, values.get("owner"))
             values["domain"] = await domain_of(work, values.get("domain"))
             blank = SipAccount(id=new_id(), ha1={}, created_at=self._clock(), **values)
+            await check_dialplans(work, blank.owner, _dialplans(blank), {})
             account = _with_password(blank, secret)
             await _refuse_others_names(work, account)
             await work.accounts.insert(account)
@@ -63,6 +69,8 @@ class Accounts:
             if "domain" in values:
                 values["domain"] = await domain_of(work, values["domain"])
             new = _rehashed(old, replace(old, **values), secret)
+            before = _dialplans(old) if new.owner == old.owner else {}
+            await check_dialplans(work, new.owner, _dialplans(new), before)
             await _refuse_others_names(work, new)
             await work.accounts.update(key, values | {"ha1": new.ha1})
         self._notices.accounts([old, new])
@@ -75,6 +83,10 @@ class Accounts:
             await work.accounts.delete(key)
             await work.bindings.remove_aors([account.aor])
         self._notices.accounts([account])
+
+
+def _dialplans(account: SipAccount) -> dict[str, str | None]:
+    return {"in_dialplan": account.in_dialplan, "out_dialplan": account.out_dialplan}
 
 
 async def _existing(work: Work, key: str) -> SipAccount:

@@ -9,15 +9,19 @@ other.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-from services.provisioning.domain.errors import Conflict, Forbidden, invalid
+from services.provisioning.domain.errors import Conflict, Forbidden, Invalid, invalid
 from services.provisioning.ports import Work
 from tandem.rpc.sessions import Principal
 
 LOCAL: Final = "local"
 """What stands for the default domain in dial strings and contacts, unless a domain has that
 name."""
+
+NAMED: Final = 20
+"""Dialplans that a refusal names."""
 
 
 async def owner_of(work: Work, caller: Principal, wanted: str | None) -> str:
@@ -44,6 +48,27 @@ async def domain_of(work: Work, wanted: str | None, field: str = "domain") -> st
     if found is None:
         raise invalid(field, "there is no such domain that you may use")
     return found.name
+
+
+async def check_dialplans(
+    work: Work, owner: str, given: Mapping[str, str | None], before: Mapping[str, str | None]
+) -> None:
+    """Raises Invalid for the name of a dialplan that the owner does not have. `given` by field;
+    what was there `before` and stays is nobody's mistake now."""
+    wanted = {k: name for k, name in given.items() if name and name != before.get(k)}
+    if not wanted:
+        return
+    names = sorted(await work.dialplans.names_of(owner), key=str.lower)
+    known = {name.lower() for name in names}
+    listed = ", ".join(names[:NAMED]) + (" and others" if len(names) > NAMED else "")
+    there = f"there is {listed}" if names else "there is none yet"
+    faults = [
+        (field, f"{owner} has no dialplan {name!r}; {there}")
+        for field, name in wanted.items()
+        if name.lower() not in known
+    ]
+    if faults:
+        raise Invalid(faults)
 
 
 async def refuse_capture(

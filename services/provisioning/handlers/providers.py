@@ -14,7 +14,13 @@ from services.provisioning.domain.rules import clean
 from services.provisioning.domain.scope import EVERYTHING, Scope
 from services.provisioning.domain.secrets import new_id
 from services.provisioning.handlers.notices import Notices
-from services.provisioning.handlers.owning import LOCAL, domain_of, owner_of, refuse_contact
+from services.provisioning.handlers.owning import (
+    LOCAL,
+    check_dialplans,
+    domain_of,
+    owner_of,
+    refuse_contact,
+)
 from services.provisioning.handlers.sealing import (
     NOTHING,
     SECRET_FIELDS,
@@ -163,6 +169,8 @@ class Providers:
             contact = await _contact(work, plain["register_contact"])
             await refuse_contact(work, contact, new.owner)
             new = replace(new, register_contact=contact)
+        given, before = {"in_dialplan": new.in_dialplan}, {"in_dialplan": old.in_dialplan}
+        await check_dialplans(work, new.owner, given, before)
         _check(new, self._sealing.opened(new))
         return new
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -23,6 +25,16 @@ WAITS = {
 }
 
 
+def lose(switch: Switch, name: str, lost: str) -> None:
+    """Have an account use, in place of a dialplan of this name, one that is not there: the API
+    refuses that, but a database may come from elsewhere."""
+    with closing(sqlite3.connect(switch.data_dir / "provisioning.db", timeout=20)) as database:
+        for column in ("in_dialplan", "out_dialplan"):
+            change = f"UPDATE sip_accounts SET {column} = ? WHERE {column} = ?"
+            database.execute(change, (lost, name))
+        database.commit()
+
+
 @pytest.mark.parametrize("what", WAITS)
 async def test_a_caller_hangs_up_while_a_script(switch: Switch, office: Office, what: str) -> None:
     desk = await office.phone("desk", picking_up)
@@ -38,7 +50,9 @@ async def test_a_caller_hangs_up_while_a_script(switch: Switch, office: Office, 
 
 
 async def test_an_account_whose_dialplan_is_missing(switch: Switch, office: Office) -> None:
-    caller = await office.caller_of("nosuchplan")
+    plan = await office.dialplan("pass")
+    caller = await office.caller_of(plan)
+    lose(switch, plan, "nosuchplan")
     mark = await switch.api.mark()
     await caller.run("call-refused", callee="100", status=480)
     record = await switch.api.record_after(mark)
@@ -49,7 +63,9 @@ async def test_an_account_whose_dialplan_is_missing(switch: Switch, office: Offi
 
 
 async def test_a_dialplan_that_is_saved_later_is_found(switch: Switch, office: Office) -> None:
-    caller = await office.caller_of("tobesaved")
+    plan = await office.dialplan("pass")
+    caller = await office.caller_of(plan)
+    lose(switch, plan, "tobesaved")
     mark = await switch.api.mark()
     await caller.run("call-refused", callee="100", status=480)
     await switch.api.record_after(mark)
@@ -61,7 +77,9 @@ async def test_an_incoming_dialplan_that_is_missing_takes_no_call(
     switch: Switch, office: Office
 ) -> None:
     await office.phone("desk", ringing)
-    await switch.api.add_account("lost", PASSWORD, in_dialplan="nosuchplan")
+    plan = await office.dialplan("pass")
+    await switch.api.add_account("lost", PASSWORD, in_dialplan=plan)
+    lose(switch, plan, "nosuchplan")
     stranger = await UdpAgent.open("stranger")
     call = stranger.invite(switch.address("udp"), f"sip:lost@{DOMAIN}")
     await call.until(call.over)

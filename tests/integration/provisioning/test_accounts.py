@@ -27,6 +27,8 @@ async def test_an_account_is_made_read_changed_and_deleted(alice: httpx.AsyncCli
     where = made.headers["location"]
     assert where == f"/api/v1/sip-accounts/{account['id']}"
     assert (await alice.get(where)).json() == account
+    dialplan = {"name": "evening", "language": "python", "source": ""}
+    assert (await alice.post("/api/v1/dialplans", json=dialplan)).status_code == 201
     changed = await alice.patch(where, json={"enabled": False, "in_dialplan": "evening"})
     assert changed.json() == account | {"enabled": False, "in_dialplan": "evening"}
     assert (await alice.get(ACCOUNTS)).json() == {

@@ -273,6 +273,38 @@ async def test_accounts_and_providers_follow_a_new_name_and_keep_a_dialplan_aliv
     assert (await bob.get(f"{PATH}/{theirs['id']}")).status_code == 200
 
 
+async def test_a_dialplan_that_is_not_there_is_refused_with_those_that_are(
+    rig: Rig, admin: httpx.AsyncClient, alice: httpx.AsyncClient, bob: httpx.AsyncClient
+) -> None:
+    accounts, body = "/api/v1/sip-accounts", {"username": "desk", "password": "rosebud"}
+    none = await alice.post(accounts, json=body | {"in_dialplan": "Out"})
+    assert (none.status_code, none.json()["field"]) == (422, "in_dialplan")
+    assert none.json()["errors"][0]["detail"] == "alice has no dialplan 'Out'; there is none yet"
+    await make(bob)  # another's is none of hers
+    await make(alice)
+    await make(alice, "Evening")
+    wrong = {"in_dialplan": "Evning", "out_dialplan": "Aut"}
+    refused = await alice.post(accounts, json=body | wrong)
+    assert [error["field"] for error in refused.json()["errors"]] == [*wrong]
+    assert "alice has no dialplan 'Evning'; there is Evening, Out" in refused.text
+    made = await alice.post(accounts, json=body | {"in_dialplan": "evening"})
+    where = f"{accounts}/{made.json()['id']}"
+    again = await alice.patch(where, json=wrong)
+    assert (again.status_code, again.json()["field"]) == (422, "in_dialplan")
+    assert (await alice.get(where)).json()["in_dialplan"] == "evening"
+    # what is there is nobody's mistake now, unless it comes to another owner
+    same = await alice.patch(where, json={"in_dialplan": "evening", "enabled": False})
+    assert same.status_code == 200
+    given = await admin.patch(where, json={"owner": "bob"})
+    assert (given.status_code, given.json()["field"]) == (422, "in_dialplan")
+    moved = await admin.patch(where, json={"owner": "bob", "in_dialplan": "OUT"})
+    assert moved.status_code == 200
+    provider = {"name": "p", "server": "sip.example.com", "username": "1"}
+    refused = await alice.post("/api/v1/providers", json=provider | {"in_dialplan": "in"})
+    assert (refused.status_code, refused.json()["field"]) == (422, "in_dialplan")
+    assert (await alice.post("/api/v1/providers", json=provider)).status_code == 201
+
+
 async def test_a_customer_has_so_many_and_no_more(
     admin: httpx.AsyncClient, alice: httpx.AsyncClient
 ) -> None:

@@ -29,7 +29,6 @@ BODY = {
     "outbound_proxy": "proxy.blueface.ie:5070",
     "from_header": '"${fromname}" <sip:1234567@blueface.ie>',
     "custom_headers": ["X-Account: 77", "P-Hint:a"],
-    "in_dialplan": "in",
     "register": True,
     "register_contact": "Office",
     "register_server": "sips:[2001:db8::1]:5061",
@@ -55,6 +54,12 @@ async def make(client: httpx.AsyncClient, **more: Any) -> dict[str, Any]:
     return made
 
 
+async def make_with_dialplan(client: httpx.AsyncClient) -> dict[str, Any]:
+    dialplan = {"name": "in", "language": "python", "source": ""}
+    assert (await client.post("/api/v1/dialplans", json=dialplan)).status_code == 201
+    return await make(client, in_dialplan="in")
+
+
 async def for_switch(rig: Rig, owner: str = "alice") -> Provider:
     (found,) = await rig.service.programs.providers(owner)
     return found
@@ -66,7 +71,7 @@ async def refusal(client: httpx.AsyncClient, **more: Any) -> tuple[int, str]:
 
 
 async def test_a_provider_is_kept_as_appservers_need_it(rig: Rig, alice: httpx.AsyncClient) -> None:
-    made = await make(alice)
+    made = await make_with_dialplan(alice)
     expected = Provider(
         id=made["id"], owner="alice", name="Blueface",
         server="sip:sip.blueface.ie;transport=tcp", username="1234567", auth_username="a1234567",
@@ -318,7 +323,7 @@ async def test_without_a_key_no_secret_is_kept(database: str) -> None:
 
 
 async def test_calls_to_a_contact_reach_its_owner(rig: Rig, alice: httpx.AsyncClient) -> None:
-    made = await make(alice)
+    made = await make_with_dialplan(alice)
     found = await rig.service.directory.account("OFFICE", "local")
     assert found is not None
     assert (found.owner, found.username, found.domain) == ("alice", "Office", "local")

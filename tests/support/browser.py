@@ -12,7 +12,7 @@ from typing import Any, Final
 import httpx
 
 from tests.support.installs import require
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SECONDS, eventually
 
 CHROMIUM_OPTIONS: Final = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -146,7 +146,7 @@ class Browser:
         source += "return e && e.checkVisibility() ? e.innerText : ''"
         return str(await self.script(source, css))
 
-    async def shows(self, css: str, text: str) -> str:
+    async def shows(self, css: str, text: str, seconds: float = PATIENCE_SECONDS) -> str:
         """Wait until the element shows this text; returns all that it shows."""
 
         async def look() -> str:
@@ -154,7 +154,7 @@ class Browser:
             return seen if text in seen else ""
 
         try:
-            return await eventually(look, f"{text!r} in {css}")
+            return await eventually(look, f"{text!r} in {css}", seconds)
         except AssertionError as error:
             raise AssertionError(f"{error}; {css} shows {await self.text(css)!r}") from None
 

@@ -32,7 +32,7 @@ _ANSWER: Final = """
 const [part, method, status, body, wait] = arguments;
 window.unanswered ??= window.fetch;
 window.fetch = (url, options) => {
-  if (!String(url).includes(part) || (method && (options.method ?? 'GET') !== method))
+  if (!new RegExp(part).test(url) || (method && (options.method ?? 'GET') !== method))
     return window.unanswered(url, options);
   const headers = {'Content-Type': 'application/problem+json'};
   if (wait) headers['Retry-After'] = wait;
@@ -73,13 +73,13 @@ class ConsolePage:
         await self.browser.script("sessionStorage.clear()")
         await self.browser.open(address)
 
-    async def log_in(self, name: str, password: str = PASSWORD) -> None:
+    async def log_in(self, name: str, password: str = PASSWORD, *, stream: str = "live") -> None:
         """Fill in the form and wait for all that is behind it: the event stream comes last."""
         await self.browser.fill("#login [name=username]", name)
         await self.browser.fill("#login [name=password]", password)
         await self.browser.click("#login button")
         await self.browser.shows("#username", name)
-        await self.browser.shows("#stream-state", "live")
+        await self.browser.shows("#stream-state", stream)
 
     async def button_in(self, table: str, row: str, text: str) -> None:
         """Click a button of the first row of a table that has this in it."""
@@ -90,8 +90,13 @@ class ConsolePage:
     async def answer_with(
         self, part: str, status: int, body: str = "", *, method: str = "", wait: str = ""
     ) -> None:
-        """From now on a server answers this to requests whose URL has `part` in it."""
+        """From now on a server answers this to requests whose URL fits `part`, an expression of
+        JavaScript; nothing else is answered so any more."""
         await self.browser.script(_ANSWER, part, method, status, body, wait)
+
+    async def answer_truly(self) -> None:
+        """What is there answers again."""
+        await self.browser.script("window.fetch = window.unanswered")
 
     async def gone(self, css: str, text: str) -> None:
         """Wait until an element does not show this any more."""

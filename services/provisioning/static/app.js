@@ -13,6 +13,7 @@ import { addKey, forgetKeys, refreshKeys, watchKeyControls } from "./keys.js";
 import { forgetNodes, refreshNodes } from "./nodes.js";
 import { closeProvider, refreshProviders, saveProvider, watchProviderControls } from "./providers.js";
 import { forgetCall, replayCall } from "./replay.js";
+import { forgetTransfers, transfer, watchTransferControls } from "./transfer.js";
 
 const REFRESH_MS = 15000; // what no event tells of: accounts that another page changed
 const SETTLE_MS = 300; // one refresh for a burst of events
@@ -89,6 +90,7 @@ function signOut(text) {
   closeProvider();
   closeEditor();
   forgetKeys();
+  forgetTransfers();
   forgetNodes();
   clearFaults($("console"));
   show(false);
@@ -124,6 +126,8 @@ watchProviderControls();
 watchDialplanControls();
 onSubmit("add-key", addKey);
 watchKeyControls();
+onSubmit("transfer-form", transfer);
+watchTransferControls();
 onSubmit("replay-call", replayCall);
 onSubmit("filter", () => watchEvents(refreshSoon));
 $("logout").addEventListener("click", () => attempt(logOut, $("logout")));
@@ -131,6 +135,7 @@ $("clear-events").addEventListener("click", () => $("events").replaceChildren())
 $("close-settings").addEventListener("click", hideSettings);
 $("close-steps").addEventListener("click", () => $("steps-dialog").close());
 $("ask-no").addEventListener("click", () => $("ask").close());
+document.addEventListener("calls-changed", () => refreshSoon(null));
 document.addEventListener("session-ended", () => {
   signOut("Your session has ended. Log in again.");
 });

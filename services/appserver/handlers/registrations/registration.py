@@ -279,6 +279,7 @@ class Registration:
     def _left(self, session: Session, outcome: Outcome, now: float) -> None:
         """Asked once: what a registrar that is away does not hear runs out there by itself."""
         self._attempt = None
+        self._anew = False  # what changed meanwhile is in the session that comes next
         session.ends_at = 0.0
         if session is self._former:
             self._former = None

@@ -527,6 +527,22 @@ async def test_a_change_during_an_attempt_is_used_after_it(bench: Bench) -> None
     assert bench.report().registered
 
 
+async def test_a_change_while_the_former_is_taken_away_costs_no_register_more(
+    bench: Bench,
+) -> None:
+    await started(bench)
+    bench.company.away = True
+    bench.programs.put(provider(register_contact="bob@example.com"))
+    await bench.run(4)
+    bench.programs.put(provider(register_contact="carol@example.com"))
+    await bench.run(4)
+    bench.take()
+    bench.company.away = False
+    await bench.run(40)
+    assert [expires_of(request) for request in bench.take()] == [0, 600, 600]
+    assert bench.contact().startswith("sip:carol@")
+
+
 def test_a_password_is_not_in_what_is_printed() -> None:
     assert "secret" not in repr(provider())
 

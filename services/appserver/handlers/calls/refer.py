@@ -37,6 +37,9 @@ NOT_ALLOWED: Final = "Transfers are not allowed"
 NO_STRANGERS: Final = "Transfers are for accounts of this switch"
 STATUS: Final = {Refusal.OVERLOADED: 503, Refusal.TOO_MANY_CALLS: 480}
 """What a REFER that is refused so is answered; else 491."""
+UNDERSTOOD: Final = frozenset({"norefersub", "replaces", "timer", "100rel"})
+"""Option tags that a REFER may Require of us: not those that want other subscriptions than one, or
+none at all without our word (`multiple-refer`, `explicitsub`, `nosub`)."""
 
 
 def taken(board: Board, party: Party, tx: ServerTransaction, now: float) -> bool:
@@ -46,6 +49,10 @@ def taken(board: Board, party: Party, tx: ServerTransaction, now: float) -> bool
     mode = called.leg.transfer if called is not None else Transfer.PASS
     if mode is Transfer.PASS:
         return False
+    if unknown := tx.request.tokens("require") - UNDERSTOOD:
+        lines = (f"Unsupported: {', '.join(sorted(unknown))}",)
+        board.layer.reply(tx, 420, now, headers=lines)
+        return True
     try:
         if not served(mode, by_caller=party.leg.number == 0) or board.refer is None:
             raise NotReferable(603, NOT_ALLOWED)

@@ -308,6 +308,20 @@ def test_what_is_no_call_is_refused(to: str, status: int) -> None:
     made.finish()
 
 
+def test_what_it_requires_and_we_have_not_is_said() -> None:
+    """RFC 7614: a REFER with `nosub` must make no subscription."""
+    world = World()
+    made = Transferring(world, **SERVED)
+    made.refer(made.ivr, "<sip:carol@example.org>", "Require: nosub, replaces")
+    (answer,) = [r for r in made.ivr.responses if r.cseq.method == "REFER"]
+    assert (answer.status, answer.first("unsupported")) == (420, "nosub")
+    assert made.referrals == []
+    made.refer(made.ivr, "<sip:carol@example.org>", "Require: norefersub")
+    assert made.ivr.statuses("REFER") == [420, 202]
+    made.carol.bye()
+    made.finish()
+
+
 def test_one_refer_to_is_needed_and_no_two() -> None:
     world = World()
     made = Transferring(world, **SERVED)

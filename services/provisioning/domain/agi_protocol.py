@@ -70,10 +70,13 @@ def parse_environment(lines: Sequence[str]) -> Request:
         if match is None or not colon:
             raise AgiFault("this is a FastAGI server, and that is no AGI environment")
         values[match[1]] = value.strip()
-    script = values.get("network_script") or urlsplit(values.get("request", "")).path.lstrip("/")
-    query = urlsplit(values.get("request", "")).query
+    try:
+        url = urlsplit(values.get("request", ""))
+    except ValueError:
+        raise AgiFault("agi_request is no URL") from None
+    script = values.get("network_script") or url.path.lstrip("/")
     path, _, own_query = script.partition("?")
-    key = parse_qs(own_query or query).get("key", [""])[0]
+    key = parse_qs(own_query or url.query).get("key", [""])[0]
     customer = path.strip("/").partition("/")[0].lower()
     if not customer or not key:
         raise AgiFault("name a customer and a key: agi://HOST/CUSTOMER?key=API-KEY")

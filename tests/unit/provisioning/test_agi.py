@@ -56,6 +56,8 @@ def test_without_a_script_the_request_does() -> None:
         (["agi_network yes"], "no AGI environment"),
         (["agi_: yes"], "no AGI environment"),
         (["x_network: yes"], "no AGI environment"),
+        (["agi_request: agi://[::1/alice?key=tdm_x"], "agi_request is no URL"),
+        (["agi_request: agi://[x]/alice?key=tdm_x"], "agi_request is no URL"),
         (_environment("alice"), "name a customer and a key"),
         (_environment("?key=tdm_x"), "name a customer and a key"),
         (_environment("alice?key="), "name a customer and a key"),

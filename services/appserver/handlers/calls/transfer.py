@@ -64,6 +64,8 @@ class Transfer(Moving):
         self._party: Party | None = None
         """Who has answered."""
         self._branch: Branch | None = None
+        self._sdp_host = leg.sdp_host
+        """The stayer's in the old call."""
 
     @property
     def joining(self) -> bool:
@@ -149,6 +151,7 @@ class Transfer(Moving):
 
     def _drop(self, status: int, reason: str, now: float) -> None:
         party, self._party, self._branch = self._party, None, None
+        self._one.stayer.leg.sdp_host = self._sdp_host
         if party is not None:
             end_invites(self._board, party, 487, now)
             say_bye(self._board, party, [reason_line(status, reason)], now)

@@ -6,6 +6,8 @@ from itertools import pairwise
 
 import pytest
 
+from services.appserver.domain.plan import Fork
+from tests.support.pilots import leg
 from tests.support.sipphone import Phone
 from tests.support.sipworld import World, refuse, ring, silent
 from tests.support.transfers import (
@@ -79,6 +81,24 @@ def test_a_glare_without_end_is_the_end() -> None:
     world.run(40)
     assert made.told[-1] == "transfer.failed"
     assert len(made.carol.of("BYE")) == 1
+    untouched(made)
+
+
+def test_addresses_pass_as_before_when_it_came_to_nothing() -> None:
+    """They were to be replaced for the new party, which is elsewhere."""
+    world = World()
+    world.addresses["alice"] = "203.0.113.7"
+    made = Transferring(world)
+    made.captain.forks = [Fork((leg("carol", mangle=True),))]
+    alice = ALICE.replace(b"192.0.2.9", b"192.168.1.9")
+    made.alice.send("INVITE", body=alice)
+    world.run(1)
+    made.alice.methods["INVITE"] = refuse(488)
+    made.begin()
+    assert b"IP4 203.0.113.7" in made.carol.of("INVITE")[0].body
+    made.alice.send("INVITE", body=alice)
+    world.run(1)
+    assert made.ivr.of("INVITE")[-1].body == alice
     untouched(made)
 
 

@@ -24,7 +24,7 @@ from services.appserver.handlers.calls.connect import Connect, name_of
 from services.appserver.handlers.calls.dialout import Dialout
 from services.appserver.handlers.calls.dual import open_dual
 from services.appserver.handlers.calls.ending import end_call, follow, reason_line, send_bye
-from services.appserver.handlers.calls.goers import FULL, TOO_MANY, goer
+from services.appserver.handlers.calls.goers import FULL, TOO_MANY, check_apart, goer
 from services.appserver.handlers.calls.limits import (
     OVERLOAD_RETRY_SECONDS,
     CallLimits,
@@ -201,6 +201,7 @@ class Calls:
         """Begin to join the far ends of two legs: see `ports.Moves`."""
         self._now = now
         one, other = goer(self._board, first), goer(self._board, second)
+        check_apart(self._board, one, other)
         return open_dual(self._board, one, other, now, order=DUAL).call.value.id
 
     # -- calls that wait for a callback --------------------------------------------------------

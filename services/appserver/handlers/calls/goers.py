@@ -6,12 +6,16 @@ from typing import Final
 
 from services.appserver.domain.call import CallState
 from services.appserver.domain.legs import LegRef
+from services.appserver.domain.plan import SELF
 from services.appserver.domain.transfers import Refusal, Refused
 from services.appserver.handlers.calls.board import Board
 from services.appserver.handlers.calls.live import Party
 
 FULL: Final = "this node has as many calls as it takes"
 TOO_MANY: Final = "as many calls of the customer are under way as may be"
+MAX_CHAIN: Final = 100
+"""Calls that two ends may talk by, one behind the other: each time that it came back to ourselves,
+and each transfer of such an end, adds one."""
 
 
 def goer(board: Board, leg: LegRef) -> Party:
@@ -35,3 +39,17 @@ def check(board: Board, party: Party) -> None:
         raise Refused(Refusal.OVERLOADED, FULL)
     if board.crowded(value):
         raise Refused(Refusal.TOO_MANY_CALLS, TOO_MANY)
+
+
+def check_apart(board: Board, first: Party, second: Party) -> None:
+    """Raises Refused if these two talk to each other, by way of ourselves: were their far ends
+    joined, a call of nobody's would be left, which nobody ever ends."""
+    end = first.other
+    for _ in range(MAX_CHAIN):
+        if end is None or end.leg.proxy != SELF:
+            return
+        dialog = end.leg.dialog  # of which we have the other end, too
+        twin = board.party(dialog.remote_tag, dialog.local_tag)
+        end = twin.other if twin is not None else None
+        if end is second:
+            raise Refused(Refusal.NOT_NOW, "the two are the ends of one call")

@@ -25,7 +25,7 @@ from services.appserver.domain.transfers import ATTENDED, REFERRED, Refusal, Ref
 from services.appserver.handlers.calls import records
 from services.appserver.handlers.calls.board import Board
 from services.appserver.handlers.calls.dual import open_dual
-from services.appserver.handlers.calls.goers import check
+from services.appserver.handlers.calls.goers import check, check_apart
 from services.appserver.handlers.calls.live import Party
 from services.appserver.handlers.calls.notifier import Notifier
 from services.appserver.handlers.calls.transfer import open_transfer
@@ -92,6 +92,7 @@ def _replaced(board: Board, party: Party, wish: Wish) -> Party | None:
     if named.early_only:  # it was answered meanwhile (RFC 3891 §3)
         raise NotReferable(486, "The call to be replaced is answered")
     check(board, other)
+    check_apart(board, party, other)
     return other
 
 

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from services.appserver.domain.call import Call
+from services.appserver.domain.leg import Leg
 from services.appserver.domain.legs import LegRef
+from services.appserver.domain.plan import SELF
 from services.appserver.domain.transfers import Refusal, Refused
 from services.appserver.handlers.dialplans.lookups import Lookups
 from services.appserver.handlers.transfers import DialplanTransfers, facts
@@ -235,6 +238,12 @@ PROV = Provider(
 )
 
 
+def ends_of(call: Call) -> tuple[Leg, Leg]:
+    assert call.a is not None
+    assert call.b is not None
+    return call.a, call.b
+
+
 class Referring(Tall):
     """A call of alice's to bob, in which either may transfer."""
 
@@ -324,6 +333,23 @@ async def test_a_fault_of_ours_ends_the_transfer_and_not_the_call(
         assert len(tower.site.app.calls) == 1
         assert tower.site.app.counters.errors == 1
         tower.site.app.counters.errors = 0
+
+
+async def test_the_ends_of_one_call_are_not_joined_though_it_is_two_here() -> None:
+    """carol's dialplan rings bob: alice's call comes back to ourselves. Without the two, two ends
+    would be left that are nobody's."""
+    plan = dialplan('sys.dial("bob@local")', "in", "owner-carol")
+    async with Referring(plan, main='sys.dial("carol@example.com")') as tower:
+        await tower.pick_up()
+        await tower.ended()
+        hers, his = sorted(tower.site.app.calls.live(), key=lambda call: call.created_at)
+        assert [(leg.proxy == SELF) for call in (hers, his) for leg in ends_of(call)] == [
+            False, True, True, False,
+        ]  # fmt: skip
+        ends = LegRef(hers.id, 0), LegRef(his.id, 1)
+        for first, second in (ends, ends[::-1]):
+            assert await refusal(tower.transfers.dual(JOE, first, second)) is Refusal.NOT_NOW
+        assert len(tower.site.app.calls) == 2
 
 
 async def test_who_asks_for_a_call_and_gives_up_leaves_nothing_behind(

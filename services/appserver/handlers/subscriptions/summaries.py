@@ -1,8 +1,9 @@
 """Message-waiting indications (RFC 3842): a NOTIFY from a provider or a voicemail is passed to all
 phones of the account, and the last one is kept, for phones that subscribe.
 
-Who sends one need not be known to us, as with a call: the worst that a stranger can do is to light
-a lamp. Each appserver has the last one of each account, the latest wins; none outlives them all.
+Who sends one need not be known to us, as with a call: a stranger can light a lamp, and name whom
+some phones call for the messages. Each appserver has the last one of each account, the latest wins;
+none outlives them all.
 """
 
 from __future__ import annotations

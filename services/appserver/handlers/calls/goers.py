@@ -41,15 +41,20 @@ def check(board: Board, party: Party) -> None:
         raise Refused(Refusal.TOO_MANY_CALLS, TOO_MANY)
 
 
+def speaker(board: Board, party: Party | None) -> Party | None:
+    """Who speaks in this dialog: the party itself, or where its call came back to ourselves whoever
+    is behind the calls on that way. None: nobody any more."""
+    for _ in range(MAX_CHAIN):
+        if party is None or party.leg.proxy != SELF:
+            return party
+        dialog = party.leg.dialog  # of which we have the other end, too
+        twin = board.party(dialog.remote_tag, dialog.local_tag)
+        party = twin.other if twin is not None else None
+    return None
+
+
 def check_apart(board: Board, first: Party, second: Party) -> None:
     """Raises Refused if these two talk to each other, by way of ourselves: were their far ends
     joined, a call of nobody's would be left, which nobody ever ends."""
-    end = first.other
-    for _ in range(MAX_CHAIN):
-        if end is None or end.leg.proxy != SELF:
-            return
-        dialog = end.leg.dialog  # of which we have the other end, too
-        twin = board.party(dialog.remote_tag, dialog.local_tag)
-        end = twin.other if twin is not None else None
-        if end is second:
-            raise Refused(Refusal.NOT_NOW, "the two are the ends of one call")
+    if speaker(board, first.other) is speaker(board, second):
+        raise Refused(Refusal.NOT_NOW, "the two are the ends of one call")

@@ -25,7 +25,7 @@ from services.appserver.domain.transfers import ATTENDED, REFERRED, Refusal, Ref
 from services.appserver.handlers.calls import records
 from services.appserver.handlers.calls.board import Board
 from services.appserver.handlers.calls.dual import open_dual
-from services.appserver.handlers.calls.goers import check, check_apart
+from services.appserver.handlers.calls.goers import check, check_apart, speaker
 from services.appserver.handlers.calls.live import Party
 from services.appserver.handlers.calls.notifier import Notifier
 from services.appserver.handlers.calls.transfer import open_transfer
@@ -132,7 +132,10 @@ def _ring(
     leg, stayer = party.leg, party.other
     assert stayer is not None
     assert board.refer is not None
-    lines = [f"Referred-By: {referred_by(tx.request, leg.account, leg.dialog.remote)}"]
+    # a leg that came back to ourselves is an account's, but its dialplan may have called a stranger
+    who = speaker(board, party)
+    account = who.leg.account if who is not None else ""
+    lines = [f"Referred-By: {referred_by(tx.request, account, leg.dialog.remote)}"]
     if wish.replaces is not None:
         lines += [f"Replaces: {wish.replaces}", "Require: replaces"]
     side = open_transfer(
@@ -149,7 +152,7 @@ def _ring(
     referral = Referral(
         call_id=value.id,
         owners=value.owners,
-        account=leg.account,
+        account=account,
         target=wish.target,
         caller=stayer.leg.far_end,
         source=stayer.leg.text,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -397,6 +398,18 @@ async def test_somebody_outside_makes_nobody_pay(to: str, said: str) -> None:
         await tower.up()
         await tower.refer(to)
         assert (await tower.told()).startswith(said)
+
+
+async def test_a_stranger_whom_an_account_has_called_is_not_that_account() -> None:
+    """carol's calls go on to a number outside, and whoever is there refers."""
+    plan = dialplan('sys.dial("999@prov")', "in", "owner-carol")
+    hers = replace(PROV, owner="owner-carol")
+    async with Referring(plan, hers, main='sys.dial("carol@example.com[tr=c]")') as tower:
+        await tower.pick_up()
+        await tower.ended()
+        tower.sent.clear()
+        await tower.refer("<sip:1900@sip.prov.example>")
+        assert (await tower.told()).startswith("SIP/2.0 403")
 
 
 async def test_somebody_outside_reaches_accounts_without_a_dialplan() -> None:

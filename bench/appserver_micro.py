@@ -1,9 +1,10 @@
 """CPU of calls and registrations through a whole appserver: no sockets, no proxy, no database.
 
-    python -m bench.appserver_micro [--batches N] [--profile call|register]
+    python -m bench.appserver_micro [--batches N] [--profile call|register|scripted]
 
 As in `b2bua_micro` what comes is made before the clock runs. The figures are those of the
 quickest batch: other work on the machine makes a batch slower, and nothing makes one quicker.
+`scripted` is a call that a Python dialplan dials, one at a time, without what its worker computes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import hashlib
 import pstats
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from bench.b2bua_micro import PROXY, SDP, TOKEN, answer, inside, invite
@@ -25,7 +27,9 @@ from services.appserver.ports import OutsideHop, Resolver
 from tandem.bus.location import Binding
 from tandem.bus.memory import MemoryBus
 from tandem.bus.ports import Envelope, Keep, Topic
+from tandem.dialplan.script import Dialplan, Language
 from tandem.rpc.directory import Account, Directory, Domain
+from tandem.rpc.programs import NoPrograms
 from tandem.runtime.lifecycle import settle
 from tandem.sip.message import parse_message
 from tandem.sip.uri import Uri
@@ -36,15 +40,20 @@ BATCH: Final = 200
 CALLER: Final = b"sip:alice@example.org"
 """Of our domain in `invite`, which would be challenged."""
 OUTSIDER: Final = b"sip:alice@example.net"
+SOURCE: Final = 'if sys.is_in:\n    sys.log(req.from_user)\n    sys.dial("u1@example.org", 20)\n'
+SCRIPTED_BATCH: Final = 50
 
 
 class Accounts(Directory):
     """Anybody has an account, with the password `secret`."""
 
     async def account(self, username: str, domain: str) -> Account | None:
-        """It is there."""
+        """It is there; calls to `front` run a dialplan."""
         hashed = _md5(f"{username}:{domain}:secret")
-        return Account(username, f"of-{username}", username, domain, {"MD5": hashed})
+        dialplan = "front" if username == "front" else None
+        return Account(
+            username, f"of-{username}", username, domain, {"MD5": hashed}, in_dialplan=dialplan
+        )
 
     async def domains(self) -> list[Domain]:
         """The one."""
@@ -53,6 +62,17 @@ class Accounts(Directory):
     async def bindings(self) -> list[Binding]:
         """None."""
         return []
+
+
+class Scripts(NoPrograms):
+    """Every customer has the same dialplan."""
+
+    async def dialplan(self, owner: str, name: str) -> Dialplan | None:
+        """It is there."""
+        return Dialplan(
+            id=name, owner=owner, name=name, language=Language.PYTHON, source=SOURCE,
+            max_executions=100,
+        )  # fmt: skip
 
 
 class Nowhere(Resolver):
@@ -83,10 +103,17 @@ class End:
     def __init__(self) -> None:
         self.receiver: Callable[[bytes, str], None] = lambda data, peer: None
         self.sent: list[bytes] = []
+        self._more = asyncio.Event()
 
     def send(self, data: bytes, peer: str) -> None:
         """Keep it."""
         self.sent.append(data)
+        self._more.set()
+
+    async def more(self) -> None:
+        """Wait until something is sent."""
+        self._more.clear()
+        await self._more.wait()
 
 
 class Node:
@@ -100,27 +127,49 @@ class Node:
             self.bus.subscribe(topic, self._listen, name=f"bench-{topic}", keep=keep)
         config = AppServerConfig(node_id="bench", domains=(DOMAIN,), max_calls=10**6)
         self.server = AppServer(
-            config, self.bus, Accounts(), self.end, Nowhere(), clock=lambda: self.now
-        )
+            config, self.bus, Accounts(), self.end, Nowhere(), clock=lambda: self.now,
+            programs=Scripts(),
+        )  # fmt: skip
         self.seconds = 0.0
         self.profile: cProfile.Profile | None = None
 
     async def _listen(self, batch: Sequence[Envelope]) -> None:
         """A service hears it."""
 
-    def __call__(self, messages: Sequence[bytes]) -> list[bytes]:
-        """Have these messages come in, by the clock; returns what is sent."""
+    def __call__(self, messages: Sequence[bytes], *, take: bool = True) -> list[bytes]:
+        """Have these messages come in, by the clock; returns what is sent, if it is to be taken."""
         receive = self.end.receiver
+        with self._clocked():
+            for data in messages:
+                receive(data, PROXY)
+        if not take:
+            return []
+        sent, self.end.sent = self.end.sent, []
+        return sent
+
+    @contextmanager
+    def _clocked(self) -> Iterator[None]:
+        """Count what is done meanwhile, by all threads; only this one's is profiled."""
         if self.profile:
             self.profile.enable()
         begun = time.process_time()
-        for data in messages:
-            receive(data, PROXY)
+        yield
         self.seconds += time.process_time() - begun
         if self.profile:
             self.profile.disable()
-        sent, self.end.sent = self.end.sent, []
-        return sent
+
+    async def sends(self, start: bytes) -> bytes:
+        """Wait for a message that begins so, by the clock."""
+        with self._clocked():
+            while not (found := [data for data in self.end.sent if data.startswith(start)]):
+                await self.end.more()
+        return found[0]
+
+    async def ends(self) -> None:
+        """Wait until no dialplan runs, by the clock."""
+        with self._clocked():
+            while self.server.dialplans:  # noqa: ASYNC110  # nobody tells
+                await asyncio.sleep(0.01)
 
     async def rest(self, seconds: float) -> None:
         """Let what is due happen, by the clock: the bus, and what this much later is due."""
@@ -198,10 +247,31 @@ async def calls(node: Node, batches: int) -> float:
     return best / BATCH
 
 
+async def scripted(node: Node, batches: int) -> float:
+    """Seconds for each call to `front`, as in `calls`, all threads of the process included."""
+    best = float("inf")
+    for first in range(0, batches * SCRIPTED_BATCH, SCRIPTED_BATCH):
+        node.seconds = 0.0
+        for n in range(first, first + SCRIPTED_BATCH):
+            node([_from_outside(invite(n)).replace(b"sip:u1@", b"sip:front@")], take=False)
+            sent = await node.sends(b"INVITE ")
+            node.end.sent.clear()
+            one = range(n, n + 1)
+            _hang_up(node, one, _answer(node, one, [sent]))
+        await node.ends()
+        await node.rest(200)
+        best = min(best, node.seconds)
+    return best / SCRIPTED_BATCH
+
+
 def _set_up(node: Node, numbers: range) -> list[str]:
     out = node([_from_outside(invite(n)) for n in numbers])
     sent = [data for data in out if data.startswith(b"INVITE ")]
     assert len(sent) == len(numbers), out[0]
+    return _answer(node, numbers, sent)
+
+
+def _answer(node: Node, numbers: range, sent: list[bytes]) -> list[str]:
     node([answer(n, data, 180) for n, data in zip(numbers, sent, strict=True)])
     out = node([answer(n, data, 200, SDP) for n, data in zip(numbers, sent, strict=True)])
     answers = [parse_message(data) for data in out if data.startswith(b"SIP/2.0 200")]
@@ -230,9 +300,9 @@ async def measure(batches: int, profiled: str) -> None:
     node = Node()
     await node.bus.start()
     await node.server.start()
-    kinds = {"register": registrations, "call": calls}
+    kinds = {"register": registrations, "call": calls, "scripted": scripted}
     for name, run in kinds.items():
-        node.profile = cProfile.Profile() if name == profiled else None
+        node.profile = cProfile.Profile(time.thread_time) if name == profiled else None
         if not profiled or name in ("register", profiled):
             print(f"{name}: {await run(node, batches) * 1e6:.1f} µs", flush=True)
         if node.profile:
@@ -245,7 +315,7 @@ def main() -> None:
     """See above."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--batches", type=int, default=50)
-    parser.add_argument("--profile", choices=("call", "register"), default="")
+    parser.add_argument("--profile", choices=("call", "register", "scripted"), default="")
     arguments = parser.parse_args()
     settle()
     asyncio.run(measure(arguments.batches, arguments.profile))

@@ -18,6 +18,7 @@ from typing import Any, Final
 import pydantic_monty as monty
 
 from tandem.dialplan import check, montyrun
+from tandem.dialplan.crew import Crew
 from tandem.dialplan.script import Dialplan, Limits, Problem, ScriptFault
 from tandem.dialplan.seats import Full, Seat, Seats
 from tandem.dialplan.sysapi import Sys
@@ -43,7 +44,9 @@ class MontyRunner:
 
     def __init__(self, processes: int = PROCESSES) -> None:
         self.seats = Seats(processes)
-        self._pool = monty.AsyncMonty(
+        # One for each who computes or waits for a process, and as many who give theirs away.
+        self.crew = Crew(2 * processes)
+        self._pool = monty.Monty(
             min_processes=1,
             max_processes=processes,
             request_timeout=TURN_SECONDS,
@@ -57,7 +60,7 @@ class MontyRunner:
 
     async def start(self) -> None:
         """Start the pool with one worker; others come when they are needed."""
-        await self._pool.__aenter__()
+        await self.crew.do(self._pool.__enter__)
         self._started = True
 
     async def stop(self) -> None:
@@ -65,7 +68,8 @@ class MontyRunner:
         if self._started:
             self._started = False
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            await self._pool.__aexit__(None, None, None)
+            await self.crew.do(lambda: self._pool.__exit__(None, None, None))
+            await self.crew.stop()
             await asyncio.sleep(SETTLE_SECONDS)
 
     async def run(self, dialplan: Dialplan, sys: Sys, limits: Limits) -> None:
@@ -85,11 +89,12 @@ class MontyRunner:
         except Full as full:
             return [Problem(str(full))]
         try:
-            return await self._check(source) or await asyncio.to_thread(check.literals, source)
+            found = await self.crew.do(lambda: self._check(source))
+            return found or await asyncio.to_thread(check.literals, source)
         finally:
             self.seats.leave(seat)
 
-    async def _check(self, source: str) -> list[Problem]:
+    def _check(self, source: str) -> list[Problem]:
         session = self._pool.checkout(
             script_name=check.SCRIPT_NAME,
             limits=resource_limits(Limits()),
@@ -97,23 +102,24 @@ class MontyRunner:
             type_check_stubs=check.stub(),
             type_check_format="json",
         )
-        async with session as opened:
+        with session as opened:
             self.stand_back(opened.worker_pid)
             try:
-                step = await opened.feed_start(check.prepared(source), inputs=check.INPUTS)
-                while isinstance(step, monty.AsyncFunctionSnapshot) and step.is_os_function:
-                    step = await step.resume_not_handled()  # stubs of modules that there are not
+                step = opened.feed_start(check.prepared(source), inputs=check.INPUTS)
+                while isinstance(step, monty.FunctionSnapshot) and step.is_os_function:
+                    step = step.resume_not_handled()  # stubs of modules that there are not
             except monty.MontyError as error:
                 return check.problems(error)
         return []
 
     # -- for runs ------------------------------------------------------------------------------
 
-    async def open(self, limits: Limits, timezone: str) -> monty.AsyncMontySession:
-        """A worker's session. The seat that the run holds assures that there is a worker."""
+    def open(self, limits: Limits, timezone: str) -> monty.MontySession:
+        """A worker's session, for the crew. The seat that the run holds assures that there is a
+        worker."""
         policy = monty.OSPolicy(datetime="call_host", sleep="call_host", timezone=timezone)
         session = self._pool.checkout(limits=resource_limits(limits), os_policy=policy)
-        opened = await session.__aenter__()
+        opened = session.__enter__()
         self.stand_back(opened.worker_pid)
         return opened
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Awaitable
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pydantic_monty as monty
@@ -19,10 +21,7 @@ if TYPE_CHECKING:
     from tandem.dialplan.monty import MontyRunner
 
 Step = (
-    monty.AsyncFunctionSnapshot
-    | monty.AsyncNameLookupSnapshot
-    | monty.AsyncFutureSnapshot
-    | monty.MontyComplete
+    monty.FunctionSnapshot | monty.NameLookupSnapshot | monty.FutureSnapshot | monty.MontyComplete
 )
 
 MAX_STORED: Final = 262_144
@@ -43,11 +42,13 @@ class Run:
         self._limits = limits
         self._budget = Budget(limits, sys.world.now)
         self._seat = Seat(dialplan.owner, self._take_away)
-        self._session: monty.AsyncMontySession | None = None
+        self._session: monty.MontySession | None = None
         self._step: Step | None = None
         self._stored: bytes | None = None
         self._too_big = False
         self._moving = asyncio.Lock()
+        self._one_at_a_time = threading.Lock()
+        self._computing = self._closed = False
         self._printed = monty.CollectString(max_bytes=MAX_PRINTED)
         self._shown = 0
         self._place = faults.Place(self._source)
@@ -82,11 +83,17 @@ class Run:
         if not self._runner.seats.enter_now(self._seat):
             await self._take_seat()
         async with self._moving:
+            if self._too_big:
+                raise Exceeded("it keeps too much in its variables while it waits", "memory")
             if self._session is None:
-                await self._load()
-            began = time.perf_counter()
-            step = self._step = await self._go_on(answer)
-        self._budget.executed(time.perf_counter() - began)
+                work = self._loading(answer)
+            else:
+                work = self._going_on(self._step, answer)
+            self._computing = True
+            step, seconds = await self._runner.crew.do(partial(self._timed, work))
+            self._computing = False
+            self._step = step
+        self._budget.executed(seconds)
         return step
 
     async def _take_seat(self) -> None:
@@ -98,44 +105,59 @@ class Run:
             raise Exceeded("too many scripts wait for their turn", "queue") from None
         self._budget.free(self._sys.world.now() - began)
 
-    async def _load(self) -> None:
+    def _timed(self, work: Callable[[], Step]) -> tuple[Step, float]:
+        """For the crew."""
+        with self._one_at_a_time:
+            if self._closed:  # cancelled before a thread was free
+                raise Exceeded("it has ended", "")
+            began = time.perf_counter()
+            step = work()
+            return step, time.perf_counter() - began
+
+    def _loading(self, answer: dict[str, Any] | None) -> Callable[[], Step]:
         """On a worker: from the start, or where it was."""
-        if self._too_big:
-            raise Exceeded("it keeps too much in its variables while it waits", "memory")
         zone = str(self._sys.local_now().tzinfo)
+        if self._stored is not None:
+            return partial(self._load, zone, self._stored, answer)
+        return partial(self._start, zone, values.inputs(self._sys))
+
+    def _start(self, zone: str, inputs: dict[str, Any]) -> Step:
+        """For the crew."""
+        session = self._open(zone)
+        return session.feed_start(self._source, inputs=inputs, print_callback=self._printed)
+
+    def _load(self, zone: str, stored: bytes, answer: dict[str, Any] | None) -> Step:
+        """For the crew."""
+        step = self._open(zone).load_snapshot(stored, print_callback=self._printed)
+        self._stored = None
+        return self._going_on(step, answer)()
+
+    def _open(self, zone: str) -> monty.MontySession:
         try:
-            self._session = await self._runner.open(self._limits, zone)
+            self._session = self._runner.open(self._limits, zone)
         except TimeoutError:
             raise Exceeded("there is no process to run it", "queue") from None
-        if self._stored is not None:
-            self._step = await self._session.load_snapshot(
-                self._stored, print_callback=self._printed
-            )
-            self._stored = None
+        return self._session
 
-    def _go_on(self, answer: dict[str, Any] | None) -> Awaitable[Step]:
-        step = self._step
-        if step is None or answer is None:
-            assert self._session is not None
-            return self._session.feed_start(
-                self._source, inputs=values.inputs(self._sys), print_callback=self._printed
-            )
-        if isinstance(step, monty.AsyncNameLookupSnapshot):
-            return step.resume(**answer)
-        assert isinstance(step, monty.AsyncFunctionSnapshot)
+    def _going_on(self, step: Step | None, answer: dict[str, Any] | None) -> Callable[[], Step]:
+        """For the crew: answer what it wanted."""
+        assert answer is not None
+        if isinstance(step, monty.NameLookupSnapshot):
+            return partial(step.resume, **answer)
+        assert isinstance(step, monty.FunctionSnapshot)
         if not answer:
-            return step.resume_not_handled()
+            return step.resume_not_handled
         result: Any = answer
-        return step.resume(result)
+        return partial(step.resume, result)
 
     # -- what it wants -------------------------------------------------------------------------
 
     async def _answer(self, step: Step) -> dict[str, Any]:
         """What the step is resumed with; {} for "no such thing"."""
         self._budget.call()
-        if isinstance(step, monty.AsyncNameLookupSnapshot):
+        if isinstance(step, monty.NameLookupSnapshot):
             return values.looked_up(self._sys, step)
-        if not isinstance(step, monty.AsyncFunctionSnapshot):
+        if not isinstance(step, monty.FunctionSnapshot):
             raise Exceeded("dialplans run one thing at a time: nothing to await", "")
         self._budget.carried(values.weight(*step.args, *step.kwargs.values()))
         if step.is_os_function:
@@ -170,22 +192,40 @@ class Run:
             if session is None or step is None or isinstance(step, monty.MontyComplete):
                 return
             try:
-                stored = await asyncio.to_thread(step.dump)
+                stored = await self._runner.crew.do(partial(_stored, step, session))
                 self._too_big = len(stored) > MAX_STORED
                 self._stored = None if self._too_big else stored
             except monty.MontyError:
                 self._too_big = True
             finally:
                 self._session = None
-                await session.__aexit__(None, None, None)
 
     async def _close(self) -> None:
-        """Leave the worker to others. Cancelled runs come here too."""
+        """Leave the worker to others. Cancelled runs come here too, perhaps while theirs computes:
+        it does so until its next use of `sys`, or its time is over."""
         async with self._moving:
-            session, self._session = self._session, None
             try:
-                if session is not None:
-                    await session.__aexit__(None, None, None)
+                if self._session is not None or self._computing:
+                    await self._runner.crew.do(self._end_session)
             finally:
                 if self._seat.place is not Place.AWAY or self._seat.seated:
                     self._runner.seats.leave(self._seat)
+
+    def _end_session(self) -> None:
+        """For the crew."""
+        with self._one_at_a_time:
+            self._closed = True
+            session, self._session = self._session, None
+            if session is not None:
+                session.__exit__(None, None, None)
+
+
+def _stored(
+    step: monty.FunctionSnapshot | monty.NameLookupSnapshot | monty.FutureSnapshot,
+    session: monty.MontySession,
+) -> bytes:
+    """For the crew: a script's state, and its worker is free."""
+    try:
+        return step.dump()
+    finally:
+        session.__exit__(None, None, None)

@@ -72,7 +72,7 @@ def outward(value: Any) -> Any:
     return value
 
 
-async def called(sys: Sys, call: monty.AsyncFunctionSnapshot) -> monty.ExternalResult:
+async def called(sys: Sys, call: monty.FunctionSnapshot) -> monty.ExternalResult:
     """What `sys.name(...)` gives: a value, or an exception that the script may catch. Raises what
     ends the script, `world.Ended`."""
     name = str(call.function_name)
@@ -111,7 +111,7 @@ def weight(*found: object) -> int:
     return TOO_HEAVY
 
 
-def looked_up(sys: Sys, lookup: monty.AsyncNameLookupSnapshot) -> dict[str, Any]:
+def looked_up(sys: Sys, lookup: monty.NameLookupSnapshot) -> dict[str, Any]:
     """What `sys.name` is, as the keyword of `resume`; nothing if there is no such name."""
     name = lookup.variable_name
     if lookup.object_id != SYS_ID or name not in ATTRIBUTES:
@@ -119,9 +119,7 @@ def looked_up(sys: Sys, lookup: monty.AsyncNameLookupSnapshot) -> dict[str, Any]
     return {"value": outward(getattr(sys, name))}
 
 
-async def asked_of_system(
-    sys: Sys, call: monty.AsyncFunctionSnapshot
-) -> monty.ExternalResult | None:
+async def asked_of_system(sys: Sys, call: monty.FunctionSnapshot) -> monty.ExternalResult | None:
     """What Python's own modules ask for: the time and sleep; None for files, environment and all
     else, which is refused."""
     match call.function_name:
@@ -140,7 +138,7 @@ async def asked_of_system(
             return None
 
 
-def sleep_seconds(call: monty.AsyncFunctionSnapshot) -> float:
+def sleep_seconds(call: monty.FunctionSnapshot) -> float:
     """How long a script wants to sleep; 0 for anything but a sleep."""
     if not call.is_os_function or call.function_name not in ("time.sleep", "asyncio.sleep"):
         return 0.0

@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Coroutine
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import pydantic_monty as monty
 
@@ -56,7 +56,7 @@ class MontyRunner:
         self._started = False
         self.workers: set[int] = set()
         """Process ids of workers that were seen; some may have ended."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._beside: set[asyncio.Future[None]] = set()
 
     async def start(self) -> None:
         """Start the pool with one worker; others come when they are needed."""
@@ -67,7 +67,7 @@ class MontyRunner:
         """End all workers. Runs are cancelled before."""
         if self._started:
             self._started = False
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.gather(*self._beside, return_exceptions=True)
             await self.crew.do(lambda: self._pool.__exit__(None, None, None))
             await self.crew.stop()
             await asyncio.sleep(SETTLE_SECONDS)
@@ -123,12 +123,12 @@ class MontyRunner:
         self.stand_back(opened.worker_pid)
         return opened
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Have something done beside the run, whatever becomes of that."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+    def have_done(self, work: Callable[[], None]) -> asyncio.Future[None]:
+        """Have something done by the crew beside the run, whatever becomes of that."""
+        done = self.crew.do(work)
+        self._beside.add(done)
+        done.add_done_callback(self._beside.discard)
+        return done
 
     def stand_back(self, pid: int | None) -> None:
         """Let a worker, with all its threads, have the processor after the signalling."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,9 +48,9 @@ class Run:
         self._step: Step | None = None
         self._stored: bytes | None = None
         self._too_big = False
-        self._moving = asyncio.Lock()
         self._one_at_a_time = threading.Lock()
-        self._computing = self._closed = False
+        self._computing = self._ended = False
+        self._worker: int | None = None
         self._printed = monty.CollectString(max_bytes=MAX_PRINTED)
         self._shown = 0
         self._place = faults.Place(self._source)
@@ -64,7 +66,7 @@ class Run:
             raise ScriptFault(self._place.problem(str(error)), error.limit) from error
         finally:
             # beside: a second cancellation must not keep a worker from being given back
-            await asyncio.shield(self._runner.spawn(self._close()))
+            await asyncio.shield(self._close())
 
     async def _steps(self) -> None:
         step = await self._turn(None)
@@ -82,17 +84,8 @@ class Run:
         """Have the script compute until it wants something again."""
         if not self._runner.seats.enter_now(self._seat):
             await self._take_seat()
-        async with self._moving:
-            if self._too_big:
-                raise Exceeded("it keeps too much in its variables while it waits", "memory")
-            if self._session is None:
-                work = self._loading(answer)
-            else:
-                work = self._going_on(self._step, answer)
-            self._computing = True
-            step, seconds = await self._runner.crew.do(partial(self._timed, work))
-            self._computing = False
-            self._step = step
+        self._computing = True
+        step, seconds = await self._runner.crew.do(partial(self._compute, answer))
         self._budget.executed(seconds)
         return step
 
@@ -105,50 +98,75 @@ class Run:
             raise Exceeded("too many scripts wait for their turn", "queue") from None
         self._budget.free(self._sys.world.now() - began)
 
-    def _timed(self, work: Callable[[], Step]) -> tuple[Step, float]:
-        """For the crew."""
+    # -- what the crew does: one thing at a time, and nothing after the end ---------------------
+
+    def _compute(self, answer: dict[str, Any] | None) -> tuple[Step, float]:
+        """On the worker that it has, or on another where it was. What it wants next, and how long
+        it computed."""
         with self._one_at_a_time:
-            if self._closed:  # cancelled before a thread was free
+            if self._session is None:
+                self._load()
+            if self._ended:  # it was cancelled before a thread or a process was free
                 raise Exceeded("it has ended", "")
             began = time.perf_counter()
-            step = work()
+            try:
+                step = self._step = self._go_on(answer)
+            finally:
+                self._computing = False
             return step, time.perf_counter() - began
 
-    def _loading(self, answer: dict[str, Any] | None) -> Callable[[], Step]:
-        """On a worker: from the start, or where it was."""
+    def _load(self) -> None:
+        if self._too_big:
+            raise Exceeded("it keeps too much in its variables while it waits", "memory")
         zone = str(self._sys.local_now().tzinfo)
-        if self._stored is not None:
-            return partial(self._load, zone, self._stored, answer)
-        return partial(self._start, zone, values.inputs(self._sys))
-
-    def _start(self, zone: str, inputs: dict[str, Any]) -> Step:
-        """For the crew."""
-        session = self._open(zone)
-        return session.feed_start(self._source, inputs=inputs, print_callback=self._printed)
-
-    def _load(self, zone: str, stored: bytes, answer: dict[str, Any] | None) -> Step:
-        """For the crew."""
-        step = self._open(zone).load_snapshot(stored, print_callback=self._printed)
-        self._stored = None
-        return self._going_on(step, answer)()
-
-    def _open(self, zone: str) -> monty.MontySession:
         try:
             self._session = self._runner.open(self._limits, zone)
+            self._worker = self._session.worker_pid
         except TimeoutError:
             raise Exceeded("there is no process to run it", "queue") from None
-        return self._session
+        if self._stored is not None:
+            self._step = self._session.load_snapshot(self._stored, print_callback=self._printed)
+            self._stored = None
 
-    def _going_on(self, step: Step | None, answer: dict[str, Any] | None) -> Callable[[], Step]:
-        """For the crew: answer what it wanted."""
-        assert answer is not None
+    def _go_on(self, answer: dict[str, Any] | None) -> Step:
+        step = self._step
+        if step is None or answer is None:
+            assert self._session is not None
+            return self._session.feed_start(
+                self._source, inputs=values.inputs(self._sys), print_callback=self._printed
+            )
         if isinstance(step, monty.NameLookupSnapshot):
-            return partial(step.resume, **answer)
+            return step.resume(**answer)
         assert isinstance(step, monty.FunctionSnapshot)
         if not answer:
-            return step.resume_not_handled
+            return step.resume_not_handled()
         result: Any = answer
-        return partial(step.resume, result)
+        return step.resume(result)
+
+    def _give_away(self) -> None:
+        """Leave the worker to somebody else, unless the script is going on already."""
+        with self._one_at_a_time:
+            step, session = self._step, self._session
+            if self._seat.seated:  # it has another process's place by now, and keeps its own
+                return
+            if session is None or step is None or isinstance(step, monty.MontyComplete):
+                return
+            try:
+                stored = step.dump()
+                self._too_big = len(stored) > MAX_STORED
+                self._stored = None if self._too_big else stored
+            except monty.MontyError:
+                self._too_big = True
+            finally:
+                self._session = None
+                session.__exit__(None, None, None)
+
+    def _end(self) -> None:
+        """Leave the worker to others."""
+        with self._one_at_a_time:
+            session, self._session = self._session, None
+            if session is not None:
+                session.__exit__(None, None, None)
 
     # -- what it wants -------------------------------------------------------------------------
 
@@ -181,51 +199,19 @@ class Run:
     # -- coming and going ----------------------------------------------------------------------
 
     def _take_away(self) -> None:
-        self._runner.spawn(self._store())
+        self._runner.have_done(self._give_away)
 
-    async def _store(self) -> None:
-        """Give the worker to somebody else, unless the script is going on already."""
-        async with self._moving:
-            step, session = self._step, self._session
-            if self._seat.seated:  # it has another process's place by now, and keeps its own
-                return
-            if session is None or step is None or isinstance(step, monty.MontyComplete):
-                return
-            try:
-                stored = await self._runner.crew.do(partial(_stored, step, session))
-                self._too_big = len(stored) > MAX_STORED
-                self._stored = None if self._too_big else stored
-            except monty.MontyError:
-                self._too_big = True
-            finally:
-                self._session = None
+    def _close(self) -> asyncio.Future[None]:
+        """Leave worker and seat to others. A worker that computes for a run that was cancelled is
+        killed: it might do so for seconds. The pool starts another."""
+        self._ended = True
+        if self._computing and self._session is not None and self._worker is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self._worker, signal.SIGKILL)
+        closing = self._runner.have_done(self._end)
+        closing.add_done_callback(self._leave)
+        return closing
 
-    async def _close(self) -> None:
-        """Leave the worker to others. Cancelled runs come here too, perhaps while theirs computes:
-        it does so until its next use of `sys`, or its time is over."""
-        async with self._moving:
-            try:
-                if self._session is not None or self._computing:
-                    await self._runner.crew.do(self._end_session)
-            finally:
-                if self._seat.place is not Place.AWAY or self._seat.seated:
-                    self._runner.seats.leave(self._seat)
-
-    def _end_session(self) -> None:
-        """For the crew."""
-        with self._one_at_a_time:
-            self._closed = True
-            session, self._session = self._session, None
-            if session is not None:
-                session.__exit__(None, None, None)
-
-
-def _stored(
-    step: monty.FunctionSnapshot | monty.NameLookupSnapshot | monty.FutureSnapshot,
-    session: monty.MontySession,
-) -> bytes:
-    """For the crew: a script's state, and its worker is free."""
-    try:
-        return step.dump()
-    finally:
-        session.__exit__(None, None, None)
+    def _leave(self, _: object) -> None:
+        if self._seat.place is not Place.AWAY or self._seat.seated:
+            self._runner.seats.leave(self._seat)

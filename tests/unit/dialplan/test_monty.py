@@ -288,6 +288,19 @@ async def test_a_cancelled_run_gives_its_worker_back(runner: MontyRunner) -> Non
     assert (await run(runner, "print('next')")).logs == ["next"]
 
 
+async def test_who_cancels_a_run_does_not_wait_for_what_it_computes(runner: MontyRunner) -> None:
+    limits = Limits(cpu_seconds=60.0, total_cpu_seconds=60.0)
+    loop = asyncio.create_task(run(runner, "while True: pass", limits=limits))
+    while not runner.workers:  # noqa: ASYNC110  (a set has nothing to wait on)
+        await asyncio.sleep(0.01)
+    loop.cancel()
+    async with asyncio.timeout(5):
+        with pytest.raises(asyncio.CancelledError):
+            await loop
+    assert runner.seats.running == 0
+    assert (await run(runner, "print('next')")).logs == ["next"]
+
+
 async def test_scripts_that_wait_need_no_worker(runner: MontyRunner) -> None:
     gate = asyncio.Event()
     worlds = [NotingWorld() for _ in range(300)]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Final
 
 from tandem.dialplan import substitute
@@ -29,6 +30,8 @@ MAX_LENGTH: Final = 4096
 """Characters of a dial string."""
 MAX_LEGS: Final = 20
 """Legs of a dial string (ORIGINAL §2)."""
+MAX_KNOWN: Final = 512
+"""Dial strings that are remembered as they were read, a kilobyte or two each as a rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,8 @@ class DialString:
     """What to ring, attempt by attempt."""
 
     attempts: tuple[Attempt, ...]
+    fixed: bool = field(default=False, compare=False)
+    """Whether there is certainly nothing to fill in."""
 
     @property
     def legs(self) -> tuple[Leg, ...]:
@@ -119,6 +124,8 @@ class DialString:
     def filled(self, values: Values) -> DialString:
         """With the substitutions filled in. Raises DialStringError where nothing is left of a user
         part: `${exten:5}` of a shorter number."""
+        if self.fixed:
+            return self
         return DialString(
             tuple(
                 replace(each, legs=tuple(_filled(self, leg, values) for leg in each.legs))
@@ -134,6 +141,7 @@ class DialString:
         return text
 
 
+@lru_cache(maxsize=MAX_KNOWN)
 def parse(text: str, asterisk_form: bool = False) -> DialString:
     """Read a dial string; with `asterisk_form` also `username,password,destination`. Names of
     substitutions are checked; they are filled in later (`filled`). Raises DialStringError."""
@@ -151,7 +159,8 @@ def parse(text: str, asterisk_form: bool = False) -> DialString:
         attempts.append(Attempt(_legs(scanner, before), policy))
     if scanner.char:
         refuse_char(scanner)
-    return DialString(tuple(attempts))
+    # options lose blanks when they are filled in, substitutions or not
+    return DialString(tuple(attempts), fixed="${" not in text and "[" not in text)
 
 
 def one_leg(uri: str) -> str:

@@ -64,14 +64,12 @@ class Seats:
         self._seated = 0
         self._idle: OrderedDict[Seat, None] = OrderedDict()
         """Who holds a process and does not compute, the longest first."""
+        self.running = 0
+        """How many scripts compute."""
         self._running: Counter[str] = Counter()
+        """The same by customer."""
         self._queues: OrderedDict[str, deque[tuple[Seat, asyncio.Future[None]]]] = OrderedDict()
         self.waiting = 0
-
-    @property
-    def running(self) -> int:
-        """How many scripts compute."""
-        return self._running.total()
 
     def enter_now(self, seat: Seat) -> bool:
         """The same without waiting; False if it has to wait."""
@@ -152,6 +150,7 @@ class Seats:
             seat.seated = True
             self._seated += 1
         seat.place, seat.begun = Place.RUNNING, True
+        self.running += 1
         self._running[seat.customer] += 1
 
     def _free_seat(self) -> None:
@@ -180,6 +179,7 @@ class Seats:
         self._dispatch()
 
     def _stop(self, seat: Seat) -> None:
+        self.running -= 1
         self._running[seat.customer] -= 1
         if not self._running[seat.customer]:
             del self._running[seat.customer]

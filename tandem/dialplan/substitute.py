@@ -26,6 +26,8 @@ SUBSTITUTION: Final = r'\$\{[^{}"<>|&\[\]\s]*+\}'
 SUBSTITUTION_RE: Final = re.compile(SUBSTITUTION)
 _INSIDE_RE: Final = re.compile(r"([a-z]+)(?::([0-9]{1,3}))?", re.IGNORECASE)
 
+_UNRESERVED_RE: Final = re.compile(r"[A-Za-z0-9\-_.!~*'()+]*")
+
 NAMES: Final = ("dst", "exten", "exten:N", "fromname", "fromuriuser", "fromaor", "username")
 MAX_VALUE: Final = 256
 """Characters that one substitution puts in; a name or number has fewer."""
@@ -64,12 +66,16 @@ class Values:
 
 def plain(value: str) -> str:
     """For a place where any text may stand: a blank in place of what can't be shown."""
+    if value.isprintable():
+        return value
     return "".join([char if char.isprintable() else " " for char in value])
 
 
 def in_uri(value: str) -> str:
     """For a part of a URI: all is escaped but what never means anything there (RFC 3261 §25.1,
     `unreserved`, and the `+` of numbers)."""
+    if _UNRESERVED_RE.fullmatch(value):
+        return value
     return percent(plain(value), safe="-_.!~*'()+")
 
 

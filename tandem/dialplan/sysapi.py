@@ -154,8 +154,8 @@ class Sys(Outside):
     ) -> str:
         """Ring; an answer ends the script, unless it stays beside the call."""
         self._waits("to be dialled for: use sys.transfer")
-        dial = self._dial(destination, ring_seconds, max_seconds, failover)
-        self._last = await self.world.dial(replace(dial, stay=checks.flag(stay, "stay")))
+        dial = self._dial(destination, ring_seconds, max_seconds, failover, stay)
+        self._last = await self.world.dial(dial)
         self._up = self._last.status is DialStatus.ANSWERED
         return self._last.status.value
 
@@ -175,7 +175,12 @@ class Sys(Outside):
         await self.world.hang_up()
 
     def _dial(
-        self, destination: object, ring_seconds: object, max_seconds: object, failover: object
+        self,
+        destination: object,
+        ring_seconds: object,
+        max_seconds: object,
+        failover: object,
+        stay: object = False,
     ) -> Dial:
         return replace(
             self._set,
@@ -183,6 +188,7 @@ class Sys(Outside):
             ring_seconds=checks.number(ring_seconds, "ring_seconds", 0, MAX_RING_SECONDS),
             max_seconds=checks.whole(max_seconds, "max_seconds", 0, MAX_CALL_SECONDS),
             failover=checks.line(failover, "failover", 256),
+            stay=checks.flag(stay, "stay"),
         )
 
     def _waits(self, what: str) -> None:

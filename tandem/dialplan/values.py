@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import is_dataclass
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
 import pydantic_monty as monty
 
 from tandem.dialplan.sysapi import ATTRIBUTES, CONSTANT, METHODS, REQUEST, Sys, method
-from tandem.dialplan.world import DialplanError, Incoming
+from tandem.dialplan.world import DialplanError
 
 SYS_ID: Final = UUID("7c1d0f6e-0f0e-4b5e-9d0c-5a2f3c1e0001")
 REQ_ID: Final = UUID("7c1d0f6e-0f0e-4b5e-9d0c-5a2f3c1e0002")
@@ -24,41 +25,52 @@ TOO_HEAVY: Final = 1_000_000_000
 _SIGNATURES: Final = {name: inspect.signature(getattr(Sys, name)) for name in METHODS}
 
 
+@lru_cache(maxsize=1_000)
+def _misfit(name: str, count: int, keywords: tuple[str, ...]) -> str:
+    """Why `sys.name` can't be called with so many values and these keywords; "" if it can."""
+    try:
+        _SIGNATURES[name].bind(None, *[None] * count, **dict.fromkeys(keywords))
+    except TypeError as error:
+        return f"sys.{name}: {error}"
+    return ""
+
+
 class _Inside:
     """What `sys` and `req` look like from inside: some attributes, which cross at once. All else is
     asked for."""
 
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self.__dict__ = facts
+
+
+_INSIDE: Final = monty.ClassType(_Inside)
+
+
+class _Whole(monty.ClassInstance):
+    """All attributes of an `_Inside` cross."""
+
+    def get_eager_attrs(self) -> dict[str, Any]:
+        """As they are: they were cleaned."""
+        return self.value.__dict__
+
 
 def inputs(sys: Sys) -> dict[str, Any]:
     """The globals of a script."""
+    switch = {name: _clean(getattr(sys, name)) for name in CONSTANT}
+    request = {name: _clean(getattr(sys.req, name)) for name in REQUEST}
     return {
-        "sys": monty.ClassInstance(_switch(sys), id=SYS_ID, eager_attrs=CONSTANT),
-        "req": monty.ClassInstance(_request(sys.req), id=REQ_ID, eager_attrs=REQUEST),
+        "sys": _Whole(_Inside(switch), id=SYS_ID, class_type=_INSIDE),
+        "req": _Whole(_Inside(request), id=REQ_ID, class_type=_INSIDE),
     }
-
-
-def _switch(sys: Sys) -> _Inside:
-    switch = _Inside()
-    for name in CONSTANT:
-        setattr(switch, name, _clean(getattr(sys, name)))
-    return switch
-
-
-def _request(incoming: Incoming) -> _Inside:
-    request = _Inside()
-    for name in REQUEST:
-        value = getattr(incoming, name)
-        setattr(request, name, _clean(dict(value) if isinstance(value, Mapping) else value))
-    return request
 
 
 def _clean(value: Any) -> Any:
     """Without halves of characters, which no text may hold."""
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
         return {_clean(name): _clean(content) for name, content in value.items()}
-    return tuple(_clean(v) for v in value) if isinstance(value, tuple) else value
+    return tuple(map(_clean, value)) if isinstance(value, tuple) else value
 
 
 def outward(value: Any) -> Any:
@@ -80,13 +92,13 @@ async def called(sys: Sys, call: monty.FunctionSnapshot) -> monty.ExternalResult
         return _raised("NameError" if call.object_id is None else "AttributeError", _unknown(name))
     try:
         function = method(sys, name)
-        _SIGNATURES[name].bind(sys, *call.args, **call.kwargs)
     except AttributeError as error:
         return _raised("AttributeError", str(error))
-    except TypeError as error:
-        return _raised("TypeError", f"sys.{name}: {error}")
+    args, kwargs = call.args, call.kwargs
+    if misfit := _misfit(name, len(args), tuple(kwargs)):
+        return _raised("TypeError", misfit)
     try:
-        return {"return_value": outward(await function(*call.args, **call.kwargs))}
+        return {"return_value": outward(await function(*args, **kwargs))}
     except DialplanError as error:
         return _raised("ValueError", str(error))
 

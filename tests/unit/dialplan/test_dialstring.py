@@ -424,3 +424,14 @@ def test_whatever_is_filled_in_leaves_its_place_alone(dst: str, name: str, user:
     assert (leg.uri.host, other.name, [n for n, _ in leg.headers]) == ("p", "b@q", ["X-A"])
     assert all(value.isprintable() for _, value in leg.headers)
     assert parse(str(dial)) == dial
+
+
+def test_what_is_filled_in_for_one_call_is_not_there_in_the_next() -> None:
+    for number in ("1234", "5678"):
+        string = parse("${exten}@provider & bob").filled(Values(dst=number))
+        assert [str(leg.uri) for leg in string.legs] == [f"sip:{number}@provider", "sip:bob"]
+
+
+def test_a_dial_string_without_substitutions_is_the_same_for_all_calls() -> None:
+    string = parse("bob@local | carol")
+    assert string.filled(Values(dst="1234")) is string is parse("bob@local | carol")

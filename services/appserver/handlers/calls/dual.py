@@ -20,6 +20,7 @@ from services.appserver.handlers.calls.offering import Offering
 
 if TYPE_CHECKING:
     from services.appserver.domain.leg import Leg
+    from services.appserver.domain.plan import Fork
     from services.appserver.handlers.calls.branch import Branch
     from services.appserver.handlers.calls.notifier import Notifier
     from tandem.sip.message import Response
@@ -51,6 +52,10 @@ class Dual(Moving):
             return
         self._told = told
         self._offer(self._first, told, now)
+
+    def ring(self, fork: Fork, now: float) -> bool:
+        """Nobody is rung: both ends are there."""
+        return False
 
     def _on_offered(self, move: Move, status: int, answer: bytes, now: float) -> None:
         said = move.stayer.leg.said(answer)

@@ -56,7 +56,7 @@ def taken(board: Board, party: Party, tx: ServerTransaction, now: float) -> bool
     try:
         if not served(mode, by_caller=party.leg.number == 0) or board.refer is None:
             raise NotReferable(603, NOT_ALLOWED)
-        if unasked(mode, party.leg.account, by_caller=party.leg.number == 0):
+        if unasked(mode, _account(board, party), by_caller=party.leg.number == 0):
             raise NotReferable(403, NO_STRANGERS)
         wish = Wish.parse(tx.request)
         check(board, party)
@@ -68,6 +68,13 @@ def taken(board: Board, party: Party, tx: ServerTransaction, now: float) -> bool
     else:
         _serve(board, party, tx, wish, replaced, now)
     return True
+
+
+def _account(board: Board, party: Party) -> str:
+    """Who refers, "" for a stranger. A leg that came back to ourselves is an account's, but its
+    dialplan may have called a stranger."""
+    who = speaker(board, party)
+    return who.leg.account if who is not None else ""
 
 
 def _refuse(
@@ -132,9 +139,7 @@ def _ring(
     leg, stayer = party.leg, party.other
     assert stayer is not None
     assert board.refer is not None
-    # a leg that came back to ourselves is an account's, but its dialplan may have called a stranger
-    who = speaker(board, party)
-    account = who.leg.account if who is not None else ""
+    account = _account(board, party)
     lines = [f"Referred-By: {referred_by(tx.request, account, leg.dialog.remote)}"]
     if wish.replaces is not None:
         lines += [f"Replaces: {wish.replaces}", "Require: replaces"]

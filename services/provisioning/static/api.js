@@ -90,6 +90,12 @@ async function request(path, options = {}, base = "") {
   throw new ApiError(response.status, problemText(response, problem), problem.errors);
 }
 
+// Where calls and events are served apart, all else may be there.
+function awayOf(error, base) {
+  return base && error.status === 0
+    ? new ApiError(0, "What tells of calls and events does not answer.") : error;
+}
+
 // A request about calls or events: to the server that answered last, else to the others in turn.
 export async function eventsRequest(path, options) {
   for (let tried = 1; ; tried++) {
@@ -98,7 +104,8 @@ export async function eventsRequest(path, options) {
       return await request(path, options, eventsBases[at]);
     } catch (error) {
       const away = error.status === 0 || error.status >= 502;
-      if (!away || tried >= eventsBases.length) throw error;
+      if (!away) throw error;
+      if (tried >= eventsBases.length) throw awayOf(error, eventsBases[at]);
       if (eventsBase === at) eventsBase = (at + 1) % eventsBases.length;
     }
   }

@@ -68,7 +68,8 @@ async function enter() {
   show(true);
   clearInterval(refreshTimer);
   refreshTimer = setInterval(refreshQuietly, REFRESH_MS);
-  await Promise.all([fillDomains(), refreshAll()]);
+  // calls and events may be away while all else is there
+  await Promise.all([fillDomains(), refreshQuietly()]);
   await watchEvents(refreshSoon);
 }
 

@@ -62,7 +62,16 @@ async function readStream(response, onMessage) {
   }
 }
 
+async function showLast(filter, mine) {
+  const page = await eventsApi(`/events?count=${FIRST_PAGE}&filter=${encodeURIComponent(filter)}`);
+  if (stream !== mine) return;
+  $("events").replaceChildren();
+  page.items.forEach(showEvent);
+  lastId = String(page.cursor);
+}
+
 async function follow(filter, mine, news) {
+  if (lastId === null) await showLast(filter, mine);
   const headers = { Accept: "text/event-stream", "Last-Event-ID": lastId };
   const path = `/events?filter=${encodeURIComponent(filter)}`;
   const response = await eventsRequest(path, { headers, signal: mine.signal });
@@ -98,17 +107,18 @@ async function keepFollowing(filter, mine, news) {
 }
 
 // Show the last events that the filter lets through, then what happens; `news` is called for each.
-// Throws ApiError when the filter is no filter.
+// Throws ApiError when the filter is no filter; a server that is away is asked again and again.
 export async function watchEvents(news) {
   stopEvents();
   const mine = (stream = new AbortController());
   const filter = $("filter").elements.filter.value.trim();
-  const page = await eventsApi(`/events?count=${FIRST_PAGE}&filter=${encodeURIComponent(filter)}`);
-  if (stream !== mine) return;
-  $("events").replaceChildren();
-  page.items.forEach(showEvent);
-  lastId = String(page.cursor);
-  keepFollowing(filter, mine, news);
+  lastId = null;
+  try {
+    await showLast(filter, mine);
+  } catch (error) {
+    if (error.status !== 0 && error.status < 500) throw error;
+  }
+  if (stream === mine) keepFollowing(filter, mine, news);
 }
 
 export function stopEvents() {

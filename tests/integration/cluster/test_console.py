@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from tests.integration.cluster.conftest import MakeCluster
 from tests.integration.cluster.test_cluster import phone
 from tests.support.browser import Browser
 from tests.support.cluster import ADMIN_PASSWORD, DOMAIN, Cluster
+
+RETRY_SECONDS = 40.0
+"""The page asks a server that is away again after 30 s at the latest."""
 
 
 @pytest_asyncio.fixture
@@ -81,3 +85,35 @@ async def test_events_go_on_from_the_other_server_with_none_missing(
              .map(text => (text.match(/stranger-[0-9][ab]/) || [])[0]).filter(Boolean)"""
     )
     assert shown == names[::-1]
+
+
+async def test_a_call_is_hung_up_and_all_but_calls_goes_on_while_no_events_server_is_there(
+    make_cluster: MakeCluster, browser: Browser
+) -> None:
+    cluster = await make_cluster(proxies=1, appservers=2)
+    await log_in(browser, cluster)
+    caller, callee = await phone(cluster, "proxy1"), await phone(cluster, "proxy1")
+    calling = asyncio.create_task(caller.call(callee.user))
+    await (await callee.incoming()).accept()
+    assert (await calling).status == 200
+    await browser.shows("#calls", "answered")
+    await browser.click("#calls td.actions button:last-child")
+    await browser.shows("#ask", "Hang up")
+    await browser.click("#ask-yes")
+    await asyncio.gather(caller.confirm("BYE"), callee.confirm("BYE"))
+    await browser.shows("#calls", "No call is under way.")
+    for node in cluster.events:
+        node.kill()
+    await browser.shows("#stream-state", "not connected")
+    await browser.open(cluster.provisioning.http)
+    await browser.shows("#error", "What tells of calls and events does not answer.")
+    await browser.fill("#add-key [name=name]", "made meanwhile")
+    await browser.click("#add-key button")
+    await browser.shows("#keys", "made meanwhile")
+    for node in cluster.events:
+        await node.start()
+        await cluster.is_ready(node)
+    await browser.shows("#stream-state", "live", RETRY_SECONDS)
+    await browser.shows("#calls", "No call is under way.")
+    for each in (caller, callee):
+        await each.close()

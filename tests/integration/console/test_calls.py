@@ -19,6 +19,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 TRANSFER = "sys.dial('${dst}@local')\n"
 ESCAPE = "\ue00c"
+RETRY_SECONDS = 40.0
+"""The page asks a server that is away again after 30 s at the latest."""
 SUBMIT = "#transfer-form button:not([type=button])"
 
 
@@ -302,3 +304,51 @@ async def test_an_administrator_transfers_a_customers_call_in_the_customers_name
     await page.button_in("#calls", "managed-party", "Hang up")
     await browser.click("#ask-yes")
     await new.until(new.over)
+
+
+# -- without the event stream ----------------------------------------------------------------------
+
+
+async def test_calls_are_hung_up_and_transferred_while_the_stream_is_down(
+    page: ConsolePage, line: Line
+) -> None:
+    browser = page.browser
+    api = await line.customer("offline")
+    await line.phone(api, "offline-party", busy)
+    await page.answer_with("/events", 503)
+    leg = await line.talk("offline")
+    await page.log_in("offline", stream="not connected")
+    await open_transfer(page)
+    await browser.fill("#transfer-form [name=dial]", "offline-party@local")
+    await browser.click(SUBMIT)
+    await browser.shows("#calls-fault", "Not transferred: 486")
+    await page.button_in("#calls", "answered", "Hang up")
+    await browser.click("#ask-yes")
+    await leg.until(leg.over)
+    await browser.shows("#calls", "No call is under way.")
+    await page.answer_truly()
+    await browser.shows("#stream-state", "live", RETRY_SECONDS)
+    await browser.shows("#events", "call.ended")
+
+
+async def test_all_else_works_while_calls_and_events_are_away(
+    page: ConsolePage, line: Line
+) -> None:
+    browser = page.browser
+    await line.customer("partial")
+    await page.answer_with("/(events|calls|cdrs)", 503, wait="5")
+    await page.log_in("partial", stream="not connected")
+    await browser.shows("#error", "A part of Tandem does not answer.")
+    await browser.shows("#accounts", "partial-desk")
+    await browser.fill("#add-key [name=name]", "made anyway")
+    await browser.click("#add-key button")
+    await browser.shows("#keys", "made anyway")
+    await browser.click("#new-dialplan")
+    await browser.fill("#dialplan-form [name=source]", "sys.respond(486, 'Busy')")
+    await browser.click("#dry-run summary")
+    await browser.fill("#dry-run-form [name=destination]", f"1{ENTER}")
+    await browser.shows("#dry-run-outcome .end", "The caller gets 486")
+    await page.answer_truly()
+    await browser.shows("#stream-state", "live", RETRY_SECONDS)
+    await browser.shows("#calls", "No call is under way.")
+    assert not await browser.text("#error")

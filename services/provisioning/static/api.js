@@ -111,9 +111,16 @@ export async function eventsRequest(path, options) {
   }
 }
 
-export async function eventsApi(path) {
-  return (await eventsRequest(path)).json();
+// What is in an answer, for who has asked: if another has logged in meanwhile it is not for him.
+async function contentOf(asked) {
+  const mine = token;
+  const response = await asked;
+  const content = response.status === 204 ? null : await response.json();
+  if (token !== mine) throw new ApiError(401, "This session has ended.");
+  return content;
 }
+
+export const eventsApi = (path) => contentOf(eventsRequest(path));
 
 export async function api(method, path, body, patience) {
   const options = { method, patience };
@@ -121,6 +128,5 @@ export async function api(method, path, body, patience) {
     options.body = JSON.stringify(body);
     options.headers = { "Content-Type": "application/json" };
   }
-  const response = await request(path, options);
-  return response.status === 204 ? null : response.json();
+  return contentOf(request(path, options));
 }

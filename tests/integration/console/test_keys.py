@@ -10,6 +10,7 @@ import pytest
 from tests.support.browser import Browser
 from tests.support.consolepage import ENTER, MARKUP, NARROW, TAB, ConsolePage
 from tests.support.switch import ADMIN_PASSWORD
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -161,6 +162,40 @@ async def test_what_is_refused_is_told_beside_the_form(
     assert await browser.shows("#add-key > .fault", "") == told
     assert not await browser.text("#error")
     assert await page.value("#add-key [name=name]") == "never"
+
+
+async def test_a_key_that_comes_late_is_not_shown_to_who_has_logged_in_since(
+    page: ConsolePage,
+) -> None:
+    browser = page.browser
+    for name in ("hasty", "next"):
+        await page.customer(name)
+    await page.log_in("hasty")
+    await browser.script(
+        """const real = window.fetch;
+           window.fetch = async (url, options) => {
+             const answer = await real(url, options);
+             if (url.endsWith('/api-keys') && options.method === 'POST')
+               await new Promise(come => { window.letCome = come; });
+             return answer;
+           };"""
+    )
+    await add_key(browser, "late")
+    await eventually(lambda: browser.script("return 'letCome' in window"), "the answer")
+    await browser.click("#logout")
+    await browser.shows("#login", "Log in")
+    await page.log_in("next")
+    # its button is on again when the page has done with it
+    await browser.script("window.letCome()")
+    off = "return document.querySelector('#add-key button').disabled"
+
+    async def done() -> bool:
+        return not await browser.script(off)
+
+    await eventually(done, "the end of the request")
+    assert not await browser.text("#new-key")
+    assert await page.value("#key-secret") == ""
+    assert "late" not in await browser.shows("#keys", "No keys")
 
 
 async def test_a_name_is_text_and_logging_out_leaves_no_secret(page: ConsolePage) -> None:

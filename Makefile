@@ -8,15 +8,18 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run cluster test check bench protos lock clean packages
-.PHONY: test-lint test-units test-switch test-stores test-parts
+.PHONY: test-lint test-units test-switch test-stores test-calls test-parts test-outages test-clusters
 
-# Clusters take both cores and wait for seconds that count: they run alone. The rest of
-# tests/integration runs in three parts at once, which mostly wait: the whole switch, what needs
-# databases, and all else.
+# tests/integration runs in parts, three at once, as they mostly wait: the whole switch, what needs
+# databases, what steers calls, and all else. Then the clusters, two parts at once and nothing beside
+# them: each takes half of two cores, and waits for seconds that count.
 CLUSTERS := tests/integration/cluster
+OUTAGES := $(addprefix $(CLUSTERS)/,test_outages.py test_kills.py)
 SWITCH := $(wildcard tests/integration/test_*.py)
 STORES := $(addprefix tests/integration/,databases events provisioning rpc)
-PARTS := $(filter-out $(CLUSTERS) $(STORES),$(patsubst %/,%,$(dir $(wildcard tests/integration/*/test_*.py))))
+CALLS := $(addprefix tests/integration/,appserver company dialplan dialplans)
+FOLDERS := $(patsubst %/,%,$(dir $(wildcard tests/integration/*/test_*.py)))
+PARTS := $(filter-out $(CLUSTERS) $(STORES) $(CALLS),$(FOLDERS))
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 20
@@ -71,9 +74,10 @@ test-units: $(VENV)/.ready-dev
 packages: try-ruby ## install the phone programs and servers that the tests use (Debian, as root)
 	@bash tests/support/install-packages.sh
 
-test: packages check ## every test, with real phones and servers
-	@$(MAKE) --no-print-directory -j3 test-switch test-stores test-parts
-	$(BIN)/python -m pytest $(CLUSTERS)
+test: $(VENV)/.ready-dev ## every test, with real phones and servers
+	@$(MAKE) --no-print-directory -j2 packages test-lint
+	@$(MAKE) --no-print-directory -j3 test-switch test-stores test-calls test-parts test-units
+	@$(MAKE) --no-print-directory -j2 test-outages test-clusters
 
 test-switch: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest $(SWITCH)
@@ -81,8 +85,17 @@ test-switch: $(VENV)/.ready-dev
 test-stores: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest $(STORES)
 
+test-calls: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest $(CALLS)
+
 test-parts: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest $(sort $(PARTS))
+
+test-outages: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest $(OUTAGES)
+
+test-clusters: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest $(CLUSTERS) $(addprefix --ignore=,$(OUTAGES))
 
 bench: $(VENV)/.ready-dev ## measure Tandem beside its peers
 	$(BIN)/python -m bench $(ARGS)

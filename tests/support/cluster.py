@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from deploy.local.programs import Missing
 from deploy.local.servers import Postgres, Rabbit
 from tests.support.api import Api
 from tests.support.node import Node
+from tests.support.ports import free_port
 from tests.support.tandemctl import Tandemctl
 from tests.support.waiting import eventually
 
@@ -77,6 +79,10 @@ class Cluster:
         # Not pytest's folder: the servers run as users that may not enter it.
         self.path = Path(tempfile.mkdtemp(prefix="tandem-cluster-"))
         self.path.chmod(0o711)
+        # as if it had them before: two clusters that draw at random may find the same, and take
+        # that of a server that a test keeps down
+        ports = {name: free_port() for name in plan.ports()}
+        (self.path / "ports.json").write_text(json.dumps(ports))
         self.local = LocalCluster(
             self.path,
             plan,

@@ -215,7 +215,7 @@ class Callbacks:
             expires_at=tools.wall() + wanted.seconds + ACKNOWLEDGE_SECONDS + MARGIN_SECONDS,
         )
         self.waits.add(wait)
-        self._look_up(hint)
+        self._look_up(wanted)
         waiting = CallbackWaiting(
             owners=wait.owners,
             call_id=wait.call_id,
@@ -252,13 +252,13 @@ class Callbacks:
             users += (aor.rpartition("@")[0] for aor in self._tools.table.of_owner(customer))
         return tuple(dict.fromkeys(user.lower() for user in users))[:MAX_USERS]
 
-    def _look_up(self, hint: Hint) -> None:
-        """Have at hand whose these users are, or that they are nobody's: the directory may be away
-        when the callback comes."""
+    def _look_up(self, wanted: Callback) -> None:
+        """Have at hand whose the users are that were named, or that they are nobody's: the
+        directory may be away when the callback comes. Of the others that is known already."""
         tools, now = self._tools, self._tools.clock()
-        named = [tools.domains.serviced(name) for name in hint.domains]
+        named = [tools.domains.serviced(name) for name in wanted.domains]
         for domain in filter(None, named or [tools.domains.default]):
-            for user in hint.users:
+            for user in wanted.users:
                 if tools.accounts.get(user, domain, now) is Miss.UNKNOWN:
                     tools.accounts.wait(user, domain, lambda: None)
 

@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 import httpx
 
 from services.appserver.domain.callbacks import Trigger
-from services.appserver.domain.shares import Shares
+from services.appserver.handlers.shares import Shares
 from services.appserver.ports import Page
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,8 @@ MAX_ADDRESSES: Final = 4
 MAX_LOOK_UPS: Final = 32
 """Names that are looked up at once, each by a thread."""
 MAX_CUSTOMER_LOOK_UPS: Final = 4
-"""Of them, those of one customer: names whose servers are silent keep their threads for long."""
+"""Of them, those of one customer, whose others wait: names whose servers are silent keep their
+threads for long."""
 NAT64: Final = IPv6Network("64:ff9b::/96")
 AGENT: Final = "Tandem"
 
@@ -171,15 +172,23 @@ class _Names:
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(MAX_LOOK_UPS, "web-names")
-        self._room = Shares(MAX_LOOK_UPS, MAX_CUSTOMER_LOOK_UPS)
+        self._busy = 0
+        self._shares = Shares(MAX_CUSTOMER_LOOK_UPS)
 
     async def __call__(self, host: str, port: int, customer: str) -> Sequence[str]:
-        if not self._room.take(customer):
+        await self._shares.take(customer)
+        if self._busy >= MAX_LOOK_UPS:
+            self._shares.give_back(customer)
             raise OSError("too many names are looked up")
+        self._busy += 1
         loop = asyncio.get_running_loop()
         found = loop.run_in_executor(self._threads, _look_up, host, port)
-        found.add_done_callback(lambda _: self._room.give_back(customer))
+        found.add_done_callback(lambda _: self._done(customer))
         return await asyncio.shield(found)  # the thread goes on when nobody waits any more
+
+    def _done(self, customer: str) -> None:
+        self._busy -= 1
+        self._shares.give_back(customer)
 
 
 def _look_up(host: str, port: int) -> Sequence[str]:

@@ -7,20 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from services.appserver.domain.shares import Shares
 from services.appserver.handlers.callbacks import Callbacks
 from services.appserver.handlers.dialplans.dialer import Dialer
 from services.appserver.handlers.dialplans.lookups import Lookups
 from services.appserver.handlers.programs import ProgramCache
+from services.appserver.handlers.shares import Shares
 from services.appserver.handlers.tools import Tools
 from services.appserver.ports import Calls, Mailer, Moves, Resolver, Signals, Steering, Web
 
 MAILS_AN_HOUR: Final = 60
 """Mails of one customer's dialplans, from one appserver."""
-MAX_ENUMS: Final = 200
-"""ENUM look-ups at once: each is a task that waits for DNS."""
-MAX_CUSTOMER_ENUMS: Final = 20
-"""Of them, those of one customer."""
+MAX_ENUMS: Final = 4
+"""ENUM look-ups of one customer at once: each holds a task and a socket while DNS is silent."""
 HOUR: Final = 3_600.0
 
 
@@ -66,8 +64,8 @@ class Services:
     mailer: Mailer | None = None
     """None: no mails are sent."""
     quota: MailQuota | None = None
-    enums: Shares = field(default_factory=lambda: Shares(MAX_ENUMS, MAX_CUSTOMER_ENUMS))
-    """ENUM look-ups under way; one more finds nothing."""
+    enums: Shares = field(default_factory=lambda: Shares(MAX_ENUMS))
+    """ENUM look-ups under way."""
 
     def may_mail(self, customer: str) -> bool:
         """Whether a customer may send one more."""

@@ -209,12 +209,11 @@ class LiveWorld:
         """See `World`."""
         self.uses += 1
         services, customer = self._services, self._req.customer
-        found = ""
-        if services.enums.take(customer):
-            try:
-                found = await services.resolver.enum(number, zone)
-            finally:
-                services.enums.give_back(customer)
+        await services.enums.take(customer)
+        try:
+            found = await services.resolver.enum(number, zone)
+        finally:
+            services.enums.give_back(customer)
         if not services.dialer.is_foreign(found):
             found = ""
         self.publish(DialplanAsked, what="enum", target=number, result=found or "nothing")

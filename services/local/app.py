@@ -21,6 +21,7 @@ from services.local.config import DEFAULT_DOMAIN, LocalConfig
 from services.local.entrypoints import http_phones
 from services.local.entrypoints.http import make_app
 from services.local.files import DataFolder, DataFolderProblem, certificate, secret
+from services.local.settings import of_service
 from services.local.texts import start_lines, taken
 from services.provisioning.app import DatabaseProblem, Provisioning
 from services.provisioning.config import ProvisioningConfig
@@ -163,7 +164,9 @@ class Local:
     async def _start_provisioning(self, bus: MemoryBus) -> tuple[Provisioning, str | None]:
         config = self._config
         provisioning = Provisioning(
-            ProvisioningConfig(
+            of_service(
+                ProvisioningConfig,
+                config.environ,
                 node_id=PROVISIONING_NODE,
                 database_url=_sqlite(config.data_dir / "provisioning.db"),
                 secret_key=secret(config.data_dir / "secret.key").hex(),
@@ -182,7 +185,8 @@ class Local:
     async def _start_events(self, bus: MemoryBus, provisioning: Provisioning) -> Events:
         url = _sqlite(self._config.data_dir / "events.db")
         # no call outlives this process, so there is none to recover
-        config = EventsConfig(node_id=EVENTS_NODE, database_url=url, recover_calls=False)
+        own = {"node_id": EVENTS_NODE, "database_url": url, "recover_calls": False}
+        config = of_service(EventsConfig, self._config.environ, **own)
         events = Events(config, bus, provisioning.sessions)
         self._started("events", events.stop)
         await events.start()
@@ -198,17 +202,14 @@ class Local:
     ) -> AppServer:
         config = self._config
         return AppServer(
-            AppServerConfig(
+            of_service(
+                AppServerConfig,
+                config.environ,
                 node_id=NODE,
                 domains=config.domains,
                 local_hosts=hosts,
                 contact_host=contact_host(config),
                 nonce_secret=key,
-                digest_algorithms=config.digest_algorithms,
-                trigger_private=config.trigger_private,
-                private_targets=config.private_targets,
-                smtp_url=config.smtp_url,
-                smtp_from=config.smtp_from,
             ),
             bus,
             provisioning.directory,
@@ -251,7 +252,9 @@ class Local:
         cert, tls_key = config.tls_cert, config.tls_key
         if (config.tls or config.wss) and cert is None:
             cert, tls_key = certificate(config.data_dir, (*hosts, *config.domains))
-        return ProxyConfig(
+        return of_service(
+            ProxyConfig,
+            config.environ,
             node_id=PROXY_NODE,
             sip_listen=config.sip,
             tls_listen=config.tls,
@@ -261,7 +264,6 @@ class Local:
             tls_key=tls_key,
             appservers=(LINK_APPSERVER,),
             cluster_key=key,
-            rate_limit=config.rate_limit,
             domains=config.domains,
         )
 

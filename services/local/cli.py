@@ -38,8 +38,7 @@ environment:
   TANDEM_PRIVATE_TARGETS  deny: no SIP servers of this network are called (allow); or networks
   TANDEM_CONTACT_HOST     address[:port] of this PC as telephone providers reach it
   TANDEM_DIGEST_ALGORITHMS  what phones are challenged with (MD5; or MD5,SHA-256,SHA-512-256)
-  TANDEM_SMTP_URL         server for mails of dialplans, smtp://[USER:PASSWORD@]HOST[:PORT]
-  TANDEM_SMTP_FROM        whom they are from
+  and the other settings of the services: docs/configuration.md
 """
 
 
@@ -117,39 +116,13 @@ def _config(options: argparse.Namespace, environ: Mapping[str, str]) -> LocalCon
     domains = tuple(dict.fromkeys(_domain(text) for text in options.domain or ()))
     if domains:
         given["domains"] = domains
-    private = environ.get("TANDEM_PRIVATE_TARGETS", "")
-    if private:
-        given["private_targets"] = tuple(each.strip() for each in private.split(","))
-    algorithms = environ.get("TANDEM_DIGEST_ALGORITHMS", "")
-    if algorithms:
-        given["digest_algorithms"] = tuple(name.strip() for name in algorithms.split(","))
     return LocalConfig(
         data_dir=options.data_dir or default_data_dir(environ),
-        rate_limit=_rate(environ.get("TANDEM_RATE_LIMIT", "")),
-        trigger_private=_switch("TANDEM_TRIGGER_PRIVATE", environ),
         contact_host=environ.get("TANDEM_CONTACT_HOST", ""),
-        smtp_url=environ.get("TANDEM_SMTP_URL", ""),
-        smtp_from=environ.get("TANDEM_SMTP_FROM") or "dialplan@localhost",
+        environ=environ,
         admin_password=environ.get("TANDEM_ADMIN_PASSWORD") or None,
         **given,
     )
-
-
-def _rate(text: str) -> float:
-    try:
-        rate = float(text or 1000)
-    except ValueError:
-        rate = -1.0
-    if not rate >= 0:
-        raise ValueError(f"TANDEM_RATE_LIMIT: {text!r} is not a number of messages per second")
-    return rate
-
-
-def _switch(name: str, environ: Mapping[str, str]) -> bool:
-    text = environ.get(name, "").strip().lower()
-    if text not in ("", "0", "1", "false", "true", "no", "yes", "off", "on"):
-        raise ValueError(f"{name}: {text!r} is neither true nor false")
-    return text in ("1", "true", "yes", "on")
 
 
 def _domain(text: str) -> str:

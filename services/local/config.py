@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from services.appserver.config import check_fence, check_mail
-from services.appserver.domain.fence import ALLOW
+from services.local import settings
 from tandem.runtime.address import HostPort
 from tandem.runtime.certificates import check_certificate
-from tandem.sip.digest import ALGORITHMS
+from tandem.runtime.config import ConfigError
 from tandem.sip.uri import is_host_port
 
 DEFAULT_DOMAIN: Final = "local"
@@ -47,20 +46,8 @@ class LocalConfig:
     """Where Asterisk machines ask what to do with a call; None: nowhere."""
     grpc: HostPort = HostPort("127.0.0.1", 50051)  # noqa: RUF009  # it is immutable
     """Where operators' tools ask."""
-    rate_limit: float = 1000.0
-    """Messages per second and source address; 0: no limit."""
-    digest_algorithms: tuple[str, ...] = ("MD5",)
-    """What phones are challenged with, one challenge each; many know MD5 alone."""
-    trigger_private: bool = False
-    """Whether providers may be asked to call back, and dialplans ask servers, at private and
-    loopback addresses."""
-    private_targets: tuple[str, ...] = (ALLOW,)
-    """Which SIP servers at private addresses may be called: all, unless somebody else than the
-    household writes dial strings."""
-    smtp_url: str = field(default="", repr=False)
-    """Where mails of dialplans go; empty: none are sent."""
-    smtp_from: str = "dialplan@localhost"
-    """Whom they are from."""
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The services' own variables (`settings.py`)."""
     admin_password: str | None = None
     """The administrator's first password; None: a random one, shown once."""
 
@@ -78,10 +65,10 @@ class LocalConfig:
             raise ValueError("nothing to listen on: give --sip, --tls, --ws or --wss")
         if self.contact_host and not is_host_port(self.contact_host):
             raise ValueError(f"TANDEM_CONTACT_HOST: {self.contact_host!r} is no host or host:port")
-        check_fence(self.private_targets)
-        check_mail(self.smtp_url, self.smtp_from)
-        if not self.digest_algorithms or set(self.digest_algorithms) - set(ALGORITHMS):
-            raise ValueError(f"TANDEM_DIGEST_ALGORITHMS: must be some of {', '.join(ALGORITHMS)}")
+        try:
+            settings.check(self.environ)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
 
     @property
     def listeners(self) -> list[tuple[str, HostPort]]:

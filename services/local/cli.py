@@ -38,6 +38,8 @@ environment:
   TANDEM_PRIVATE_TARGETS  deny: no SIP servers of this network are called (allow); or networks
   TANDEM_CONTACT_HOST     address[:port] of this PC as telephone providers reach it
   TANDEM_DIGEST_ALGORITHMS  what phones are challenged with (MD5; or MD5,SHA-256,SHA-512-256)
+  TANDEM_SMTP_URL         server for mails of dialplans, smtp://[USER:PASSWORD@]HOST[:PORT]
+  TANDEM_SMTP_FROM        whom they are from
   and the other settings of the services: docs/configuration.md
 """
 

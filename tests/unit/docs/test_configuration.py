@@ -13,6 +13,7 @@ import pytest
 from services.appserver.config import AppServerConfig
 from services.events.config import EventsConfig
 from services.local.cli import EPILOG
+from services.local.settings import OWN
 from services.provisioning.config import ProvisioningConfig
 from services.proxy.config import ProxyConfig
 from tandem.runtime.config import variable
@@ -29,6 +30,8 @@ SERVICES: Final[dict[str, type[Any]]] = {
 SET_IN: Final = {".md", ".py", ".yaml"}
 OF_DATABASES: Final = "TANDEM_DATABASE_URL"
 """What `tandem db` reads: docs/databases.md has it."""
+PLACEHOLDER: Final = "TANDEM_APPSERVERS"
+"""What local mode gives its proxy, and reads nowhere."""
 
 
 def table(page: str, heading: str, column: int = 0) -> dict[str, str]:
@@ -75,10 +78,17 @@ def test_the_table_of_a_service_has_the_defaults_of_the_code(service: str) -> No
         assert cell == f"`{default}`" if default else "`" not in cell, variable(field)
 
 
-def test_the_table_of_local_mode_has_its_settings_and_no_others() -> None:
-    read = named(*sources("services/local")) - {OF_DATABASES}
-    assert set(table("operations.md", "Settings")) == read
-    assert set(NAME.findall(EPILOG)) == read
+def test_the_table_of_local_mode_has_its_own_settings_and_the_likely_ones_of_services() -> None:
+    passed = {
+        variable(field)
+        for config in SERVICES.values()
+        for field in fields(config)
+        if field.name not in OWN
+    }
+    read = named(*sources("services/local")) - {OF_DATABASES, PLACEHOLDER}
+    told = set(table("operations.md", "Settings"))
+    assert told == set(NAME.findall(EPILOG))
+    assert read <= told <= read | passed
     assert OF_DATABASES in named(DOCS / "databases.md")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from services.appserver.config import AppServerConfig
 from services.local.app import Local
 from services.local.config import LocalConfig
 from services.local.settings import OWN, SERVICES, of_service
@@ -18,7 +19,7 @@ TEXTS = {
     "server_name": "Other", "google_voice_url": "https://voice.example", "smtp_from": "a@b.example",
     "smtp_url": "smtp://mail.example", "barred_providers": "example", "public_address": "192.0.2.1",
     "public_name": "sip.example.com", "digest_algorithms": "SHA-256,MD5",
-    "old_secret_keys": "one,two",
+    "old_secret_keys": "one,two", "private_targets": "192.0.2.0/24",
 }  # fmt: skip
 CASES = [(cls, item) for cls in SERVICES for item in fields(cls) if item.name not in OWN]
 
@@ -42,6 +43,16 @@ def test_a_setting_reaches_its_service(cls: type[Any], item: Field[Any]) -> None
     made = of_service(cls, ENVIRON, **own)
     assert item.default is not MISSING
     assert getattr(made, item.name) != item.default
+
+
+@pytest.mark.parametrize(
+    ("environ", "targets"),
+    [({}, ("allow",)), ({"TANDEM_PRIVATE_TARGETS": "deny"}, ("deny",))],
+)
+def test_at_home_private_networks_are_open_unless_the_owner_closes_them(
+    environ: dict[str, str], targets: tuple[str, ...]
+) -> None:
+    assert of_service(AppServerConfig, environ).private_targets == targets
 
 
 def test_what_one_process_decides_itself_is_not_read(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import argparse
 import asyncio
 import ipaddress
 import os
+import re
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +23,9 @@ from tandem.runtime.lifecycle import stop_signal
 
 WRONG: Final = 2
 FAILED: Final = 1
+MAX_DOMAIN: Final = 253
+"""Characters of a domain name (RFC 1035 §2.3.4)."""
+_LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 EPILOG: Final = """\
 examples:
   make cluster
@@ -125,11 +130,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--data-dir", type=Path, metavar="DIR", help=f"all that is kept ({default_data_dir()})")
     add("--port-base", type=_port_base, metavar="N", help="take ports from N on, in order")
     add("--host", type=_host, default="127.0.0.1", help="IPv4 address for phones and browsers")
-    add("--domain", action="append", metavar="D", help=f"SIP domain; repeat ({DEFAULT_DOMAIN})")
+    add(
+        "--domain",
+        action="append",
+        type=_domain,
+        metavar="D",
+        help=f"SIP domain; repeat ({DEFAULT_DOMAIN})",
+    )
     for name in ("proxies", "appservers", "events"):
         add(f"--{name}", type=_count, default=2, metavar="N", help="how many (2)")
-    add("--tls-cert", type=Path, metavar="PEM", help="certificate chain, for SIP over TLS and WSS")
-    add("--tls-key", type=Path, metavar="PEM", help="its private key")
+    add("--tls-cert", type=_file, metavar="PEM", help="certificate chain, for SIP over TLS and WSS")
+    add("--tls-key", type=_file, metavar="PEM", help="its private key")
     add("--no-restart", dest="restart", action="store_false", help="leave dead what died")
     return parser
 
@@ -147,10 +158,41 @@ def _port_base(text: str) -> int:
 
 
 def _host(text: str) -> str:
+    if not _is_ipv4(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an IPv4 address")
+    if ipaddress.IPv4Address(text).is_unspecified:
+        raise argparse.ArgumentTypeError("0.0.0.0 is everywhere: name one address of this computer")
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((text, 0))
+        except OSError:
+            said = f"{text} is no address of this computer"
+            raise argparse.ArgumentTypeError(said) from None
+    return text
+
+
+def _domain(text: str) -> str:
+    name = text.rstrip(".").lower()
+    labels = name.split(".")
+    right = len(name) <= MAX_DOMAIN and all(map(_LABEL.fullmatch, labels))
+    if not right or (labels[-1].isdigit() and not _is_ipv4(name)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no domain name")
+    return name
+
+
+def _is_ipv4(text: str) -> bool:
     try:
-        return str(ipaddress.IPv4Address(text))
+        ipaddress.IPv4Address(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an IPv4 address") from None
+        return False
+    return True
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file() or not os.access(path, os.R_OK):
+        raise argparse.ArgumentTypeError(f"{text}: there is no such file that can be read")
+    return path
 
 
 if __name__ == "__main__":

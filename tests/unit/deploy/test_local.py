@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from deploy.local import programs, servers
+from deploy.local.__main__ import main
 from deploy.local.child import Child, StartFailed
 from deploy.local.folder import Folder, FolderProblem, free_port, is_free
 from deploy.local.plan import KINDS, Plan, Shared
@@ -46,6 +47,43 @@ def shared(plan: Plan) -> Shared:
         cluster_key="k" * 32,
         admin_password="correct horse battery",
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--host", "nonsense"], "argument --host: 'nonsense' is not an IPv4 address"),
+        (
+            ["--host", "203.0.113.77"],
+            "argument --host: 203.0.113.77 is no address of this computer",
+        ),
+        (["--host", "0.0.0.0"], "argument --host: 0.0.0.0 is everywhere"),
+        (["--host", "::1"], "argument --host: '::1' is not an IPv4 address"),
+        (["--domain", "foo bar;"], "argument --domain: 'foo bar;' is no domain name"),
+        (["--domain", "a..b"], "argument --domain: 'a..b' is no domain name"),
+        (["--domain", ""], "argument --domain: '' is no domain name"),
+        (["--domain", "-a.example"], "argument --domain: '-a.example' is no domain name"),
+        (
+            ["--domain", "good.example,bad"],
+            "argument --domain: 'good.example,bad' is no domain name",
+        ),
+        (["--tls-cert", "/none.pem", "--tls-key", "/none.pem"], "argument --tls-cert: /none.pem:"),
+        (["--port-base", "1"], "argument --port-base: '1' is not a port"),
+        (["--proxies", "0"], "argument --proxies: '0' is not a number"),
+        (["--nosuch"], "unrecognized arguments: --nosuch"),
+    ],
+)
+def test_nonsense_is_told_in_one_line_before_anything_starts(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    options = [f"{arguments[0]}={arguments[1]}", *arguments[2:]] if arguments[1:] else arguments
+    with pytest.raises(SystemExit) as caught:
+        main([*options, "--data-dir", str(tmp_path / "cluster")])
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"tandem cluster: {said}")
+    assert line.endswith("(see --help)")
+    assert not (tmp_path / "cluster").exists()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -59,6 +59,7 @@ def shared(plan: Plan) -> Shared:
         ),
         (["--host", "0.0.0.0"], "argument --host: 0.0.0.0 is everywhere"),
         (["--host", "::1"], "argument --host: '::1' is not an IPv4 address"),
+        (["--domain", "999"], "argument --domain: '999' is no domain name"),
         (["--domain", "foo bar;"], "argument --domain: 'foo bar;' is no domain name"),
         (["--domain", "a..b"], "argument --domain: 'a..b' is no domain name"),
         (["--domain", ""], "argument --domain: '' is no domain name"),

@@ -125,6 +125,10 @@ class Provisioning:
         self.programs: Programs = StoredPrograms(self._store, self._sealing, leases, clock)
         self.sessions: Sessions = self._cases.sessions
 
+    def _switch(self) -> list[str]:
+        """The public addresses of all proxies."""
+        return [place for said in self.nodes.alive("proxy") for place in said.public]
+
     def _use_cases(self) -> UseCases:
         store, clock, config = self._store, self._clock, self._config
         notices = self._notices
@@ -158,6 +162,7 @@ class Provisioning:
                 self._sealing,
                 clock,
                 Limits(config.max_providers, config.barred_providers),
+                self._switch,
             ),
             sessions=sessions,
             values=Values(store, clock),

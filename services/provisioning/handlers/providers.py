@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
@@ -35,6 +35,8 @@ from tandem.sip.uri import Uri
 
 MANY: Final = 1_000
 """Providers that are sealed anew in one transaction."""
+_TO_ITSELF: Final = frozenset({"server", "outbound_proxy", "from_header", "username"})
+"""Fields by which a provider may lead to this switch itself."""
 _SERVERS: Final = ("server", "outbound_proxy", "register_server")
 
 
@@ -48,17 +50,28 @@ class Limits:
     """A pattern of servers that none may name."""
 
 
+Switch = Callable[[], Iterable[str]]
+"""The public addresses of this switch, `transport:host:port`."""
+
+
 class Providers:
     """The use cases."""
 
     def __init__(
-        self, store: Store, notices: Notices, sealing: Sealing, clock: Clock, limits: Limits
+        self,
+        store: Store,
+        notices: Notices,
+        sealing: Sealing,
+        clock: Clock,
+        limits: Limits,
+        switch: Switch = tuple,
     ) -> None:
         self._store = store
         self._notices = notices
         self._sealing = sealing
         self._clock = clock
         self._limits = limits
+        self._switch = switch
         self._barred = re.compile(limits.barred, re.IGNORECASE) if limits.barred else None
 
     async def page(self, caller: Principal, offset: int, count: int) -> Page[StoredProvider]:
@@ -172,7 +185,29 @@ class Providers:
         given, before = {"in_dialplan": new.in_dialplan}, {"in_dialplan": old.in_dialplan}
         await check_dialplans(work, new.owner, given, before)
         _check(new, self._sealing.opened(new))
+        if values.keys() & _TO_ITSELF:
+            await self._refuse_itself(work, new)
         return new
+
+    async def _refuse_itself(self, work: Work, provider: StoredProvider) -> None:
+        """Calls to ourselves are those of an account here, which must prove itself: without such an
+        account each is a wrong password, and a ban in the end. A name may lead elsewhere, and a
+        From of another host makes it a call from outside."""
+        if not provider.server or provider.outbound_proxy or provider.from_header:
+            return
+        uri = Uri.parse(provider.server)
+        secure = uri.scheme == "sips" or (uri.param("transport") or "").lower() == "tls"
+        place = f"{uri.host}:{uri.port or (5061 if secure else 5060)}"
+        if place not in {address.partition(":")[2] for address in self._switch()}:
+            return
+        domain = await domain_of(work, None)
+        username, owner = provider.username, provider.owner
+        mine = {(a.username.lower(), a.domain) for a in await work.accounts.owned_by(owner)}
+        if (username.lower(), domain) not in mine and not await work.accounts.is_anothers(
+            username, domain, owner
+        ):
+            said = f"{place} is this switch itself, and {username} is no account of it"
+            raise invalid("server", said)
 
     def _with_secrets(
         self, provider: StoredProvider, secrets: Secrets, values: Mapping[str, Any]

@@ -12,6 +12,8 @@ from sqlalchemy import select, update
 
 from services.provisioning.adapters.engine import make_engine, parse
 from services.provisioning.adapters.tables import providers
+from tandem.bus.nodes import NodeAnnounced
+from tandem.bus.ports import Topic
 from tandem.rpc.directory import DirectoryChanged
 from tandem.rpc.programs import CallbackForm, Provider
 from tests.support.provisioning import Rig, running
@@ -58,6 +60,40 @@ async def make_with_dialplan(client: httpx.AsyncClient) -> dict[str, Any]:
     dialplan = {"name": "in", "language": "python", "source": ""}
     assert (await client.post("/api/v1/dialplans", json=dialplan)).status_code == 201
     return await make(client, in_dialplan="in")
+
+
+async def test_this_switch_itself_is_no_provider_without_an_account_of_it(
+    rig: Rig, alice: httpx.AsyncClient, bob: httpx.AsyncClient
+) -> None:
+    public = ("udp:203.0.113.7:5060", "tls:203.0.113.7:5061", "udp:[2001:db8::7]:5060")
+    proxy = NodeAnnounced(
+        node="proxy1", kind="proxy", incarnation=1, version="1", sip="10.0.0.1:5070", public=public
+    )
+    rig.bus.publish(Topic.NODES, proxy)
+    await rig.delivered()
+    body = {"name": "self", "username": "desk", "password": "secret"}
+    for server in ("203.0.113.7", "sip:203.0.113.7:5060;transport=tcp", "sips:203.0.113.7",
+                   "[2001:db8::7]"):  # fmt: skip
+        answer = await alice.post(PATH, json=body | {"server": server})
+        assert (answer.status_code, answer.json()["field"]) == (422, "server"), server
+        assert "this switch itself, and desk is no account of it" in answer.text
+    for elsewhere in (
+        {"server": "203.0.113.7:5062"},
+        {"server": "203.0.113.7", "outbound_proxy": "proxy.example"},
+        {"server": "203.0.113.7", "from_header": "<sip:1@there.example>"},
+    ):
+        made = await alice.post(PATH, json=body | elsewhere)
+        assert made.status_code == 201, made.text
+        where = f"{PATH}/{made.json()['id']}"
+        change = {"server": "203.0.113.7", "outbound_proxy": "", "from_header": ""}
+        assert (await alice.patch(where, json=change)).status_code == 422
+        assert (await alice.patch(where, json={"enabled": False})).status_code == 200
+        await alice.delete(where)
+    account = {"username": "Desk", "password": "rosebud"}
+    assert (await bob.post("/api/v1/sip-accounts", json=account)).status_code == 201
+    for client in (alice, bob):
+        answer = await client.post(PATH, json=body | {"server": "203.0.113.7"})
+        assert answer.status_code == 201, answer.text
 
 
 async def for_switch(rig: Rig, owner: str = "alice") -> Provider:

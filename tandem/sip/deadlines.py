@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
+from math import ceil
 from typing import Final
 
 Wake = Callable[[float], None]
@@ -53,6 +54,12 @@ class Deadlines:
         deadline = Deadline(self, when, call)
         heappush(self._heap, (when, next(self._count), deadline))
         return deadline
+
+    def about(self, when: float, late: float, call: Wake) -> Deadline:
+        """The same up to `late` seconds later, together with others: for what comes with every call
+        and whose time is an estimate. To wake the loop costs more than most of that."""
+        # a sum of times may be a hair above the multiple that it means
+        return self.at(max(when, ceil(when / late - 1e-6) * late), call)
 
     def next(self) -> float | None:
         """When `run` is due next, None for never."""

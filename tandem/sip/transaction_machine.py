@@ -153,7 +153,8 @@ class Transaction:
                 return
             self._deadline.cancel()
         if due < inf:
-            self._deadline = self._host.deadlines.at(due, self._wake)
+            late = self._host.timers.t1 / 4  # T1 is "an estimate of the RTT" (RFC 3261 §17.1.1.1)
+            self._deadline = self._host.deadlines.about(due, late, self._wake)
 
     def _wake(self, now: float) -> None:
         self._deadline = None

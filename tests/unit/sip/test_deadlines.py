@@ -153,3 +153,17 @@ def test_random_use_agrees_with_a_sorted_list() -> None:
     for step in range(101):
         deadlines.run(float(step))
     assert made == [number for _, number in sorted(expected)]
+
+
+def test_what_may_be_late_comes_together_and_never_early() -> None:
+    deadlines = Deadlines()
+    came: list[float] = []
+    for when in (1.01, 1.1, 1.2, 1.25):
+        deadlines.about(when, 0.25, lambda _, when=when: came.append(when))  # type: ignore[misc]
+    deadlines.run(1.24)
+    assert came == []
+    assert deadlines.next() == 1.25
+    deadlines.run(1.25)
+    assert came == [1.01, 1.1, 1.2, 1.25]
+    for number in range(1, 1000):
+        assert 0 <= deadlines.about(number / 7, 0.1, came.append).when - number / 7 <= 0.1 + 1e-9

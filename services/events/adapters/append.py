@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
+from services.events.adapters.present import present
 from services.events.adapters.records import insert_records, record_key, recorded_calls
 from services.events.adapters.schema import event_order, events, pack_owners
 from services.events.domain.event import CALL_RECORD, Draft, StoredEvent
@@ -42,8 +43,7 @@ def bounds(connection: Connection) -> tuple[int, int]:
 def _unknown(connection: Connection, drafts: Sequence[Draft]) -> list[Draft]:
     """`drafts` without those whose envelope was stored before or comes twice."""
     unique = {draft.envelope_id: draft for draft in reversed(drafts)}
-    known = connection.scalars(select(events.c.envelope_id).where(events.c.envelope_id.in_(unique)))
-    for envelope_id in known.all():
+    for envelope_id in present(connection, events.c.envelope_id, unique):
         del unique[envelope_id]
     return list(reversed(unique.values()))
 

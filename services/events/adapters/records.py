@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, or_, select
 
+from services.events.adapters.present import present
 from services.events.adapters.schema import call_records, pack_owners, unpack_owners
 from services.events.domain.clean import clean_text
 from services.events.domain.event import CALL_RECORD, Draft
@@ -31,8 +32,7 @@ def record_key(draft: Draft) -> str:
 
 def recorded_calls(connection: Connection, keys: Collection[str]) -> set[str]:
     """Those of `keys` that have a record."""
-    known = select(call_records.c.call_id).where(call_records.c.call_id.in_(keys))
-    return set(connection.scalars(known)) if keys else set()
+    return present(connection, call_records.c.call_id, keys)
 
 
 def select_records(

@@ -51,7 +51,8 @@ class _Whole(monty.ClassInstance):
 
     def get_eager_attrs(self) -> dict[str, Any]:
         """As they are: they were cleaned."""
-        return self.value.__dict__
+        facts: dict[str, Any] = self.value.__dict__
+        return facts
 
 
 def inputs(sys: Sys) -> dict[str, Any]:

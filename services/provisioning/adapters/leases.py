@@ -79,10 +79,12 @@ class SqlLeases(ScopedRows[ShownBinding]):
 
     async def anything(self) -> bool:
         """Whether there is a registration to be made, kept or ended."""
+        now = await self.now()
+        lingers = and_(_bindings.c.registered, _bindings.c.expires_at > now)
         statement = (
             select(self.key)
-            .select_from(self.table.outerjoin(_bindings))
-            .where(or_(self._wanted_by_its_owner(), _held(), _bindings.c.registered))
+            .select_from(self.table.outerjoin(_bindings).outerjoin(*_alive(now)))
+            .where(or_(self._wanted_by_its_owner(), _registrars.c.node.is_not(None), lingers))
         )
         return (await self.connection.execute(statement.limit(1))).first() is not None
 
@@ -210,10 +212,6 @@ class SqlLeases(ScopedRows[ShownBinding]):
 def _alive(now: float) -> tuple[Any, ColumnElement[bool]]:
     """What an outer join needs, for the row of a binding's node while it lives."""
     return _registrars, and_(_bindings.c.node == _registrars.c.node, _registrars.c.until > now)
-
-
-def _held() -> ColumnElement[bool]:
-    return _bindings.c.node.is_not(None)
 
 
 def _labelled() -> list[Any]:

@@ -411,6 +411,17 @@ async def test_where_nobody_has_providers_nothing_is_written(site: Site) -> None
         assert (await connection.execute(select(registrars))).all() == []
 
 
+async def test_what_a_dead_node_left_behind_and_nobody_wants_is_not_written_for(site: Site) -> None:
+    (key,) = await site.make(1)
+    await site.one.lease("a", [])
+    await site.one.lease("a", [report(key, expires_at=1.0)])
+    await site.change(key, enabled=False)
+    await site.pass_time(LEASE_SECONDS + 1)
+    assert await site.two.lease("b", []) == []
+    async with site.engine.connect() as connection:
+        assert (await connection.execute(select(registrars.c.node))).scalars().all() == ["a"]
+
+
 async def test_the_databases_clock_is_right(site: Site) -> None:
     await site.make(1)
     await site.one.lease("a", [])

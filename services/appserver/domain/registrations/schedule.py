@@ -83,10 +83,9 @@ def renewal(seconds: float, chance: Chance) -> float:
 
 def takeover(remaining: float, chance: Chance) -> float:
     """The same for one that another node made."""
-    latest = remaining - AHEAD_SECONDS - TAKEN_OVER_SECONDS
-    if latest > 0:
-        return latest * (1.0 - SPREAD * chance())
-    return max(0.0, min(remaining / 2, remaining - TAKEN_OVER_SECONDS))
+    ahead = AHEAD_SECONDS + TAKEN_OVER_SECONDS
+    latest = remaining - ahead if remaining > 2 * ahead else remaining / 2
+    return max(0.0, min(latest * (1.0 - SPREAD * chance()), remaining - TAKEN_OVER_SECONDS))
 
 
 def pause(outcome: Outcome, failures: int, chance: Chance, granted: float = 0.0) -> float:

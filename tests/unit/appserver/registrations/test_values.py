@@ -110,6 +110,12 @@ def test_what_another_made_is_renewed_before_it_ends(remaining: float, dice: flo
     assert 0 <= takeover(remaining, lambda: dice) < remaining
 
 
+def test_what_another_made_is_renewed_the_later_the_longer_it_lasts() -> None:
+    dues = [takeover(remaining, lambda: 0.0) for remaining in range(1, 1000)]
+    assert dues == sorted(dues)
+    assert takeover(131, lambda: 0.0) == 65.5
+
+
 @pytest.mark.parametrize(
     ("end", "first", "longest"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tandem.sip.message import Request
@@ -96,8 +98,8 @@ SMUGGLED = (
     "sys.set_header('Via', 'SIP/2.0/UDP evil.example')",
     "sys.set_from(name='x\\r\\nX-Injected: yes')",
     "sys.set_from(user='x\\r\\nX-Injected: yes')",
-    "sys.dial('desk@local' + '?X-A=1%0D%0AX-Injected:%20yes'[0:])",
-    "sys.dial('desk@local' + '[fu=x\\r\\nX-Injected: yes]'[0:])",
+    "sys.dial('desk@local?X-A=1%0D%0AX-Injected:%20yes')",
+    "sys.dial('desk@local[fu=x\\r\\nX-Injected: yes]')",
     "sys.respond(486, 'Busy\\r\\nX-Injected: yes')",
     "sys.respond(486, 'Busy', {'X-A': '1\\r\\nX-Injected: yes'})",
     "sys.set_body('x', 'text/plain\\r\\nX-Injected: yes')",
@@ -106,11 +108,13 @@ SMUGGLED = (
 
 async def test_no_line_is_smuggled_into_a_message(switch: Switch, office: Office) -> None:
     desk = await office.phone("desk", busy)
+    hidden = [re.sub(r"'[^']*'", r"at_last(\g<0>)", line) for line in SMUGGLED]
     tries = (
         f"try:\n    {line}\n    print('taken')\nexcept ValueError:\n    print('refused')\n"
-        for line in SMUGGLED
+        for line in hidden
     )
-    caller = await office.caller("".join(tries) + "sys.dial('desk@local')\n")
+    source = "def at_last(text: str) -> str:\n    return text\n" + "".join(tries)
+    caller = await office.caller(source + "sys.dial('desk@local')\n")
     mark = await switch.api.mark()
     run = await caller.start("call-refused", callee="100", status=486)
     await run.succeeded()
@@ -119,6 +123,12 @@ async def test_no_line_is_smuggled_into_a_message(switch: Switch, office: Office
     assert [log["message"] for log in logs] == ["refused"] * len(SMUGGLED)
     assert "X-Injected" not in run.messages
     assert [call.invite.first("x-injected") for call in desk.calls] == [None]
+
+
+@pytest.mark.parametrize("line", SMUGGLED)
+async def test_what_would_smuggle_one_is_not_even_saved(office: Office, line: str) -> None:
+    answer = await office.save("smuggler", line)
+    assert (answer.status_code, answer.json()["field"]) == (422, "source")
 
 
 async def test_a_caller_hears_progress_before_the_answer(switch: Switch, office: Office) -> None:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 WAITS = {
     "sleeps": "import time\ntime.sleep(200)",
     "waits for a signal": "sys.wait_for_signal('never', 200)",
-    "waits for a callback": "sys.wait_for_callback(users=['desk'], pattern='1*', seconds=200)",
+    "waits for a callback": "sys.wait_for_callback(users=['desk'], pattern='1*', seconds=60)",
     "computes": "try:\n    while True: pass\nexcept BaseException: sys.dial('desk@local')",
 }
 

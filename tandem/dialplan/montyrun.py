@@ -65,8 +65,13 @@ class Run:
         except Exceeded as error:
             raise ScriptFault(self._place.problem(str(error)), error.limit) from error
         finally:
-            # beside: a second cancellation must not keep a worker from being given back
-            await asyncio.shield(self._close())
+            self._ended = True
+            if self._computing or self._one_at_a_time.locked():
+                # beside: a second cancellation must not keep a worker from being given back
+                await asyncio.shield(self._close_later())
+            else:
+                self._end()
+                self._leave()
 
     async def _steps(self) -> None:
         step = await self._turn(None)
@@ -162,7 +167,7 @@ class Run:
                 session.__exit__(None, None, None)
 
     def _end(self) -> None:
-        """Leave the worker to others."""
+        """Leave the worker to others: no work for the crew where the worker is idle."""
         with self._one_at_a_time:
             session, self._session = self._session, None
             if session is not None:
@@ -201,17 +206,16 @@ class Run:
     def _take_away(self) -> None:
         self._runner.have_done(self._give_away)
 
-    def _close(self) -> asyncio.Future[None]:
-        """Leave worker and seat to others. A worker that computes for a run that was cancelled is
-        killed: it might do so for seconds. The pool starts another."""
-        self._ended = True
+    def _close_later(self) -> asyncio.Future[None]:
+        """Leave worker and seat to others once that is free. One that computes for a run that was
+        cancelled is killed: it might do so for seconds. The pool starts another."""
         if self._computing and self._session is not None and self._worker is not None:
             with suppress(ProcessLookupError):
                 os.kill(self._worker, signal.SIGKILL)
         closing = self._runner.have_done(self._end)
-        closing.add_done_callback(self._leave)
+        closing.add_done_callback(lambda _: self._leave())
         return closing
 
-    def _leave(self, _: object) -> None:
+    def _leave(self) -> None:
         if self._seat.place is not Place.AWAY or self._seat.seated:
             self._runner.seats.leave(self._seat)

@@ -8,7 +8,9 @@ await caller.run("call-refused", callee="100", status=486)
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -110,3 +112,13 @@ def picking_up(call: UdpCall) -> None:
 def refusing(status: int) -> Callable[[UdpCall], None]:
     """Another final answer to every call."""
     return lambda call: call.refuse(status)
+
+
+def lose(switch: Switch, name: str, lost: str) -> None:
+    """Have an account use, in place of a dialplan of this name, one that is not there: the API
+    refuses that, but a database may come from elsewhere."""
+    with closing(sqlite3.connect(switch.data_dir / "provisioning.db", timeout=20)) as database:
+        for column in ("in_dialplan", "out_dialplan"):
+            change = f"UPDATE sip_accounts SET {column} = ? WHERE {column} = ?"
+            database.execute(change, (lost, name))
+        database.commit()

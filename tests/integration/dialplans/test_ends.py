@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from contextlib import closing
 from typing import Any
 
 import pytest
 
-from tests.support.office import PASSWORD, Office, picking_up, ringing
+from tests.support.office import PASSWORD, Office, lose, picking_up, ringing
 from tests.support.sipp import SippPhone
 from tests.support.switch import DOMAIN, Switch
 from tests.support.udpagent import UdpAgent
@@ -23,16 +21,6 @@ WAITS = {
     "waits for a callback": "sys.wait_for_callback(users=['desk'], pattern='1*', seconds=60)",
     "computes": "try:\n    while True: pass\nexcept BaseException: sys.dial('desk@local')",
 }
-
-
-def lose(switch: Switch, name: str, lost: str) -> None:
-    """Have an account use, in place of a dialplan of this name, one that is not there: the API
-    refuses that, but a database may come from elsewhere."""
-    with closing(sqlite3.connect(switch.data_dir / "provisioning.db", timeout=20)) as database:
-        for column in ("in_dialplan", "out_dialplan"):
-            change = f"UPDATE sip_accounts SET {column} = ? WHERE {column} = ?"
-            database.execute(change, (lost, name))
-        database.commit()
 
 
 @pytest.mark.parametrize("what", WAITS)

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.api import Api, Mark
-from tests.support.office import PASSWORD, Office, picking_up
+from tests.support.office import PASSWORD, Office, lose, picking_up
 from tests.support.sipp import SippPhone
 from tests.support.switch import DOMAIN, Switch
 from tests.support.udpagent import UdpAgent
@@ -99,7 +99,9 @@ async def test_the_name_of_a_dialplan_is_each_customers_own(
     """Neither does a call take another customer's dialplan of that name, nor his providers."""
     one, two = firms
     await saved(two, "night", "sys.respond(486)")
-    await one.add_account("nightly", PASSWORD, in_dialplan="night")
+    await saved(one, "nocturnal", "sys.respond(404)")
+    await one.add_account("nightly", PASSWORD, in_dialplan="nocturnal")
+    lose(switch, "nocturnal", "night")
     mark = await one.mark()
     stranger = await UdpAgent.open("stranger")
     made = stranger.invite(switch.address("udp"), f"sip:nightly@{DOMAIN}")

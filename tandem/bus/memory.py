@@ -19,7 +19,7 @@ from tandem.bus.subscription import AT_ONCE, QUEUE_LIMIT, Pace, Subscription
 
 CLOSE_SECONDS: Final = 5.0
 """How long `close` lets handlers work on what is queued."""
-PACE: Final[Mapping[Topic, Pace]] = {Topic.EVENTS: Pace(linger=0.05, apart=0.25)}
+PACE: Final[Mapping[Topic, Pace]] = {Topic.EVENTS: Pace(linger=0.05, apart=0.1)}
 """Of topics whose handlers have a high cost per batch (a database transaction, as dear as the
 storing of fifty events) and whose readers are people."""
 

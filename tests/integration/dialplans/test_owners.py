@@ -87,6 +87,7 @@ async def test_each_sees_the_run_of_his_own_dialplan_alone(
     assert await lines(two, marks[1]) == ["a secret of two"]
     assert sorted(await lines(switch.api, marks[2])) == ["a secret of one", "a secret of two"]
     for api, mark, others in ((one, marks[0], "firmtwo"), (two, marks[1], "firmone")):
+        await api.event_after(mark, "call.record")
         seen = await api.events_after(mark)
         assert others not in {event["owner"] for event in seen}
         assert {e["type"] for e in seen} >= {"dialplan.started", "dialplan.dialled", "call.record"}

@@ -51,8 +51,7 @@ class _Whole(monty.ClassInstance):
 
     def get_eager_attrs(self) -> dict[str, Any]:
         """As they are: they were cleaned."""
-        facts: dict[str, Any] = self.value.__dict__
-        return facts
+        return vars(self.value)
 
 
 def inputs(sys: Sys) -> dict[str, Any]:

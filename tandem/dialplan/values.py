@@ -51,7 +51,8 @@ class _Whole(monty.ClassInstance):
 
     def get_eager_attrs(self) -> dict[str, Any]:
         """As they are: they were cleaned."""
-        return vars(self.value)
+        facts: dict[str, Any] = vars(self.value)
+        return facts
 
 
 def inputs(sys: Sys) -> dict[str, Any]:

@@ -18,6 +18,7 @@ CHROMIUM_OPTIONS: Final = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
+STALE: Final = "stale element reference"
 ELEMENT: Final = "element-6066-11e4-a52e-4f735466cecf"
 """The key of an element's id in answers (WebDriver §12.3)."""
 COMMAND_SECONDS: Final = 60.0
@@ -102,7 +103,17 @@ class Browser:
 
     async def click(self, css: str) -> None:
         """Click the first visible element; it must be shown and not be covered."""
-        await self._command("POST", f"{await self._element(css)}/click")
+
+        async def look() -> bool:
+            try:
+                await self._command("POST", f"{await self._element(css)}/click")
+            except AssertionError as error:
+                if STALE in str(error):  # drawn anew since it was found, which nobody would notice
+                    return False
+                raise
+            return True
+
+        await eventually(look, f"{css} to stay for long enough to be clicked")
 
     async def fill(self, css: str, text: str) -> None:
         """Type into a field, in place of what is in it."""

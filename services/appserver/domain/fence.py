@@ -42,8 +42,9 @@ class Fence:
         self._judged = lru_cache(REMEMBERED)(self._judge)
 
     def bars(self, host: str) -> bool:
-        """Whether the operator wants nobody to be called at this host."""
-        return self._barred is not None and self._barred.search(host) is not None
+        """Whether the operator wants nobody to be called at this host, be its name written with the
+        dot of DNS's root at its end or without."""
+        return self._barred is not None and self._barred.search(host.rstrip(".")) is not None
 
     def admits(self, address: str) -> bool:
         """Whether an IP address, without brackets, may be called."""

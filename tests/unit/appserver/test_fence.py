@@ -48,6 +48,7 @@ def test_networks_may_be_open() -> None:
 def test_hosts_are_barred_by_what_matches_anywhere() -> None:
     fence = Fence(barred=r"premium\.example$|^10\.")
     assert fence.bars("SIP.Premium.example")
+    assert fence.bars("sip.premium.example.")
     assert not fence.bars("premium.example.org")
     assert not Fence().bars("premium.example")
 

@@ -42,7 +42,8 @@ def of_service(cls: type[T], environ: Mapping[str, str], **own: Any) -> T:
     """A service's settings: from the environment, and these. Raises ConfigError for a variable that
     makes no sense."""
     barred = {variable(item) for item in fields(cls) if item.name in OWN}  # type: ignore[arg-type]
-    given = AT_HOME | {name: text for name, text in environ.items() if name not in barred}
+    said = {name: text for name, text in environ.items() if text.strip() and name not in barred}
+    given = AT_HOME | said
     if cls is ProxyConfig:  # it wants to know one
         given["TANDEM_APPSERVERS"] = "appserver.invalid:5060"
     return replace(load(cls, given), **own)  # type: ignore[type-var]

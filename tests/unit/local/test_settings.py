@@ -47,7 +47,11 @@ def test_a_setting_reaches_its_service(cls: type[Any], item: Field[Any]) -> None
 
 @pytest.mark.parametrize(
     ("environ", "targets"),
-    [({}, ("allow",)), ({"TANDEM_PRIVATE_TARGETS": "deny"}, ("deny",))],
+    [
+        ({}, ("allow",)),
+        ({"TANDEM_PRIVATE_TARGETS": " "}, ("allow",)),  # as empty as any other
+        ({"TANDEM_PRIVATE_TARGETS": "deny"}, ("deny",)),
+    ],
 )
 def test_at_home_private_networks_are_open_unless_the_owner_closes_them(
     environ: dict[str, str], targets: tuple[str, ...]

@@ -72,6 +72,7 @@ async function showLast(filter, mine) {
 
 async function follow(filter, mine, news) {
   if (lastId === null) await showLast(filter, mine);
+  if (stream !== mine) return; // a signal that was given before does not stop what begins now
   const headers = { Accept: "text/event-stream", "Last-Event-ID": lastId };
   const path = `/events?filter=${encodeURIComponent(filter)}`;
   const response = await eventsRequest(path, { headers, signal: mine.signal });

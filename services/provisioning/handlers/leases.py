@@ -42,7 +42,8 @@ class Leases:
     ) -> Holding:
         """See `tandem.rpc.programs.Programs.lease`."""
         node = node[:MAX_NODE]
-        if not await self._is_needed():
+        # a report may be the first that is heard of what is to be ended: made while we were away
+        if not reports and not await self._is_needed():
             return Holding()
         held: Sequence[Held] = ()
         nodes: Sequence[str] = ()

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any, cast
 
-from services.provisioning.domain.leases import Held, chosen, report_of
+from services.provisioning.adapters.secretbox import SecretBox
+from services.provisioning.domain.leases import Held, Orphan, State, chosen, report_of
 from services.provisioning.domain.programs import ProviderBinding, ShownBinding, StoredProvider
+from services.provisioning.handlers.leases import Leases
+from services.provisioning.handlers.notices import Notices
+from services.provisioning.handlers.sealing import Sealing
+from services.provisioning.ports import Store
 from tandem.rpc.programs import RegistrationReport
 
 PROVIDER = StoredProvider(id="1", owner="alice", name="p", register=True)
@@ -70,3 +78,55 @@ def test_each_state_has_a_word() -> None:
     assert state(None, status=403) == "unregistered"
     assert state(106.0) == "trying"
     assert state(None) == "waiting"
+
+
+class Rows:
+    """One provider that nobody wants any more, and the node that it was given to has been silent
+    for so long that it counts as dead."""
+
+    def __init__(self) -> None:
+        self.leases = self
+        self.held = replace(HELD, provider=replace(PROVIDER, enabled=False))
+        self.until = 0.0
+
+    @asynccontextmanager
+    async def work(self, _scope: object) -> AsyncIterator[Rows]:
+        yield self
+
+    read = write = work
+
+    async def anything(self) -> bool:
+        return self.until > 0.0 or self.held.binding.registered
+
+    async def now(self) -> float:
+        return 100.0
+
+    async def renew(self, node: str, until: float) -> None:
+        self.until = until
+
+    async def held_by(self, node: str, only: Sequence[str] | None = None) -> list[Held]:
+        return [self.held] if node == self.held.binding.node else []
+
+    async def states(self, node: str) -> list[State]:
+        return [("1", 0.0, True, False, False, False)]
+
+    async def store(self, bindings: Iterable[ProviderBinding]) -> None:
+        (binding,) = bindings
+        self.held = replace(self.held, binding=binding)
+
+    async def nodes(self, now: float) -> list[str]:
+        return ["a"]
+
+    async def orphans(self, now: float) -> list[Orphan]:
+        return []
+
+
+async def test_what_was_registered_while_nobody_could_be_told_is_ended() -> None:
+    rows = Rows()
+    nothing = cast(Any, None)
+    leases = Leases(cast(Store, rows), Notices(nothing), Sealing(SecretBox(())))
+    assert not (await leases.lease("a", [])).leases
+    assert not rows.until
+    (lease,) = (await leases.lease("a", [REPORT])).leases
+    assert lease.seconds == 0
+    assert rows.held.binding.registered

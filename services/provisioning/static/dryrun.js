@@ -114,16 +114,21 @@ function readScene() {
 
 // --- the run ---------------------------------------------------------------------------------
 
+let asked = null; // what is run; another program may be in the editor since
+
 export async function runDry({ dialplan, program, goTo }) {
   hideOutcome($("dry-run-outcome"));
   const path = dialplan ? `/dialplans/${encodeURIComponent(dialplan.id)}/dry-run` : "/dialplans/dry-run";
+  const mine = (asked = {});
   const run = await api("POST", path, { ...readScene(), ...program }, LONG_MS);
+  if (asked !== mine) return;
   showOutcome($("dry-run-outcome"), run, goTo);
   $("dry-run-outcome").scrollIntoView({ block: "nearest" });
 }
 
 // Another program is in the editor.
 export function forgetRun(caller) {
+  asked = null;
   hideOutcome($("dry-run-outcome"));
   const field = $("dry-run-form").elements.caller;
   if (caller && !field.value) field.value = caller;

@@ -68,10 +68,14 @@ async function lastCalls(dialplan) {
   return calls.filter(Boolean);
 }
 
+let lastAsked = null; // what the table is filled for; another dialplan may be in the editor since
+
 export async function replayLast({ dialplan, program, goTo }) {
   forgetReplays();
+  const mine = (lastAsked = {});
   const calls = await lastCalls(dialplan);
   const found = await replay(dialplan, calls, program);
+  if (lastAsked !== mine) return;
   const byId = new Map([...found.calls, ...found.skipped].map((each) => [each.id, each]));
   const differing = found.calls.filter((each) => each.differs).length;
   $("replay-said").textContent = calls.length
@@ -109,6 +113,7 @@ function showNow(title, replayed, goTo) {
 }
 
 export function forgetReplays() {
+  lastAsked = null;
   $("replay-said").textContent = "";
   $("replayed").tBodies[0].replaceChildren();
   $("replayed").hidden = true;
@@ -157,8 +162,10 @@ function fillPrograms(dialplan, versions, ran, editing) {
 export async function replayCall() {
   hideOutcome($("replay-outcome"));
   const chosen = $("replay-call").elements.program.value;
-  const program = chosen ? { version: Number(chosen) } : shown.program;
-  const found = await replay(shown.dialplan, [shown.call], program);
+  const mine = shown;
+  const program = chosen ? { version: Number(chosen) } : mine.program;
+  const found = await replay(mine.dialplan, [mine.call], program);
+  if (shown !== mine) return;
   if (!found.calls.length) throw new Error(`This call can't be replayed: ${found.skipped[0].reason}.`);
   const [replayed] = found.calls;
   showOutcome($("replay-outcome"), replayed.now);

@@ -88,11 +88,10 @@ class MontyRunner:
             await self.seats.enter(seat)
         except Full as full:
             return [Problem(str(full))]
-        try:
-            found = await self.crew.do(lambda: self._check(source))
-            return found or await asyncio.to_thread(check.literals, source)
-        finally:
-            self.seats.leave(seat)
+        checking = self.crew.do(lambda: self._check(source) or check.literals(source))
+        # and not when the check is cancelled: its worker is busy until then
+        checking.add_done_callback(lambda _: self.seats.leave(seat))
+        return await asyncio.shield(checking)
 
     def _check(self, source: str) -> list[Problem]:
         session = self._pool.checkout(

@@ -50,6 +50,7 @@ class Run:
         self._too_big = False
         self._one_at_a_time = threading.Lock()
         self._computing = self._ended = False
+        """The former while its worker does, and so while that is certain to be its own."""
         self._worker: int | None = None
         self._printed = monty.CollectString(max_bytes=MAX_PRINTED)
         self._shown = 0
@@ -89,7 +90,6 @@ class Run:
         """Have the script compute until it wants something again."""
         if not self._runner.seats.enter_now(self._seat):
             await self._take_seat()
-        self._computing = True
         step, seconds = await self._runner.crew.do(partial(self._compute, answer))
         self._budget.executed(seconds)
         return step
@@ -109,16 +109,22 @@ class Run:
         """On the worker that it has, or on another where it was. What it wants next, and how long
         it computed."""
         with self._one_at_a_time:
+            self._check_wanted()  # a worker that it took now would never be given back
             if self._session is None:
                 self._load()
-            if self._ended:  # it was cancelled before a thread or a process was free
-                raise Exceeded("it has ended", "")
-            began = time.perf_counter()
+            self._computing = True
             try:
+                self._check_wanted()
+                began = time.perf_counter()
                 step = self._step = self._go_on(answer)
+                return step, time.perf_counter() - began
             finally:
                 self._computing = False
-            return step, time.perf_counter() - began
+
+    def _check_wanted(self) -> None:
+        """It may be cancelled before a thread or a process is free."""
+        if self._ended:
+            raise Exceeded("it has ended", "")
 
     def _load(self) -> None:
         if self._too_big:

@@ -33,9 +33,9 @@ class Crew:
         what came of it is dropped."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._open += 1
-        if len(self._threads) < min(self._open, self._most):
+        if len(self._threads) < min(self._open + 1, self._most):
             self._begin_thread()
+        self._open += 1
         self._jobs.put((loop, future, work))
         return future
 
@@ -50,8 +50,8 @@ class Crew:
     def _begin_thread(self) -> None:
         # daemons: one that waits for a process keeps nobody from leaving
         thread = threading.Thread(target=self._work, name=_NAME, daemon=True)
+        thread.start()  # may fail; then it is none of those that are to be ended
         self._threads.append(thread)
-        thread.start()
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:

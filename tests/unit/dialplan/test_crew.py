@@ -58,6 +58,21 @@ async def test_what_nobody_waits_for_any_more_is_done_all_the_same(crew: Crew) -
     assert await crew.do(done.wait) is True
 
 
+async def test_a_thread_that_cannot_be_begun_is_begun_when_it_can(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as limited:
+        limited.setattr(threading.Thread, "start", refuse)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="new thread"):
+                crew.do(threading.get_ident)
+    async with asyncio.timeout(5):
+        assert await crew.do(threading.get_ident)
+
+
 async def test_stopping_waits_for_what_was_given() -> None:
     crew = Crew(1)
     gate, done = threading.Event(), threading.Event()

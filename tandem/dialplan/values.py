@@ -26,13 +26,10 @@ _SIGNATURES: Final = {name: inspect.signature(getattr(Sys, name)) for name in ME
 
 
 @lru_cache(maxsize=1_000)
-def _misfit(name: str, count: int, keywords: tuple[str, ...]) -> str:
-    """Why `sys.name` can't be called with so many values and these keywords; "" if it can."""
-    try:
-        _SIGNATURES[name].bind(None, *[None] * count, **dict.fromkeys(keywords))
-    except TypeError as error:
-        return f"sys.{name}: {error}"
-    return ""
+def _check_fits(name: str, count: int, keywords: tuple[str, ...]) -> None:
+    """Raises TypeError if `sys.name` can't be called with so many values and these keywords. That
+    is not remembered, for such keywords may be of any length."""
+    _SIGNATURES[name].bind(None, *[None] * count, **dict.fromkeys(keywords))
 
 
 class _Inside:
@@ -96,8 +93,10 @@ async def called(sys: Sys, call: monty.FunctionSnapshot) -> monty.ExternalResult
     except AttributeError as error:
         return _raised("AttributeError", str(error))
     args, kwargs = call.args, call.kwargs
-    if misfit := _misfit(name, len(args), tuple(kwargs)):
-        return _raised("TypeError", misfit)
+    try:
+        _check_fits(name, len(args), tuple(kwargs))
+    except TypeError as error:
+        return _raised("TypeError", f"sys.{name}: {error}")
     try:
         return {"return_value": outward(await function(*args, **kwargs))}
     except DialplanError as error:

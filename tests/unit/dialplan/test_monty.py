@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from tandem.dialplan import values
 from tandem.dialplan.monty import MontyRunner
 from tandem.dialplan.script import Limits, ScriptFault
 from tandem.dialplan.world import DialplanError, DialStatus, Ended, Outcome
@@ -299,6 +300,20 @@ async def test_who_cancels_a_run_does_not_wait_for_what_it_computes(runner: Mont
             await loop
     assert runner.seats.running == 0
     assert (await run(runner, "print('next')")).logs == ["next"]
+
+
+async def test_nothing_is_remembered_of_calls_that_are_refused(runner: MontyRunner) -> None:
+    before = values._check_fits.cache_info().currsize
+    source = (
+        "for n in range(20):\n"
+        "    try:\n"
+        "        sys.log('a', **{'k' * 1000 + str(n): 1})\n"
+        "    except TypeError:\n"
+        "        pass\n"
+        "sys.log('end')\n"
+    )
+    assert (await run(runner, source)).logs == ["end"]
+    assert values._check_fits.cache_info().currsize <= before + 1
 
 
 async def test_scripts_that_wait_need_no_worker(runner: MontyRunner) -> None:

@@ -272,9 +272,10 @@ class Resolver:
         way = edge or uri
         if not _resolvable(way.host):
             raise Nowhere(404, f"{way.host} is no host outside")
-        hops = () if self._lookups.objection(uri) else await self._lookups.hops(way)
+        against = self._lookups.objection
+        hops = () if against(uri) or against(way) else await self._lookups.hops(way)
         if not hops:
-            closed = self._lookups.objection(uri) or self._lookups.objection(way)
+            closed = against(uri) or against(way)
             raise Nowhere(403 if closed else 404, closed or "Destination cannot be resolved")
         tools = self._tools
         proxy = tools.proxies.through(run.proxy, tools.clock(), run.req.call_id)

@@ -186,6 +186,13 @@ async def test_no_leg_goes_to_a_host_that_the_operator_bars(text: str) -> None:
         assert await desk.nowhere(text) == (403, BARRED)
 
 
+async def test_no_leg_goes_by_an_outbound_proxy_that_the_operator_bars() -> None:
+    async with Desk(fence=Fence(barred="^edge")) as desk:
+        desk.site.resolver.known["edge.example"] = [FAR]
+        desk.providers = [provider(outbound_proxy="sip:edge.example")]
+        assert await desk.nowhere("x@prov") == (403, BARRED)
+
+
 # -- providers ---------------------------------------------------------------------------------
 
 

@@ -92,8 +92,10 @@ def _of(call: Call) -> list[Problem]:
         found += [Problem(said, call.line, call.column)] if said else []
     if not found:
         found += _texts(method, given)
+    dials = _DIALS.get(method, ())
+    places = {*dials, *map(names.index, dials)}
     for place, piece in call.formatted:
-        if (names[place] if isinstance(place, int) else place) in _DIALS.get(method, ()):
+        if place in places:
             found += _options(piece)
     return found
 

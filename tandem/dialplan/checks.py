@@ -72,11 +72,17 @@ def flag(value: object, what: str) -> bool:
 
 def number(value: object, what: str, least: float, most: float) -> float:
     """A number between these bounds."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise DialplanError(f"{what} must be a number, not {_kind(value)}")
-    if not least <= value <= most:
-        raise DialplanError(f"{what} must be {least:g} to {most:g}, not {float(value):g}")
-    return float(value)
+    try:
+        found = float(value)
+    except OverflowError:  # hundreds of digits
+        raise DialplanError(f"{what} must be {least:g} to {most:g}") from None
+    if not math.isfinite(found):
+        raise DialplanError(f"{what} must be a number, not {_kind(value)}")
+    if not least <= found <= most:
+        raise DialplanError(f"{what} must be {least:g} to {most:g}, not {found:g}")
+    return found
 
 
 def whole(value: object, what: str, least: int, most: int) -> int:

@@ -90,6 +90,7 @@ async def test_a_right_one_has_no_problems(runner: MontyRunner) -> None:
         ("sys.dial('a', failover='bussy')", 1, 25, "in failover"),
         ("sys.dial('a', 181)", 1, 15, "ring_seconds must be 0 to 180, not 181"),
         ("sys.dial('a', max_seconds=-1)", 1, 27, "max_seconds must be 0 to 86400"),
+        (f"sys.dial('a', {'9' * 400})", 1, 15, "ring_seconds must be 0 to 180"),
         ("sys.wait_for_signal('pin', seconds=601)", 1, 36, "seconds must be 0 to 600"),
         ("sys.callback('a', 'b', 16)", 1, 24, "delay_seconds must be 0 to 15"),
         ("sys.respond(200)", 1, 13, "a 2xx answer"),
@@ -145,6 +146,7 @@ async def test_all_problems_are_told_and_not_more_than_fifty(runner: MontyRunner
         "sys.is_available('')\nsys.email('x', 'y', 'z')",
         "sys.set_from()\nsys.set_from(None, host='a.example')\nsys.web_get(url='http://a')",
         "x = sys\nprint(\"sys.dial('[')\")",
+        "raise ValueError\nsys.e164('1', 'DE', f'{req.user}')",
     ],
 )
 async def test_what_may_be_right_is_left_alone(runner: MontyRunner, source: str) -> None:

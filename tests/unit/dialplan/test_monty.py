@@ -272,6 +272,11 @@ async def test_a_worker_that_dies_costs_one_call(runner: MontyRunner) -> None:
     assert (await run(runner, "print('next')")).logs == ["next"]
 
 
+async def test_a_number_of_hundreds_of_digits_is_refused_as_others_are(runner: MontyRunner) -> None:
+    source = "try:\n    sys.dial('a', 10**400)\nexcept ValueError as error:\n    print(error)"
+    assert (await run(runner, source)).logs == ["ring_seconds must be 0 to 180"]
+
+
 # -- many ------------------------------------------------------------------------------------------
 
 

@@ -67,12 +67,9 @@ class Run:
             raise ScriptFault(self._place.problem(str(error)), error.limit) from error
         finally:
             self._ended = True
-            if self._computing or self._one_at_a_time.locked():
-                # beside: a second cancellation must not keep a worker from being given back
-                await asyncio.shield(self._close_later())
-            else:
-                self._end()
-                self._leave()
+            # beside: a second cancellation must not keep a worker from being given back; and by the
+            # crew, though the worker is idle: it answers only when the machine lets it
+            await asyncio.shield(self._close())
 
     async def _steps(self) -> None:
         step = await self._turn(None)
@@ -173,7 +170,7 @@ class Run:
                 session.__exit__(None, None, None)
 
     def _end(self) -> None:
-        """Leave the worker to others: no work for the crew where the worker is idle."""
+        """Leave the worker to others."""
         with self._one_at_a_time:
             session, self._session = self._session, None
             if session is not None:
@@ -212,7 +209,7 @@ class Run:
     def _take_away(self) -> None:
         self._runner.have_done(self._give_away)
 
-    def _close_later(self) -> asyncio.Future[None]:
+    def _close(self) -> asyncio.Future[None]:
         """Leave worker and seat to others once that is free. One that computes for a run that was
         cancelled is killed: it might do so for seconds. The pool starts another."""
         if self._computing and self._session is not None and self._worker is not None:

@@ -10,9 +10,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .PHONY: help setup run cluster test check bench protos lock clean packages
 .PHONY: test-lint test-units test-switch test-stores test-calls test-parts test-outages test-clusters
 
-# tests/integration runs in parts, three at once, as they mostly wait: the whole switch, what needs
-# databases, what steers calls, and all else. Then the clusters, two parts at once and nothing beside
-# them: each takes half of two cores, and waits for seconds that count.
+# The tests run in streams, three at once, as they mostly wait: what needs databases, the whole switch,
+# clusters, outages of clusters, what steers calls, all else, and the units. The longest first.
+STREAMS := $(addprefix test-,stores switch clusters parts outages calls units)
 CLUSTERS := tests/integration/cluster
 OUTAGES := $(addprefix $(CLUSTERS)/,test_outages.py test_kills.py)
 SWITCH := $(wildcard tests/integration/test_*.py)
@@ -76,8 +76,7 @@ packages: try-ruby ## install the phone programs and servers that the tests use 
 
 test: $(VENV)/.ready-dev ## every test, with real phones and servers
 	@$(MAKE) --no-print-directory -j2 packages test-lint
-	@$(MAKE) --no-print-directory -j3 test-switch test-stores test-calls test-parts test-units
-	@$(MAKE) --no-print-directory -j2 test-outages test-clusters
+	@$(MAKE) --no-print-directory -j3 $(STREAMS)
 
 test-switch: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest $(SWITCH)

@@ -97,6 +97,7 @@ def one(spans: list[SeenSpan], service: str, name: str, **attributes: str | int)
 async def test_a_call_is_one_trace_over_proxy_appserver_and_provisioning(traced: Traced) -> None:
     caller, callee = await traced.phone(), await traced.phone()
     assert (await callee.register()).status == 200
+    await traced.cluster.api.bound(f"{callee.user}@{DOMAIN}")
     calling = asyncio.create_task(caller.call(callee.user))
     incoming = await callee.incoming()
     await incoming.ring()

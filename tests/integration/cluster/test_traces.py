@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.support.api import Api
 from tests.support.cluster import Cluster, Node
+from tests.support.clusterload import known_everywhere
 from tests.support.consoles import KINDS, Console, Seen, consoles
 from tests.support.waiting import eventually
 from tests.support.wsclient import WebPhone
@@ -40,11 +41,12 @@ class Customer:
         return user
 
     async def phone(self, proxy: Node) -> WebPhone:
-        """A new account with a registered phone."""
+        """A new account with a phone that is registered, and known at all appservers."""
         made = WebPhone(await self.account(), "secret1")
         await made.connect(proxy.at("ws"))
         self.phones.append(made)
         assert (await made.register()).status == 200
+        await known_everywhere(self.cluster, made.user)
         return made
 
     async def call_of(self, record_status: int, caller: WebPhone) -> dict[str, Any]:

@@ -184,7 +184,8 @@ class World:
 
     def clean(self) -> bool:
         """Whether nothing is left of any call."""
-        return not len(self.calls) and not self.calls.dialogs and not len(self.switch.layer)
+        board = self.calls._board
+        return not (board.calls or board.byes or board.dialogs or len(self.switch.layer))
 
 
 class SwitchCore:

@@ -23,6 +23,7 @@ from tandem.sip.uri import Uri
 
 if TYPE_CHECKING:
     from services.appserver.handlers.calls.branch import Branch
+    from services.appserver.handlers.calls.ending import Bye
 
 Use = Callable[[Way | None, float], None]
 """What is to be done with the way to a leg, at that time."""
@@ -46,6 +47,8 @@ class Board:
         """How many he may have, as was last heard, while he has any; 0: no limit."""
         self._publisher = host.publisher
         self.judge = host.judge
+        self.byes: set[Bye] = set()
+        """BYEs of ours that have no answer yet."""
         self.ringing: dict[str, set[Branch]] = {}
         """What rings over a connection, by the flow's token."""
         self._next_hops = host.next_hops

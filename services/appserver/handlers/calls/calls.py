@@ -338,6 +338,8 @@ class Calls:
         for call in list(self._board.calls.values()):
             if call.setup is not None:
                 call.setup.proxy_lost(proxy, now)
+        for bye in list(self._board.byes):
+            bye.proxy_lost(proxy, now)
 
     # -- from outside of SIP -------------------------------------------------------------------
 

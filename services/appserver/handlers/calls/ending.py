@@ -26,34 +26,51 @@ class Bye:
     """The context of a BYE of ours. Its party stays known until it is answered, so that a BYE
     that crosses it gets a 200."""
 
-    __slots__ = ("_board", "_leg", "_lines", "_party")
+    __slots__ = ("_board", "_leg", "_lines", "_party", "_tx")
 
     def __init__(self, board: Board, leg: Leg, lines: list[str], party: Party | None) -> None:
         self._board = board
         self._leg = leg
         self._lines = lines
         self._party = party
+        self._tx: ClientTransaction | None = None
 
     def send(self, way: Way | None, now: float) -> None:
         """Send it by this way."""
-        if way is not None:
-            bye = self._leg.request("BYE", way)
-            bye.lines += self._lines
-            self._board.layer.request(bye, way.hop, now, context=self)
-        elif self._party is not None:
-            self._board.leave(self._party)
+        if way is None:
+            self._over()
+            return
+        bye = self._leg.request("BYE", way)
+        bye.lines += self._lines
+        self._tx = self._board.layer.request(bye, way.hop, now, context=self)
+        self._board.byes.add(self)
+
+    def proxy_lost(self, proxy: str, now: float) -> None:
+        """Send it by another way, unless the flow to the far end has gone with the proxy: it may
+        never have got there."""
+        if self._tx is not None and self._tx.hop.peer == proxy and self._leg.movable:
+            self._tx = None
+            self._board.reach(self._leg, self.send, now)
 
     def on_response(self, tx: ClientTransaction, response: Response, now: float) -> None:
         """Whatever the answer is, the dialog is over (RFC 3261 §15.1.1)."""
-        if response.status < 200:
+        if response.status < 200 or tx is not self._tx:
             return
-        if self._leg.digest is not None and sent_again(self._board, self._leg, tx, response, now):
-            return
-        if self._party is not None:
-            self._board.leave(self._party)
+        if self._leg.digest is not None:
+            again = sent_again(self._board, self._leg, tx, response, now)
+            if again is not None:
+                self._tx = again
+                return
+        self._over()
 
     def on_failure(self, tx: ClientTransaction, status: int, now: float) -> None:
         """No answer: "the UAC MUST consider the session and dialog terminated" all the same."""
+        if tx is self._tx:
+            self._over()
+
+    def _over(self) -> None:
+        self._tx = None  # which has this for its context
+        self._board.byes.discard(self)
         if self._party is not None:
             self._board.leave(self._party)
 

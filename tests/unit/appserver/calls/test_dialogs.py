@@ -39,6 +39,36 @@ def test_byes_that_cross_are_both_answered_200() -> None:
     assert len(world.records()) == 1
 
 
+@pytest.mark.parametrize(("text", "heard"), [("udp:192.0.2.1:5060", True), ("tcp:x", False)])
+def test_a_bye_goes_another_way_when_its_proxy_is_lost(
+    text: str, heard: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    alice, bob = talk(world)
+    board = world.calls._board
+    (call,) = board.calls.values()
+    leg = call.a.leg
+    monkeypatch.setattr(leg, "text", text)
+    lost = False
+    world.lose = lambda src, dst, message: dst == "alice" and not lost
+    bob.bye()
+    world.run(1)
+    assert bob.statuses("BYE") == [200]
+    assert alice.of("BYE") == []
+    monkeypatch.setattr(board.proxies, "away", lambda proxy, now: True)
+    monkeypatch.setattr(board.proxies, "through", lambda proxy, now, key: proxy)
+    world.calls.proxy_lost("another", world.now)
+    first = {tx.request.cseq.number for tx in (bye._tx for bye in board.byes) if tx is not None}
+    world.calls.proxy_lost(leg.proxy, world.now)
+    lost = True
+    world.run(0.1)
+    assert {request.cseq.number for request in alice.of("BYE")} == (
+        {max(first) + 1} if heard else set()
+    )
+    world.run(200)
+    assert world.clean()
+
+
 def test_the_reason_of_a_bye_passes() -> None:
     world = World()
     alice, bob = talk(world)

@@ -47,6 +47,7 @@ def test_a_bye_goes_another_way_when_its_proxy_is_lost(
     alice, bob = talk(world)
     board = world.calls._board
     (call,) = board.calls.values()
+    assert call.a is not None
     leg = call.a.leg
     monkeypatch.setattr(leg, "text", text)
     lost = False

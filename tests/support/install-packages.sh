@@ -3,10 +3,11 @@
 # says which of them are missing; their tests are then skipped (and fail under CI=true).
 set -euo pipefail
 
-programs=(sipp baresip kamailio nsd chromium chromedriver rabbitmq-server initdb mariadbd kubectl)
+programs=(sipp baresip kamailio nsd chromium chromedriver rabbitmq-server initdb mariadbd kubectl node)
 declare -A package=([sipp]=sip-tester [baresip]=baresip-core [kamailio]=kamailio [nsd]=nsd
     [chromium]=chromium [chromedriver]=chromium-driver [rabbitmq-server]=rabbitmq-server
-    [initdb]=postgresql [mariadbd]=mariadb-server [kubectl]=kubernetes-client)
+    [initdb]=postgresql [mariadbd]=mariadb-server [kubectl]=kubernetes-client
+    [node]=nodejs)
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
 for folder in /usr/lib/postgresql/*/bin; do
     PATH="$PATH:$folder"

@@ -20,6 +20,7 @@ PACKAGES: Final = {
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
     "kubectl": "kubernetes-client",
+    "node": "nodejs",
     "postgres": "postgresql",
     "initdb": "postgresql",
     "mariadbd": "mariadb-server",

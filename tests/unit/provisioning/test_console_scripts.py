@@ -1,4 +1,4 @@
-"""The console's scripts where what they asked for comes late: in Node, where that is installed."""
+"""The console's scripts where what they asked for comes late: in Node."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import services.provisioning
+from tests.support.installs import require
 
 STATIC = Path(services.provisioning.__file__).parent / "static"
 PAGE = """
@@ -46,9 +45,7 @@ const done = (found) => { console.log(JSON.stringify(found)); process.exit(); };
 
 def found_by(script: str, folder: Path) -> Any:
     """What a script is `done` with that runs in the page."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node is not installed")
+    node = require("node")
     for path in STATIC.glob("*.js"):
         shutil.copy(path, folder)
     (folder / "package.json").write_text('{"type": "module"}')

@@ -26,7 +26,7 @@ RETRY_SECONDS: Final = 2.0
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How a topic's envelopes are gathered to batches, in seconds: for handlers whose cost is by
-    the batch. What is a batch and more goes on at once."""
+    the batch. What one delivery leaves of a whole batch goes on at once."""
 
     linger: float
     """From the first envelope of a batch to its delivery, at least."""

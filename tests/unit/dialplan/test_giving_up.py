@@ -55,5 +55,5 @@ async def test_a_check_that_nobody_waits_for_keeps_its_place_while_it_computes(
             await checking
         assert runner.seats.running == 1
         gate.set()
-        while runner.seats.running:  # noqa: ASYNC110
+        while runner.seats.running:  # noqa: ASYNC110  (nor here)
             await asyncio.sleep(0.01)
